@@ -1,1 +1,8 @@
-//! 
+//! The coordination engine: keeps a fleet as its operators want it. Knows the ports, never an adapter.
+//!
+//! Every process embeds one; all of them meet in the store. The one that holds the leader lease runs the loops.
+
+pub mod handle;
+pub mod journal;
+pub mod supervise;
+pub mod view;

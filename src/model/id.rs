@@ -7,7 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Why a text cannot be an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {text:?} is not a valid id: expected 1 to 63 characters of a-z, 0-9 and '-', starting and ending with a letter or digit")]
+#[error(
+    "{what} {text:?} is not a valid id: expected 1 to 63 characters of a-z, 0-9 and '-', starting and ending with a letter or digit"
+)]
 pub struct BadId {
     pub what: &'static str,
     pub text: String,
@@ -97,7 +99,20 @@ mod tests {
         for good in ["a", "a-b", "0", "agent-0197", &"x".repeat(63)] {
             assert!(is_valid(good), "{good}");
         }
-        for bad in ["", "-a", "a-", "A", "a_b", "a.b", "../x", "//h:1/x", "a b", "ä", "a\n", &"x".repeat(64)] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a_b",
+            "a.b",
+            "../x",
+            "//h:1/x",
+            "a b",
+            "ä",
+            "a\n",
+            &"x".repeat(64),
+        ] {
             assert!(!is_valid(bad), "{bad}");
         }
     }

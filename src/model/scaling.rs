@@ -1,1 +1,8 @@
-//! 
+//! Provisional shape until the algorithms land; whoever merges takes the other side.
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScalingSpec {
+    pub hold_until: Option<super::time::Time>,
+}

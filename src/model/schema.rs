@@ -3,7 +3,20 @@
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 /// A named set of documents. The text form is the collection's name in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr, strum::Display)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
+    strum::Display,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum Collection {
     Agents,
@@ -80,61 +93,127 @@ impl Collection {
 
     pub fn indexes(self) -> &'static [Index] {
         match self {
-            Self::Agents => &[
-                sorted(&["phase"]),
-                sorted(&["health.status"]),
-                sorted(&["type", "phase"]),
-                sorted(&["pool_id"]),
-                sorted(&["template_id"]),
-                sorted(&["created_at"]),
-                unique_sparse(&["tenant", "live_name"]),
-                Index { fields: &["deployment.location"], unique: false, sparse: true, kind: IndexKind::Geo },
-            ],
-            Self::AgentPools => &[sorted(&["tenant"]), sorted(&["template_id"]), unique_sparse(&["tenant", "live_name"])],
-            Self::AgentTemplates => &[
-                unique_sparse(&["name"]),
-                Index { fields: &["tags"], unique: false, sparse: false, kind: IndexKind::Elements },
-                sorted(&["created_by"]),
-                sorted(&["updated_at"]),
-            ],
-            Self::TemplateVersions => &[unique(&["template_id", "version"])],
-            Self::AgentStates => &[sorted(&["updated_at"])],
-            Self::StateConflicts => &[sorted(&["agent_id", "created_at"]), sorted(&["status"])],
-            Self::AgentMessages => &[
-                sorted(&["to_agent_id", "status", "rank", "created_at"]),
-                sorted(&["from_agent_id"]),
-                sorted(&["created_at"]),
-                sorted(&["status", "expires_at"]),
-                sparse(&["correlation_id"]),
-                unique_sparse(&["from_agent_id", "idempotency_key"]),
-                sparse(&["lease_until"]),
-                expiry(&["purge_at"]),
-            ],
-            Self::AgentPublications => &[
-                sorted(&["event_name", "seq"]),
-                unique(&["seq"]),
-                sorted(&["publisher_agent_id"]),
-                expiry(&["expires_at"]),
-            ],
-            Self::AgentSubscriptions => &[sorted(&["subscriber_agent_id"]), sorted(&["active"])],
-            Self::AgentCommunications => &[sorted(&["_from"]), sorted(&["_to"]), sorted(&["timestamp"]), expiry(&["ttl"])],
-            Self::Dependencies => &[sorted(&["_to"]), unique(&["_from", "_to", "dependency_type"])],
-            Self::Events => &[
-                unique(&["seq"]),
-                sorted(&["aggregate", "aggregate_id", "seq"]),
-                sorted(&["type"]),
-                sorted(&["at"]),
-            ],
-            Self::Operations => &[sorted(&["status"]), sorted(&["target", "created_at"]), sorted(&["created_at"])],
-            Self::AgentHealth => &[sorted(&["status"]), sorted(&["checked_at"])],
-            Self::Workflows => &[unique_sparse(&["name"])],
-            Self::WorkflowExecutions => &[sorted(&["workflow_id"]), sorted(&["status"]), sorted(&["start_time"])],
-            Self::Tasks => &[sorted(&["status", "created_at"]), sorted(&["agent_id"])],
-            Self::CoordinationContexts | Self::ResourceProfiles | Self::Configs | Self::Principals => &[unique_sparse(&["name"])],
-            Self::Alerts => &[sorted(&["status"]), unique_sparse(&["fingerprint"])],
-            Self::AuditLog => &[sorted(&["at"]), sorted(&["actor"]), sorted(&["action"])],
-            Self::Leases => &[],
-            Self::ApiKeys => &[unique_sparse(&["prefix"])],
+            Self::Agents => {
+                const {
+                    &[
+                        sorted(&["phase"]),
+                        sorted(&["health.status"]),
+                        sorted(&["type", "phase"]),
+                        sorted(&["pool_id"]),
+                        sorted(&["template_id"]),
+                        sorted(&["created_at"]),
+                        unique_sparse(&["tenant", "live_name"]),
+                        Index {
+                            fields: &["deployment.location"],
+                            unique: false,
+                            sparse: true,
+                            kind: IndexKind::Geo,
+                        },
+                    ]
+                }
+            }
+            Self::AgentPools => {
+                const {
+                    &[
+                        sorted(&["tenant"]),
+                        sorted(&["template_id"]),
+                        unique_sparse(&["tenant", "live_name"]),
+                    ]
+                }
+            }
+            Self::AgentTemplates => {
+                const {
+                    &[
+                        unique_sparse(&["name"]),
+                        Index {
+                            fields: &["tags"],
+                            unique: false,
+                            sparse: false,
+                            kind: IndexKind::Elements,
+                        },
+                        sorted(&["created_by"]),
+                        sorted(&["updated_at"]),
+                    ]
+                }
+            }
+            Self::TemplateVersions => const { &[unique(&["template_id", "version"])] },
+            Self::AgentStates => const { &[sorted(&["updated_at"])] },
+            Self::StateConflicts => {
+                const { &[sorted(&["agent_id", "created_at"]), sorted(&["status"])] }
+            }
+            Self::AgentMessages => {
+                const {
+                    &[
+                        sorted(&["to_agent_id", "status", "rank", "created_at"]),
+                        sorted(&["from_agent_id"]),
+                        sorted(&["created_at"]),
+                        sorted(&["status", "expires_at"]),
+                        sparse(&["correlation_id"]),
+                        unique_sparse(&["from_agent_id", "idempotency_key"]),
+                        sparse(&["lease_until"]),
+                        expiry(&["purge_at"]),
+                    ]
+                }
+            }
+            Self::AgentPublications => {
+                const {
+                    &[
+                        sorted(&["event_name", "seq"]),
+                        unique(&["seq"]),
+                        sorted(&["publisher_agent_id"]),
+                        expiry(&["expires_at"]),
+                    ]
+                }
+            }
+            Self::AgentSubscriptions => {
+                const { &[sorted(&["subscriber_agent_id"]), sorted(&["active"])] }
+            }
+            Self::AgentCommunications => {
+                const {
+                    &[
+                        sorted(&["_from"]),
+                        sorted(&["_to"]),
+                        sorted(&["timestamp"]),
+                        expiry(&["ttl"]),
+                    ]
+                }
+            }
+            Self::Dependencies => {
+                const { &[sorted(&["_to"]), unique(&["_from", "_to", "dependency_type"])] }
+            }
+            Self::Events => {
+                const {
+                    &[
+                        unique(&["seq"]),
+                        sorted(&["aggregate", "aggregate_id", "seq"]),
+                        sorted(&["type"]),
+                        sorted(&["at"]),
+                    ]
+                }
+            }
+            Self::Operations => {
+                const {
+                    &[
+                        sorted(&["status"]),
+                        sorted(&["target", "created_at"]),
+                        sorted(&["created_at"]),
+                    ]
+                }
+            }
+            Self::AgentHealth => const { &[sorted(&["status"]), sorted(&["checked_at"])] },
+            Self::Workflows => const { &[unique_sparse(&["name"])] },
+            Self::WorkflowExecutions => {
+                const { &[sorted(&["workflow_id"]), sorted(&["status"]), sorted(&["start_time"])] }
+            }
+            Self::Tasks => const { &[sorted(&["status", "created_at"]), sorted(&["agent_id"])] },
+            Self::CoordinationContexts
+            | Self::ResourceProfiles
+            | Self::Configs
+            | Self::Principals => const { &[unique_sparse(&["name"])] },
+            Self::Alerts => const { &[sorted(&["status"]), unique_sparse(&["fingerprint"])] },
+            Self::AuditLog => const { &[sorted(&["at"]), sorted(&["actor"]), sorted(&["action"])] },
+            Self::Leases => const { &[] },
+            Self::ApiKeys => const { &[unique_sparse(&["prefix"])] },
         }
     }
 }

@@ -33,12 +33,16 @@ impl Time {
 
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(
+            self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
-        Self::from_millis(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(
+            self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The same point as a `jiff` timestamp, for formatting in a time zone.
@@ -56,9 +60,9 @@ impl fmt::Display for Time {
 impl FromStr for Time {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let at: jiff::Timestamp = text
-            .parse()
-            .map_err(|_| format!("expected an RFC 3339 time such as 2026-11-21T03:04:05.678Z, got {text:?}"))?;
+        let at: jiff::Timestamp = text.parse().map_err(|_| {
+            format!("expected an RFC 3339 time such as 2026-11-21T03:04:05.678Z, got {text:?}")
+        })?;
         Ok(Self::from_millis(at.as_millisecond()))
     }
 }
@@ -92,7 +96,8 @@ pub mod span {
 
     /// Writes the shortest text that [`parse`] reads back: `1m 30s`.
     pub fn format(span: Duration) -> String {
-        jiff::SignedDuration::try_from(span).map_or_else(|_| "forever".to_owned(), |span| format!("{span:#}"))
+        jiff::SignedDuration::try_from(span)
+            .map_or_else(|_| "forever".to_owned(), |span| format!("{span:#}"))
     }
 
     /// # Errors
@@ -122,7 +127,9 @@ pub mod span {
 
         /// # Errors
         /// Says what was expected when the text is no span of time.
-        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Duration>, D::Error> {
             let text = Option::<String>::deserialize(from)?;
             text.map(|text| parse(&text)).transpose().map_err(de::Error::custom)
         }
@@ -151,7 +158,10 @@ mod tests {
 
     #[test]
     fn other_zones_and_finer_fractions_are_read() {
-        assert_eq!("2026-11-21T04:00:00.5+01:00".parse::<Time>().unwrap().to_string(), "2026-11-21T03:00:00.500Z");
+        assert_eq!(
+            "2026-11-21T04:00:00.5+01:00".parse::<Time>().unwrap().to_string(),
+            "2026-11-21T03:00:00.500Z"
+        );
         assert!("yesterday".parse::<Time>().is_err());
     }
 }

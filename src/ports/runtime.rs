@@ -1,1 +1,186 @@
-//! 
+//! The runtime: where agents' workloads run. Local processes, Kubernetes, or a simulation.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use super::store::{Advice, BoxError};
+use crate::model::agent::AgentConfig;
+use crate::model::health::Usage;
+use crate::model::id::AgentId;
+use crate::model::time::Time;
+
+/// What shall run for one agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    pub agent: AgentId,
+    pub name: String,
+    pub kind: String,
+    pub pool: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub incarnation: u64,
+    pub config: AgentConfig,
+    /// Added to the template's environment by the engine: `CVXC_AGENT_ID`, `CVXC_STORE`, …
+    pub env: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Asked for, not up yet; `Observed::message` says why when that is known.
+    Starting,
+    Running,
+    /// Asked to end, not gone yet.
+    Ending,
+    /// Over; `Observed::exit` says how.
+    Exited,
+}
+
+/// What the runtime sees of one agent's workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    pub agent: AgentId,
+    pub incarnation: u64,
+    pub state: State,
+    /// The agent's own process, not its shim.
+    pub pid: Option<u32>,
+    pub node: String,
+    /// The workload's name in the runtime.
+    pub workload: String,
+    pub restarts: u32,
+    /// The runtime's own words: waiting reason, exit code, signal, out of memory.
+    pub message: String,
+    pub exit: Option<Exit>,
+    pub started_at: Option<Time>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+    /// Ended without anybody seeing how (power cut, the shim was killed too).
+    Unknown,
+}
+
+/// A workload changed, went, or all must be listed again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sight {
+    Changed(Observed),
+    Gone(AgentId),
+    Resync,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    pub follow: bool,
+    /// The last so many lines; `None` is all there is.
+    pub tail: Option<usize>,
+    pub since: Option<Time>,
+    /// Of the incarnation before.
+    pub previous: bool,
+}
+
+/// One line as the agent wrote it: hostile, at most 64 KiB (longer ones are cut and say so).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    pub at: Time,
+    pub stderr: bool,
+    pub text: String,
+    /// Lines lost before this one.
+    pub skipped: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecResult {
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeInfo {
+    /// `local`, `kubernetes`, `simulated`.
+    pub kind: &'static str,
+    pub version: String,
+    pub place: String,
+    pub latency: Duration,
+    /// Hosts with their capacity.
+    pub nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub name: String,
+    pub cpu_millis: u64,
+    pub memory_bytes: u64,
+}
+
+/// Runs workloads. Shared as `Arc<dyn Runtime>`. Names of workloads derive from the agent's id, so every method may be
+/// repeated safely.
+#[async_trait]
+pub trait Runtime: fmt::Debug + Send + Sync {
+    /// Brings the workload about: starts it if it is not there at this incarnation. Returns once it was accepted; the watch
+    /// tells how it goes. Twice with the same incarnation starts it once, from however many processes.
+    ///
+    /// # Errors
+    /// - `Rejected`: the runtime refused the workload itself (no such program, bad limits); the message is for the operator.
+    /// - `Unavailable`, `OutcomeUnknown`: apply again later.
+    async fn apply(&self, workload: Workload) -> Result<(), RuntimeError>;
+
+    /// Asks the workload to end and kills it after `grace`. Returns once that was begun; gone is no error.
+    async fn remove(&self, agent: &AgentId, grace: Duration) -> Result<(), RuntimeError>;
+
+    /// Forgets an ended workload: its record and, after the log's keeping time, its files.
+    async fn forget(&self, agent: &AgentId) -> Result<(), RuntimeError>;
+
+    async fn list(&self) -> Result<Vec<Observed>, RuntimeError>;
+
+    /// Everything once, then changes as they happen. A lagging reader gets `Resync` and lists again.
+    async fn watch(&self) -> Result<BoxStream<'static, Sight>, RuntimeError>;
+
+    /// One fresh sample for each of these that has one; missing is not zero.
+    async fn usage(&self, agents: &[AgentId]) -> Result<Vec<(AgentId, Usage)>, RuntimeError>;
+
+    async fn logs(
+        &self,
+        agent: &AgentId,
+        options: LogOptions,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError>;
+
+    /// Runs a command beside the agent, with its environment, and waits for its end.
+    async fn exec(
+        &self,
+        agent: &AgentId,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<ExecResult, RuntimeError>;
+
+    async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    #[error("{message}")]
+    Rejected { message: String },
+    #[error("agent {agent} has no workload here")]
+    Gone { agent: AgentId },
+    #[error("the runtime forbids it: {message}")]
+    Forbidden { message: String },
+    #[error("the runtime is not available")]
+    Unavailable(#[source] BoxError),
+    #[error("the runtime went silent; it may have happened")]
+    OutcomeUnknown(#[source] BoxError),
+}
+
+impl RuntimeError {
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Rejected { .. } | Self::Forbidden { .. } => Advice::Stop,
+            Self::Gone { .. } => Advice::Reload,
+            Self::Unavailable(_) => Advice::RetryLater,
+            Self::OutcomeUnknown(_) => Advice::ReadBack,
+        }
+    }
+}
