@@ -2,6 +2,8 @@
 //! the model; never an adapter, never a document that it changes itself.
 
 pub mod frame;
+pub mod input;
 pub mod keys;
 pub mod load;
+pub mod terminal;
 pub mod writer;

@@ -141,7 +141,10 @@ mod tests {
         clock.due().await;
         let begin = Instant::now();
         clock.want_data();
-        assert!(timeout(Duration::from_millis(50), clock.due()).await.is_err(), "data waits 100 ms");
+        assert!(
+            timeout(Duration::from_millis(50), clock.due()).await.is_err(),
+            "data waits 100 ms"
+        );
         clock.want_quick();
         clock.want_data();
         clock.due().await;
