@@ -2,6 +2,7 @@
 //!
 //! Every process embeds one; all of them meet in the store. The one that holds the leader lease runs the loops.
 
+pub mod context;
 pub mod handle;
 pub mod journal;
 pub mod supervise;
