@@ -8,4 +8,6 @@ pub mod handle;
 pub mod journal;
 pub mod operations;
 pub mod supervise;
+#[cfg(test)]
+pub mod testing;
 pub mod view;

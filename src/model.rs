@@ -18,3 +18,4 @@ pub mod schema;
 pub mod template;
 pub mod text;
 pub mod time;
+pub mod workload;
