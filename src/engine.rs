@@ -5,5 +5,6 @@
 pub mod context;
 pub mod handle;
 pub mod journal;
+pub mod messaging;
 pub mod supervise;
 pub mod view;
