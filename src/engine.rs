@@ -9,6 +9,6 @@ pub mod journal;
 pub mod messaging;
 pub mod operations;
 pub mod supervise;
+#[cfg(test)]
 pub mod testing;
 pub mod view;
-#[cfg(test)]
