@@ -6,6 +6,7 @@ pub mod context;
 pub mod documents;
 pub mod handle;
 pub mod journal;
+pub mod messaging;
 pub mod operations;
 pub mod supervise;
 #[cfg(test)]
