@@ -5,6 +5,7 @@
 pub mod context;
 pub mod handle;
 pub mod journal;
+pub mod leadership;
 pub mod supervise;
 #[cfg(test)]
 pub mod testing;
