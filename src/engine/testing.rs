@@ -83,7 +83,7 @@ impl World {
 
     /// Another process on the same store and runtime.
     pub fn beside(&self, settings: EngineSettings) -> Self {
-        Self::on(self.store.clone(), self.runtime.clone(), self.ids.clone(), settings)
+        Self::on(self.store.apart(), self.runtime.clone(), self.ids.clone(), settings)
     }
 
     fn on(

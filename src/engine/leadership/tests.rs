@@ -219,6 +219,27 @@ async fn a_leader_without_its_store_lets_go_before_the_lease_runs_out_and_leads_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_cut_off_from_the_store_has_let_go_when_the_next_begins() {
+    let terms = Terms::default();
+    let world = World::with(settings("a"));
+    let mut a = Contender::start(world.clone(), &terms);
+    a.leads_within(TTL).await;
+    let mut b = Contender::start(world.beside(settings("b")), &terms);
+    for _ in 0..5 {
+        sleep(TTL).await;
+        a.world.store.set_cut(true);
+        b.leads_within(TTL * 2).await;
+        assert!(!a.leads());
+        a.world.store.set_cut(false);
+        sleep(TTL).await;
+        b.world.store.set_cut(true);
+        a.leads_within(TTL * 2).await;
+        b.world.store.set_cut(false);
+    }
+    assert_eq!(lease(&world).await.epoch, 11);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_daemon_with_priority_takes_over_from_a_console_and_keeps_the_lease() {
     let terms = Terms::default();
     let world = World::with(settings("console"));

@@ -2,7 +2,7 @@
 //! the paused clock see no real time pass. It can be lost, lie about the feed, and be counted.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ struct Inner {
     hangs: bool,
 }
 
-/// Clones are the same store.
+/// Clones are the same store, seen through the same wire.
 #[derive(Debug, Clone)]
-pub struct MemoryStore(Arc<Shared>);
+pub struct MemoryStore(Arc<Shared>, Arc<AtomicBool>);
 
 #[derive(Debug)]
 struct Shared {
@@ -45,11 +45,25 @@ struct Shared {
 
 impl MemoryStore {
     pub fn new() -> Self {
-        Self(Arc::new(Shared {
-            inner: Mutex::default(),
-            moved: watch::Sender::new(0),
-            calls: AtomicU64::new(0),
-        }))
+        Self(
+            Arc::new(Shared {
+                inner: Mutex::default(),
+                moved: watch::Sender::new(0),
+                calls: AtomicU64::new(0),
+            }),
+            Arc::default(),
+        )
+    }
+
+    /// The same store as another process sees it: cutting one off leaves the other.
+    pub fn apart(&self) -> Self {
+        Self(self.0.clone(), Arc::default())
+    }
+
+    /// Like [`MemoryStore::set_lost`], for this process alone.
+    pub fn set_cut(&self, cut: bool) {
+        self.1.store(cut, SeqCst);
+        self.0.moved.send_modify(|n| *n += 1);
     }
 
     /// From now on every call fails with `Unavailable`, and feeds end with it; until `set_lost(false)`.
@@ -97,7 +111,7 @@ impl MemoryStore {
             let _ = moved.changed().await;
         }
         let inner = self.inner();
-        if inner.lost { Err(gone()) } else { Ok(inner) }
+        if inner.lost || self.1.load(SeqCst) { Err(gone()) } else { Ok(inner) }
     }
 }
 
@@ -451,7 +465,7 @@ impl Store for MemoryStore {
                 moved.borrow_and_update();
                 let batch = {
                     let inner = store.inner();
-                    if inner.lost {
+                    if inner.lost || store.1.load(SeqCst) {
                         Some((Err(gone()), from))
                     } else if from < inner.floor {
                         let next = inner.log.len();
