@@ -1,5 +1,7 @@
 //! Agents: the document, the phases of their lives, and which moves between phases are legal.
 
+pub mod intent;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -151,7 +153,7 @@ pub struct Agent {
     pub health: HealthNote,
     pub config: AgentConfig,
     pub deployment: Deployment,
-    /// Which run of this agent the workload is: 1 for the first, +1 at each restart or recovery.
+    /// Which run of this agent the workload is: 0 before the first start, then +1 each time it becomes `deploying`.
     pub incarnation: u64,
     /// The lowest incarnation that the operator wants to see; a restart raises it.
     pub wanted_incarnation: u64,
