@@ -35,7 +35,9 @@ pub async fn serve(
     listen: SocketAddr,
     stop: CancellationToken,
 ) -> Result<(), BoxError> {
-    let listener = TcpListener::bind(listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     tracing::info!(address = %listener.local_addr()?, "gateway listens");
     let routes = router(handle, meters);
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await?;
@@ -77,9 +79,11 @@ fn verdict(view: &FleetView) -> (StatusCode, &'static str) {
 async fn scrape(State(shared): State<Shared>) -> Response {
     let view = shared.handle.views().borrow().clone();
     match shared.meters.encode(&view) {
-        Ok(text) => {
-            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
-        }
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            text,
+        )
+            .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -66,8 +66,23 @@ pub const AGENT_FIELDS: &[FieldSpec] = &[
 impl Row for Seen<'_, AgentRow> {
     fn text(&self, out: &mut String) {
         let row = self.row;
-        let cells = [&row.name, &row.kind, &row.pool_name, &row.template_name, &row.reason, &row.health_message, &row.node];
-        join(out, cells.iter().map(|cell| cell.as_str()).chain([row.phase.name(), row.health.into(), row.id.as_str()]));
+        let cells = [
+            &row.name,
+            &row.kind,
+            &row.pool_name,
+            &row.template_name,
+            &row.reason,
+            &row.health_message,
+            &row.node,
+        ];
+        join(
+            out,
+            cells.iter().map(|cell| cell.as_str()).chain([
+                row.phase.name(),
+                row.health.into(),
+                row.id.as_str(),
+            ]),
+        );
     }
 
     fn name(&self) -> Option<&str> {
@@ -119,7 +134,6 @@ pub const POOL_FIELDS: &[FieldSpec] = &[
     FieldSpec::new("version", TEXT),
     FieldSpec::new("tenant", TEXT),
     FieldSpec::new("reason", TEXT),
-    FieldSpec::new("mode", TEXT),
     FieldSpec::new("desired", NUMBER),
     FieldSpec::new("ready", NUMBER),
     FieldSpec::new("updated", NUMBER),
@@ -140,7 +154,14 @@ pub const POOL_FIELDS: &[FieldSpec] = &[
 impl Row for Seen<'_, PoolRow> {
     fn text(&self, out: &mut String) {
         let row = self.row;
-        let cells = [&row.name, &row.description, &row.template_name, &row.template_version, &row.reason, &row.last_decision];
+        let cells = [
+            &row.name,
+            &row.description,
+            &row.template_name,
+            &row.template_version,
+            &row.reason,
+            &row.last_decision,
+        ];
         join(out, cells.iter().map(|cell| cell.as_str()).chain([row.id.as_str()]));
     }
 
@@ -162,7 +183,6 @@ impl Row for Seen<'_, PoolRow> {
             "version" => text(&row.template_version),
             "tenant" => text(&row.tenant),
             "reason" => text(&row.reason),
-            "mode" => FieldValue::Text(row.scaling.mode.into()),
             "desired" => count(row.desired),
             "ready" => count(row.ready),
             "updated" => count(row.updated),
@@ -200,8 +220,19 @@ pub const TEMPLATE_FIELDS: &[FieldSpec] = &[
 impl Row for Seen<'_, TemplateRow> {
     fn text(&self, out: &mut String) {
         let row = self.row;
-        let cells = [&row.name, &row.kind, &row.version, &row.description, &row.image, &row.command, &row.created_by];
-        join(out, cells.into_iter().chain(&row.tags).map(|cell| cell.as_str()).chain([row.id.as_str()]));
+        let cells = [
+            &row.name,
+            &row.kind,
+            &row.version,
+            &row.description,
+            &row.image,
+            &row.command,
+            &row.created_by,
+        ];
+        join(
+            out,
+            cells.into_iter().chain(&row.tags).map(|cell| cell.as_str()).chain([row.id.as_str()]),
+        );
     }
 
     fn name(&self) -> Option<&str> {
@@ -252,7 +283,10 @@ impl Row for Seen<'_, OperationRow> {
     fn text(&self, out: &mut String) {
         let row = self.row;
         let cells = [&row.title, &row.kind, &row.actor, &row.reason, &row.message];
-        join(out, cells.iter().map(|cell| cell.as_str()).chain([row.status.name(), row.id.as_str()]));
+        join(
+            out,
+            cells.iter().map(|cell| cell.as_str()).chain([row.status.name(), row.id.as_str()]),
+        );
     }
 
     fn name(&self) -> Option<&str> {
@@ -278,7 +312,9 @@ impl Row for Seen<'_, OperationRow> {
             "done" => FieldValue::Number(f64::from(row.done)),
             "failed" => FieldValue::Number(f64::from(row.failed)),
             "age" => self.age(row.created_at),
-            "took" => FieldValue::Duration(row.finished_at.unwrap_or(self.now).since(row.created_at)),
+            "took" => {
+                FieldValue::Duration(row.finished_at.unwrap_or(self.now).since(row.created_at))
+            }
             _ => return None,
         })
     }

@@ -54,12 +54,19 @@ impl Meters {
     ///
     /// # Errors
     /// Never on its own; the signature is the supervisor's.
-    pub async fn follow(self: Arc<Self>, handle: Handle, stop: CancellationToken) -> Result<(), BoxError> {
+    pub async fn follow(
+        self: Arc<Self>,
+        handle: Handle,
+        stop: CancellationToken,
+    ) -> Result<(), BoxError> {
         let mut views = handle.views();
         let mut events = handle.events();
         // what was over before this process began is not counted again
         let old = views.borrow_and_update().clone();
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(over(&old).map(|row| row.id.clone()));
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(over(&old).map(|row| row.id.clone()));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -84,7 +91,8 @@ impl Meters {
         for row in over(view) {
             if seen.insert(row.id.clone()) {
                 let kind = row.kind.as_str().to_owned();
-                let labels = vec![("operation_type", kind.clone()), ("status", row.status.to_string())];
+                let labels =
+                    vec![("operation_type", kind.clone()), ("status", row.status.to_string())];
                 self.operations.get_or_create(&labels).inc();
                 if let Some(end) = row.finished_at {
                     let took = end.since(row.created_at).as_secs_f64();
@@ -102,38 +110,94 @@ impl Meters {
     /// When formatting fails, which a `String` never makes it.
     pub fn encode(&self, view: &FleetView) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("codevaldcortex");
-        registry.register("agent_operations", "Operations ended since this process began", self.operations.clone());
-        registry.register("agent_response_time_seconds", "Time from confirmation to end", self.seconds.clone());
-        registry.register("agents_deployed", "Agents deployed since this process began", self.deployed.clone());
+        registry.register(
+            "agent_operations",
+            "Operations ended since this process began",
+            self.operations.clone(),
+        );
+        registry.register(
+            "agent_response_time_seconds",
+            "Time from confirmation to end",
+            self.seconds.clone(),
+        );
+        registry.register(
+            "agents_deployed",
+            "Agents deployed since this process began",
+            self.deployed.clone(),
+        );
         let set = |registry: &mut Registry, name: &str, help: &str, value: i64| {
             let gauge: Gauge = Gauge::default();
             gauge.set(value);
             registry.register(name, help, gauge);
         };
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        set(&mut registry, "agents_running", "Agents in phase running", whole(view.totals.phase(Phase::Running)));
-        set(&mut registry, "leader", "1 while this process leads", i64::from(view.system.leader.me));
-        set(&mut registry, "leader_epoch", "Changes of leader so far", whole(view.system.leader.epoch));
-        set(&mut registry, "store_up", "1 while the store answers", i64::from(view.system.store.ok));
-        set(&mut registry, "runtime_up", "1 while the runtime answers", i64::from(view.system.runtime.ok));
-        set(&mut registry, "stale", "1 while the picture is old", i64::from(view.stale_since.is_some()));
+        set(
+            &mut registry,
+            "agents_running",
+            "Agents in phase running",
+            whole(view.totals.phase(Phase::Running)),
+        );
+        set(
+            &mut registry,
+            "leader",
+            "1 while this process leads",
+            i64::from(view.system.leader.me),
+        );
+        set(
+            &mut registry,
+            "leader_epoch",
+            "Changes of leader so far",
+            whole(view.system.leader.epoch),
+        );
+        set(
+            &mut registry,
+            "store_up",
+            "1 while the store answers",
+            i64::from(view.system.store.ok),
+        );
+        set(
+            &mut registry,
+            "runtime_up",
+            "1 while the runtime answers",
+            i64::from(view.system.runtime.ok),
+        );
+        set(
+            &mut registry,
+            "stale",
+            "1 while the picture is old",
+            i64::from(view.stale_since.is_some()),
+        );
 
         let phases = Family::<Labels, Gauge>::default();
         for phase in Phase::iter() {
-            phases.get_or_create(&vec![("phase", phase.to_string())]).set(whole(view.totals.phase(phase)));
+            phases
+                .get_or_create(&vec![("phase", phase.to_string())])
+                .set(whole(view.totals.phase(phase)));
         }
         registry.register("agents", "Agents by phase", phases);
         let messages = Family::<Labels, Gauge>::default();
         for status in MessageStatus::iter() {
-            messages.get_or_create(&vec![("status", status.to_string())]).set(whole(view.totals.messages(status)));
+            messages
+                .get_or_create(&vec![("status", status.to_string())])
+                .set(whole(view.totals.messages(status)));
         }
         registry.register("messages", "Stored messages by status", messages);
         let loops = Family::<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
         for status in &view.system.loops {
-            loops.get_or_create(&vec![("loop", status.name.to_owned())]).set(status.duration.as_secs_f64());
+            loops
+                .get_or_create(&vec![("loop", status.name.to_owned())])
+                .set(status.duration.as_secs_f64());
         }
-        registry.register("loop_duration_seconds", "How long the last turn of each loop took", loops);
-        registry.register("agent_resource_usage", "Usage of the busiest agents: cores and bytes", usage(view));
+        registry.register(
+            "loop_duration_seconds",
+            "How long the last turn of each loop took",
+            loops,
+        );
+        registry.register(
+            "agent_resource_usage",
+            "Usage of the busiest agents: cores and bytes",
+            usage(view),
+        );
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -146,11 +210,16 @@ fn over(view: &FleetView) -> impl Iterator<Item = &Arc<crate::engine::view::Oper
 
 fn usage(view: &FleetView) -> Family<Labels, Gauge<f64, std::sync::atomic::AtomicU64>> {
     let family = Family::<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
-    let mut busy: Vec<_> = view.agents.iter().filter_map(|row| Some((row.usage?, &row.id))).collect();
+    let mut busy: Vec<_> =
+        view.agents.iter().filter_map(|row| Some((row.usage?, &row.id))).collect();
     busy.sort_by(|a, b| b.0.cpu_millis.cmp(&a.0.cpu_millis).then_with(|| a.1.cmp(b.1)));
     for (usage, id) in busy.into_iter().take(TOP) {
-        let labels = |kind: &str| vec![("agent_id", id.to_string()), ("resource_type", kind.to_owned())];
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 53 bits of bytes are enough")]
+        let labels =
+            |kind: &str| vec![("agent_id", id.to_string()), ("resource_type", kind.to_owned())];
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge is a float; 53 bits of bytes are enough"
+        )]
         let (cores, bytes) = (usage.cpu_millis as f64 / 1_000.0, usage.memory_bytes as f64);
         family.get_or_create(&labels("cpu_cores")).set(cores);
         family.get_or_create(&labels("memory_bytes")).set(bytes);
@@ -168,7 +237,13 @@ mod tests {
     fn the_names_are_those_of_the_contract() {
         let totals = Totals { phases: BTreeMap::from([(Phase::Running, 3)]), ..Totals::default() };
         let meters = Meters::default();
-        meters.operations.get_or_create(&vec![("operation_type", "scale".into()), ("status", "succeeded".into())]).inc();
+        meters
+            .operations
+            .get_or_create(&vec![
+                ("operation_type", "scale".into()),
+                ("status", "succeeded".into()),
+            ])
+            .inc();
         meters.seconds.get_or_create(&vec![("operation_type", "scale".into())]).observe(0.2);
         let text = meters.encode(&FleetView { totals, ..FleetView::default() }).unwrap();
         for line in [
