@@ -4,6 +4,7 @@
 
 pub mod context;
 pub mod documents;
+pub mod fields;
 pub mod handle;
 pub mod journal;
 pub mod leadership;
