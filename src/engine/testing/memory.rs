@@ -143,36 +143,6 @@ fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
     }
 }
 
-pub fn matches(filter: &Filter, body: &Body) -> bool {
-    use std::cmp::Ordering::{Equal, Greater, Less};
-    let compare = |field: &Field, value: &Value| {
-        let found = at(body, field.as_str());
-        (!found.is_null() && !value.is_null()).then(|| order(found, value))
-    };
-    match filter {
-        Filter::All => true,
-        Filter::Eq(field, value) => at(body, field.as_str()) == value,
-        Filter::Ne(field, value) => at(body, field.as_str()) != value,
-        Filter::Lt(field, value) => compare(field, value) == Some(Less),
-        Filter::Lte(field, value) => matches!(compare(field, value), Some(Less | Equal)),
-        Filter::Gt(field, value) => compare(field, value) == Some(Greater),
-        Filter::Gte(field, value) => matches!(compare(field, value), Some(Greater | Equal)),
-        Filter::In(field, values) => values.contains(at(body, field.as_str())),
-        Filter::Contains(field, value) => match at(body, field.as_str()) {
-            Value::Array(items) => items.contains(value),
-            Value::String(text) => value.as_str().is_some_and(|part| text.contains(part)),
-            _ => false,
-        },
-        Filter::Exists(field) => !at(body, field.as_str()).is_null(),
-        Filter::Prefix(field, prefix) => {
-            at(body, field.as_str()).as_str().is_some_and(|text| text.starts_with(prefix))
-        }
-        Filter::And(all) => all.iter().all(|filter| matches(filter, body)),
-        Filter::Or(any) => any.iter().any(|filter| matches(filter, body)),
-        Filter::Not(filter) => !matches(filter, body),
-    }
-}
-
 impl Inner {
     fn docs(&mut self, collection: Collection) -> &mut Kept {
         self.collections.entry(collection).or_default()
@@ -288,7 +258,7 @@ impl Inner {
             .get(&collection)
             .into_iter()
             .flatten()
-            .filter(|(_, (_, body))| matches(filter, body))
+            .filter(|(_, (_, body))| filter.matches(body))
             .map(|(key, (rev, body))| Document {
                 key: key.clone(),
                 rev: rev.clone(),
@@ -423,7 +393,7 @@ impl Store for MemoryStore {
             let mut inner = self.begin().await?;
             if let Some(guard) = &update.guard {
                 let found = inner.found(guard.collection, &guard.key);
-                if !found.is_some_and(|(_, body)| matches(&guard.filter, body)) {
+                if !found.is_some_and(|(_, body)| guard.filter.matches(body)) {
                     return Ok(Vec::new());
                 }
             }
