@@ -1,0 +1,46 @@
+//! Where things are kept: settings, the store, agents' files, logs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The folders and files of one installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Holds `config.toml`, `themes/`, `keymaps/`, `views.toml`.
+    pub config: PathBuf,
+    /// Holds `fleet.db` and `agents/`.
+    pub data: PathBuf,
+    pub logs: PathBuf,
+}
+
+impl Places {
+    /// Everything under `data_dir` if given; else the XDG folders, each with `cvxc` in it (`CVXC_CONFIG_DIR` over the first).
+    /// `None` when there is neither a home directory nor a `data_dir`.
+    pub fn find(data_dir: Option<&Path>, environment: &BTreeMap<String, String>) -> Option<Self> {
+        let config = environment.get("CVXC_CONFIG_DIR").map(PathBuf::from);
+        if let Some(dir) = data_dir {
+            let config = config.unwrap_or_else(|| dir.to_owned());
+            return Some(Self { config, data: dir.to_owned(), logs: dir.join("log") });
+        }
+        let base = directories::BaseDirs::new()?;
+        let state = base.state_dir().unwrap_or_else(|| base.data_local_dir());
+        Some(Self {
+            config: config.unwrap_or_else(|| base.config_dir().join("cvxc")),
+            data: base.data_dir().join("cvxc"),
+            logs: state.join("cvxc").join("log"),
+        })
+    }
+
+    pub fn settings_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    pub fn store_file(&self) -> PathBuf {
+        self.data.join("fleet.db")
+    }
+
+    /// One folder an agent.
+    pub fn agents(&self) -> PathBuf {
+        self.data.join("agents")
+    }
+}
