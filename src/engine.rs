@@ -6,4 +6,6 @@ pub mod context;
 pub mod handle;
 pub mod journal;
 pub mod supervise;
+#[cfg(test)]
+pub mod testing;
 pub mod view;

@@ -1,9 +1,12 @@
 //! The operator's console: a page stack drawn from immutable fleet snapshots. Sees the engine's handle and view and
 //! the model; never an adapter, never a document that it changes itself.
 
+pub mod action;
 pub mod frame;
 pub mod input;
+pub mod keymap;
 pub mod keys;
 pub mod load;
 pub mod terminal;
+pub mod theme;
 pub mod writer;

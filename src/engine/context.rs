@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, watch};
 
-use crate::engine::journal::Journal;
+use crate::engine::journal::{Fence, Journal};
+use crate::engine::supervise::Board;
 use crate::engine::view::{FleetView, LoopStatus};
 use crate::model::event::Event;
 use crate::model::text::Safe;
@@ -78,6 +79,12 @@ pub struct Context {
     /// Wakes whoever waits for messages inside this process.
     pub sent: Notify,
     pub loops: LoopBoard,
+    /// The fence of this process's own term while it leads; written by leadership alone.
+    pub leading: watch::Sender<Option<Fence>>,
+    /// Every supervised task of this engine and how it is doing.
+    pub tasks: watch::Sender<Board>,
+    /// Why restarts and scale-downs are held back; set by the health loop, carried to other processes by the lease.
+    pub brake: watch::Sender<Option<Safe>>,
     pub settings: EngineSettings,
 }
 
@@ -100,6 +107,9 @@ impl Context {
             wanted: Notify::new(),
             sent: Notify::new(),
             loops: LoopBoard::default(),
+            leading: watch::Sender::new(None),
+            tasks: watch::Sender::new(Board::new()),
+            brake: watch::Sender::new(None),
             settings,
         })
     }

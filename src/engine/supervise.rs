@@ -50,13 +50,19 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 pub struct Supervisor {
     stop: CancellationToken,
     board: watch::Sender<Board>,
+    names: Vec<Name>,
     tasks: JoinSet<()>,
 }
 
 impl Supervisor {
     /// Tasks end when `stop` fires; a dead vital task fires it.
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, board: watch::Sender::new(Board::new()), tasks: JoinSet::new() }
+        Self::on(watch::Sender::new(Board::new()), stop)
+    }
+
+    /// The same, showing its tasks on a board that it shares with other supervisors.
+    pub fn on(board: watch::Sender<Board>, stop: CancellationToken) -> Self {
+        Self { stop, board, names: Vec::new(), tasks: JoinSet::new() }
     }
 
     pub fn board(&self) -> watch::Receiver<Board> {
@@ -74,6 +80,7 @@ impl Supervisor {
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         let (stop, board) = (self.stop.clone(), self.board.clone());
+        self.names.push(name);
         self.tasks.spawn(async move { keep(name, role, make, stop, board).await });
     }
 
@@ -89,7 +96,7 @@ impl Supervisor {
             .board
             .borrow()
             .iter()
-            .filter(|(_, health)| !over(health))
+            .filter(|(name, health)| self.names.contains(name) && !over(health))
             .map(|(name, _)| *name)
             .collect();
         tracing::warn!(tasks = ?deaf, "tasks did not stop in time and were aborted");
