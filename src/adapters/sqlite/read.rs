@@ -172,19 +172,12 @@ pub(super) fn query(lane: &Lane, query: &Query) -> Result<Page, StoreError> {
 }
 
 fn bookmark(last: &Document, sort: &[(Field, Direction)]) -> Bookmark {
-    let value = |field: &Field| at(&last.body, field.as_str()).cloned().unwrap_or(Value::Null);
+    let value = |field: &Field| match field.as_str() {
+        "_key" => Value::from(last.key.as_str()),
+        _ => field.of_document(&last.body).clone(),
+    };
     let values = sort.iter().map(|(field, _)| value(field)).collect();
     Bookmark { values, key: last.key.clone() }
-}
-
-/// The value at a dotted path.
-fn at<'a>(body: &'a Body, path: &str) -> Option<&'a Value> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
-    let value = body.get(first)?;
-    match rest {
-        None => Some(value),
-        Some(rest) => at(value.as_object()?, rest),
-    }
 }
 
 pub(super) fn count(

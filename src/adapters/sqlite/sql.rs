@@ -84,6 +84,9 @@ fn path(field: &str) -> String {
 
 /// The expression by which a field is compared, sorted and indexed.
 pub(super) fn compared(field: &str) -> String {
+    if field == "_key" {
+        return "key".to_owned();
+    }
     let at = format!("body,'{}'", path(field));
     format!(
         "CASE json_type({at}) WHEN 'text' THEN json_extract({at}) \
@@ -137,47 +140,18 @@ pub(super) fn filter(sql: &mut Sql, filter: &Filter, depth: usize) -> Result<(),
     }
     match filter {
         Filter::All => sql.push("1"),
-        Filter::Eq(field, value) => equal(sql, field, value, filter)?,
+        Filter::Eq(field, value) => equal(sql, field, value)?,
         Filter::Ne(field, value) => {
             sql.push("((");
-            equal(sql, field, value, filter)?;
+            equal(sql, field, value)?;
             sql.push(") IS NOT TRUE)");
         }
-        Filter::Lt(field, value) | Filter::Lte(field, value) => {
-            check(field)?;
-            let or_equal = matches!(filter, Filter::Lte(..));
-            match value {
-                Value::Null if or_equal => sql.is_null(field),
-                Value::Null => sql.push("0"),
-                Value::Array(_) | Value::Object(_) => sql.judge(filter),
-                _ => {
-                    sql.push("(");
-                    sql.op(field, if or_equal { "<=" } else { "<" }, encode(value));
-                    sql.push(" OR ");
-                    sql.is_null(field);
-                    sql.push(")");
-                }
-            }
-        }
-        Filter::Gt(field, value) | Filter::Gte(field, value) => {
-            check(field)?;
-            let or_equal = matches!(filter, Filter::Gte(..));
-            match value {
-                Value::Null if or_equal => sql.push("1"),
-                Value::Null => sql.is_something(field),
-                Value::Array(_) | Value::Object(_) => sql.judge(filter),
-                _ => sql.op(field, if or_equal { ">=" } else { ">" }, encode(value)),
-            }
-        }
-        Filter::In(field, values) => among(sql, field, values, filter)?,
-        Filter::Contains(field, value) => {
-            check(field)?;
-            if matches!(value, Value::Array(_) | Value::Object(_)) {
-                sql.judge(filter);
-            } else {
-                element(sql, field, value);
-            }
-        }
+        Filter::Lt(field, value) => ordered(sql, filter, field, "<", value)?,
+        Filter::Lte(field, value) => ordered(sql, filter, field, "<=", value)?,
+        Filter::Gt(field, value) => ordered(sql, filter, field, ">", value)?,
+        Filter::Gte(field, value) => ordered(sql, filter, field, ">=", value)?,
+        Filter::In(field, values) => among(sql, field, values)?,
+        Filter::Contains(field, value) => element(sql, filter, field, value)?,
         Filter::Exists(field) => {
             check(field)?;
             sql.is_something(field);
@@ -226,71 +200,126 @@ fn joined(
     Ok(())
 }
 
-fn equal(sql: &mut Sql, field: &Field, value: &Value, whole: &Filter) -> Result<(), StoreError> {
+/// Whether SQLite, which has no whole numbers beyond 63 bits, would round `value` where [`Filter::matches`] does not.
+fn is_rounded(value: &Value) -> bool {
+    const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: up to here doubles hold every whole number
+    match value {
+        Value::Number(number) => {
+            number.as_i64().is_none() && number.as_f64().is_none_or(|real| real.abs() >= EXACT)
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            false
+        }
+    }
+}
+
+fn equal(sql: &mut Sql, field: &Field, value: &Value) -> Result<(), StoreError> {
     check(field)?;
     match value {
         Value::Null => sql.is_null(field),
-        // two spellings of one object are equal, but their texts are not; `Ne` is judged as the negation around this
-        Value::Array(_) | Value::Object(_) => match whole {
-            Filter::Ne(field, value) => sql.judge(&Filter::Eq(field.clone(), value.clone())),
-            _ => sql.judge(whole),
-        },
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            sql.op(field, "=", encode(value));
-        }
+        Value::Array(_) | Value::Object(_) => sql.push("0"),
+        _ if is_rounded(value) => sql.judge(&Filter::Eq(field.clone(), value.clone())),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => sql.op(field, "=", encode(value)),
     }
     Ok(())
 }
 
-fn among(sql: &mut Sql, field: &Field, values: &[Value], whole: &Filter) -> Result<(), StoreError> {
+/// A comparison, which holds only between two numbers or two texts.
+fn ordered(
+    sql: &mut Sql,
+    whole: &Filter,
+    field: &Field,
+    op: &str,
+    value: &Value,
+) -> Result<(), StoreError> {
     check(field)?;
-    if values.iter().any(|value| matches!(value, Value::Array(_) | Value::Object(_))) {
-        sql.judge(whole);
-        return Ok(());
-    }
-    let (nulls, rest): (Vec<_>, Vec<_>) = values.iter().partition(|value| value.is_null());
+    let upward = op.starts_with('>');
+    let edge = match value {
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            sql.push("0");
+            return Ok(());
+        }
+        Value::Number(_) if is_rounded(value) => {
+            sql.judge(whole);
+            return Ok(());
+        }
+        // the other end of what has the same type
+        Value::Number(_) if upward => "<''",
+        Value::Number(_) => ">-1.7976931348623157e308",
+        Value::String(_) if upward => "<x''",
+        Value::String(_) => ">=''",
+    };
     sql.push("(");
-    if rest.is_empty() {
-        sql.push("0");
-    } else {
+    sql.op(field, op, encode(value));
+    sql.push(" AND ");
+    sql.push(&compared(field.as_str()));
+    sql.push(edge);
+    sql.push(")");
+    Ok(())
+}
+
+fn among(sql: &mut Sql, field: &Field, values: &[Value]) -> Result<(), StoreError> {
+    check(field)?;
+    let plain = |value: &&Value| {
+        matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_)) && !is_rounded(value)
+    };
+    sql.push("(");
+    if values.iter().any(|value| plain(&value)) {
         sql.push(&compared(field.as_str()));
         sql.push(" IN (");
-        for (place, value) in rest.into_iter().enumerate() {
-            if place > 0 {
-                sql.push(",");
-            }
+        for value in values.iter().filter(plain) {
             sql.bind(encode(value));
+            sql.push(",");
         }
+        sql.text.pop();
         sql.push(")");
+    } else {
+        sql.push("0");
     }
-    if !nulls.is_empty() {
+    if values.iter().any(Value::is_null) {
         sql.push(" OR ");
         sql.is_null(field);
+    }
+    for value in values.iter().filter(|value| is_rounded(value)) {
+        sql.push(" OR ");
+        sql.judge(&Filter::Eq(field.clone(), value.clone()));
     }
     sql.push(")");
     Ok(())
 }
 
-/// Whether the list in `field` holds `value`, a scalar.
-fn element(sql: &mut Sql, field: &Field, value: &Value) {
+/// Whether the list in `field` holds `value`.
+fn element(
+    sql: &mut Sql,
+    whole: &Filter,
+    field: &Field,
+    value: &Value,
+) -> Result<(), StoreError> {
+    check(field)?;
+    let kind = match value {
+        Value::Null => "type='null'",
+        Value::Bool(true) => "type='true'",
+        Value::Bool(false) => "type='false'",
+        Value::String(_) => "type='text' AND value=",
+        Value::Number(_) if is_rounded(value) => {
+            sql.judge(whole);
+            return Ok(());
+        }
+        Value::Number(_) => "type IN ('integer','real') AND value=",
+        Value::Array(_) | Value::Object(_) => {
+            sql.push("0");
+            return Ok(());
+        }
+    };
     let at = format!("body,'{}'", path(field.as_str()));
     sql.push(&format!(
-        "(json_type({at})='array' AND EXISTS(SELECT 1 FROM json_each({at}) WHERE "
+        "(json_type({at})='array' AND EXISTS(SELECT 1 FROM json_each({at}) WHERE {kind}"
     ));
-    match value {
-        Value::Null => sql.push("type='null'"),
-        Value::Bool(true) => sql.push("type='true'"),
-        Value::Bool(false) => sql.push("type='false'"),
-        Value::String(_) => {
-            sql.push("type='text' AND value=");
-            sql.bind(encode(value));
-        }
-        Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            sql.push("type IN ('integer','real') AND value=");
-            sql.bind(encode(value));
-        }
+    if matches!(value, Value::Number(_) | Value::String(_)) {
+        sql.bind(encode(value));
     }
     sql.push("))");
+    Ok(())
 }
 
 /// The least value above every text that begins with `prefix`.
@@ -364,15 +393,16 @@ fn is_total(collection: Collection, filter: &Filter, sort: &[(Field, Direction)]
 fn requires(filter: &Filter, field: &str, fixed: bool) -> bool {
     match filter {
         Filter::Eq(by, value) => by.as_str() == field && !value.is_null(),
-        Filter::Gt(by, _) | Filter::Exists(by) | Filter::Prefix(by, _) => {
-            !fixed && by.as_str() == field
-        }
-        Filter::Gte(by, value) => !fixed && by.as_str() == field && !value.is_null(),
+        // a comparison holds for numbers and texts only
+        Filter::Gt(by, _)
+        | Filter::Gte(by, _)
+        | Filter::Lt(by, _)
+        | Filter::Lte(by, _)
+        | Filter::Exists(by)
+        | Filter::Prefix(by, _) => !fixed && by.as_str() == field,
         Filter::And(all) => all.iter().any(|part| requires(part, field, fixed)),
         Filter::All
         | Filter::Ne(..)
-        | Filter::Lt(..)
-        | Filter::Lte(..)
         | Filter::In(..)
         | Filter::Contains(..)
         | Filter::Or(..)
