@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
-use crate::ports::store::StoreError;
+use crate::ports::store::{BoxError, StoreError, chain};
 
 /// A cause in words of ours, with SQLite's own behind it.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,9 @@ pub(super) fn of(error: rusqlite::Error) -> StoreError {
                 "the store's file is damaged ({error}); nothing was written: restore a backup, or move the file away"
             ),
         },
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
+        ErrorCode::ReadOnly
+        | ErrorCode::PermissionDenied
+        | ErrorCode::AuthorizationForStatementDenied => {
             StoreError::Denied { message: format!("the store's file cannot be written ({error})") }
         }
         ErrorCode::CannotOpen => say("the store's file cannot be opened", error),
@@ -84,4 +86,29 @@ pub(super) fn taken(error: &rusqlite::Error) -> Option<String> {
     let text = message.as_deref().unwrap_or_default();
     let name = text.rsplit_once('\'').and_then(|(head, _)| head.rsplit_once('\''));
     Some(name.map_or_else(|| "key".to_owned(), |(_, index)| index.to_owned()))
+}
+
+/// The same error again, with its causes as words: causes cannot be copied.
+pub(super) fn copy(error: &StoreError) -> StoreError {
+    let source = || -> BoxError {
+        let cause = std::error::Error::source(error).map_or_else(String::new, chain);
+        Box::new(Cause { text: cause, source: None })
+    };
+    match error {
+        StoreError::NotFound { collection, key } => {
+            StoreError::NotFound { collection: *collection, key: key.clone() }
+        }
+        StoreError::Exists { collection, key, what } => {
+            let (collection, key, what) = (*collection, key.clone(), what.clone());
+            StoreError::Exists { collection, key, what }
+        }
+        StoreError::Conflict { collection, key } => {
+            StoreError::Conflict { collection: *collection, key: key.clone() }
+        }
+        StoreError::Invalid { message } => StoreError::Invalid { message: message.clone() },
+        StoreError::Denied { message } => StoreError::Denied { message: message.clone() },
+        StoreError::Corrupt { message } => StoreError::Corrupt { message: message.clone() },
+        StoreError::Unavailable(_) => StoreError::Unavailable(source()),
+        StoreError::OutcomeUnknown(_) => StoreError::OutcomeUnknown(source()),
+    }
 }

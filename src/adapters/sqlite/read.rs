@@ -66,7 +66,7 @@ impl Lane {
 }
 
 /// A document from columns `key, rev, body` beginning at `first`.
-fn document(row: &Row<'_>, first: usize) -> Result<Document, StoreError> {
+pub(super) fn document(row: &Row<'_>, first: usize) -> Result<Document, StoreError> {
     let key: String = row.get(first).map_err(fault::of)?;
     let rev: i64 = row.get(first + 1).map_err(fault::of)?;
     let body = row.get_ref(first + 2).map_err(fault::of)?;
@@ -305,8 +305,7 @@ fn edges(
 
 /// The last change that was ever made: where the feed stands.
 pub(super) fn head(connection: &Connection) -> Result<i64, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT coalesce(max(seq),0) FROM changes")
-        .map_err(fault::of)?;
+    let mut statement =
+        connection.prepare_cached("SELECT coalesce(max(seq),0) FROM changes").map_err(fault::of)?;
     statement.query_row(params![], |row| row.get(0)).map_err(fault::of)
 }

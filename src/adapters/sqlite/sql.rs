@@ -70,7 +70,10 @@ fn path(field: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut path = String::from("$");
     for part in field.split('.') {
-        if !part.is_empty() && part.chars().all(plain) && !part.starts_with(|c: char| c.is_ascii_digit()) {
+        if !part.is_empty()
+            && part.chars().all(plain)
+            && !part.starts_with(|c: char| c.is_ascii_digit())
+        {
             path.push('.');
             path.push_str(part);
         } else {
@@ -127,7 +130,11 @@ pub(super) fn decode(bound: Bound) -> Value {
 fn check(field: &Field) -> Result<(), StoreError> {
     let text = field.as_str();
     let odd = |c: char| c.is_control() || matches!(c, '"' | '\'' | '\\' | '[' | ']');
-    if text.is_empty() || text.len() > 256 || text.split('.').any(str::is_empty) || text.contains(odd) {
+    if text.is_empty()
+        || text.len() > 256
+        || text.split('.').any(str::is_empty)
+        || text.contains(odd)
+    {
         return Err(invalid(format!("{text:?} is no field: expected names joined by dots")));
     }
     Ok(())
@@ -289,12 +296,7 @@ fn among(sql: &mut Sql, field: &Field, values: &[Value]) -> Result<(), StoreErro
 }
 
 /// Whether the list in `field` holds `value`.
-fn element(
-    sql: &mut Sql,
-    whole: &Filter,
-    field: &Field,
-    value: &Value,
-) -> Result<(), StoreError> {
+fn element(sql: &mut Sql, whole: &Filter, field: &Field, value: &Value) -> Result<(), StoreError> {
     check(field)?;
     let kind = match value {
         Value::Null => "type='null'",
@@ -415,7 +417,8 @@ fn requires(filter: &Filter, field: &str, fixed: bool) -> bool {
 pub(super) fn hint_sparse(sql: &mut Sql, collection: Collection, filter: &Filter) {
     let sparse = collection.indexes().iter().filter(|index| index.sparse);
     let mut hinted: Vec<&str> = Vec::new();
-    for index in sparse.filter(|index| matches!(index.kind, IndexKind::Sorted | IndexKind::Expiry)) {
+    for index in sparse.filter(|index| matches!(index.kind, IndexKind::Sorted | IndexKind::Expiry))
+    {
         if index.fields.iter().all(|field| requires(filter, field, false)) {
             for field in index.fields {
                 if !hinted.contains(field) {
