@@ -1,3 +1,5 @@
-//! What the ports are made of in the real world. Each adapter depends on model and ports, never on another adapter.
+//! Implementations of the ports: each depends on `model` and `ports` only, never on another adapter.
 
+#[cfg(target_os = "linux")]
+pub mod local;
 pub mod sqlite;

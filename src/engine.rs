@@ -3,8 +3,12 @@
 //! Every process embeds one; all of them meet in the store. The one that holds the leader lease runs the loops.
 
 pub mod context;
+pub mod documents;
+pub mod fields;
 pub mod handle;
 pub mod journal;
+pub mod messaging;
+pub mod operations;
 pub mod supervise;
 #[cfg(test)]
 pub mod testing;

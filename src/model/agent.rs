@@ -1,5 +1,7 @@
 //! Agents: the document, the phases of their lives, and which moves between phases are legal.
 
+pub mod intent;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use super::health::HealthStatus;
 use super::id::{PoolId, TemplateId};
 use super::quantity::{Bytes, Cpu};
 use super::time::{Time, span};
+
+pub mod lifecycle;
 
 /// What an agent is doing.
 #[derive(
@@ -151,13 +155,16 @@ pub struct Agent {
     pub health: HealthNote,
     pub config: AgentConfig,
     pub deployment: Deployment,
-    /// Which run of this agent the workload is: 1 for the first, +1 at each restart or recovery.
+    /// Which run of this agent the workload is: 0 before the first start, then +1 each time it becomes `deploying`.
     pub incarnation: u64,
     /// The lowest incarnation that the operator wants to see; a restart raises it.
     pub wanted_incarnation: u64,
     /// +1 whenever somebody changes what is wanted of the agent (desired, config, template, labels, `wanted_incarnation`).
     pub generation: u64,
-    /// Starts since the last clean run of 10 minutes; drives the restart back-off.
+    /// When the present incarnation first reported healthy; absent until it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<Time>,
+    /// Failures since the last clean run of 10 minutes; drives the restart back-off.
     pub failures: u32,
     /// Not started again before this.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,7 +193,7 @@ pub struct HealthNote {
 }
 
 /// What to run and within which limits. A template gives it; an agent may override parts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AgentConfig {
     /// Container image; the local runtime shows it and runs `command`.
@@ -214,6 +221,26 @@ pub struct AgentConfig {
     pub pod: Value,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            image: String::new(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            resources: Resources::default(),
+            security: Security::default(),
+            probes: Value::Null,
+            poll_class: PollClass::default(),
+            heartbeat: Heartbeat::default(),
+            grace: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(60),
+            pod: Value::Null,
+            extra: Map::new(),
+        }
+    }
 }
 
 fn is_null(value: &Value) -> bool {

@@ -129,6 +129,9 @@ pub struct Step {
     pub status: StepStatus,
     #[serde(default)]
     pub message: String,
+    /// When its batch was released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
 }

@@ -1,5 +1,7 @@
 //! Commands and the plans made of them: what would happen, to whom, in which batches, how it is confirmed and undone.
 
+pub mod victims;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

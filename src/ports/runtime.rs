@@ -12,6 +12,7 @@ use crate::model::agent::AgentConfig;
 use crate::model::health::Usage;
 use crate::model::id::AgentId;
 use crate::model::time::Time;
+pub use crate::model::workload::{Exit, Observed, State};
 
 /// What shall run for one agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,43 +26,6 @@ pub struct Workload {
     pub config: AgentConfig,
     /// Added to the template's environment by the engine: `CVXC_AGENT_ID`, `CVXC_STORE`, …
     pub env: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Asked for, not up yet; `Observed::message` says why when that is known.
-    Starting,
-    Running,
-    /// Asked to end, not gone yet.
-    Ending,
-    /// Over; `Observed::exit` says how.
-    Exited,
-}
-
-/// What the runtime sees of one agent's workload.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Observed {
-    pub agent: AgentId,
-    pub incarnation: u64,
-    pub state: State,
-    /// The agent's own process, not its shim.
-    pub pid: Option<u32>,
-    pub node: String,
-    /// The workload's name in the runtime.
-    pub workload: String,
-    pub restarts: u32,
-    /// The runtime's own words: waiting reason, exit code, signal, out of memory.
-    pub message: String,
-    pub exit: Option<Exit>,
-    pub started_at: Option<Time>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    Code(i32),
-    Signal(i32),
-    /// Ended without anybody seeing how (power cut, the shim was killed too).
-    Unknown,
 }
 
 /// A workload changed, went, or all must be listed again.

@@ -1,0 +1,107 @@
+//! Releases one batch of an operation: what its steps want of their agents, as changes for the journal. Used when an
+//! operation is confirmed (batch 0) and by the leader for each batch after that.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::engine::context::Context;
+use crate::engine::journal::Change;
+use crate::model::agent::Agent;
+use crate::model::agent::intent::Intent;
+use crate::model::operation::Operation;
+use crate::model::plan::{Command, Noun};
+use crate::model::schema::Collection;
+use crate::ports::store::{Document, Key, StoreError};
+
+use super::super::documents::{overlay, read};
+
+/// What releasing a batch comes to.
+#[derive(Debug, Default)]
+pub struct Released {
+    /// To be committed under the operation's id, with the operation's own change.
+    pub changes: Vec<Change>,
+    /// Steps (by their place in `operation.steps`) that have no meaning any more, and why: they have failed.
+    pub refused: Vec<(usize, String)>,
+}
+
+/// What the steps of `batch` want of their agents as these are now. Steps about anything but agents have been written
+/// with the operation itself, so a batch of those releases nothing.
+///
+/// # Errors
+/// Those of [`crate::ports::store::Store::get_many`].
+pub async fn release(
+    ctx: &Context,
+    operation: &Operation,
+    batch: u32,
+) -> Result<Released, StoreError> {
+    let steps: Vec<(usize, Intent, Key)> = operation
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| step.batch == batch && step.target.noun == Noun::Agent)
+        .filter_map(|(at, step)| Some((at, step.action.parse().ok()?, &step.target.id)))
+        .map(|(at, intent, id)| Ok((at, intent, Key::new(id)?)))
+        .collect::<Result<_, StoreError>>()?;
+    let mut found: BTreeMap<Key, Document> = BTreeMap::new();
+    let keys: Vec<Key> = steps.iter().map(|(_, _, key)| key.clone()).collect();
+    for keys in keys.chunks(1_000) {
+        let documents = ctx.store.get_many(Collection::Agents, keys).await?;
+        found.extend(documents.into_iter().map(|document| (document.key.clone(), document)));
+    }
+    let deadline = match serde_json::from_value(operation.command.clone()) {
+        Ok(Command::Drain { deadline, .. }) => deadline,
+        _ => None,
+    };
+    let now = ctx.clock.now();
+    let mut released = Released::default();
+    for (at, intent, key) in steps {
+        let Some(document) = found.remove(&key) else {
+            released.refused.push((at, "it is gone".to_owned()));
+            continue;
+        };
+        match intend(document, intent, deadline, now) {
+            Ok(Some(change)) => released.changes.push(change),
+            Ok(None) => {}
+            Err(why) => released.refused.push((at, why)),
+        }
+    }
+    Ok(released)
+}
+
+/// One agent's change for `intent`; `None` when it is already wished for.
+fn intend(
+    document: Document,
+    intent: Intent,
+    deadline: Option<std::time::Duration>,
+    now: crate::model::time::Time,
+) -> Result<Option<Change>, String> {
+    let before: Agent = read(&document).map_err(|error| error.to_string())?;
+    let after = match intent.apply(&before, deadline, now) {
+        Ok(Some(after)) => after,
+        Ok(None) => return Ok(None),
+        Err(refusal) => return Err(refusal.to_string()),
+    };
+    Ok(Some(Change {
+        collection: Collection::Agents,
+        key: document.key.clone(),
+        after: Some(overlay(&document.body, &before, &after)),
+        before: Some(document),
+        kind: kind(intent),
+        subject: after.name,
+        evidence: Value::Null,
+    }))
+}
+
+/// The type of the event that a wish leaves in the journal.
+fn kind(intent: Intent) -> &'static str {
+    match intent {
+        Intent::Start => "agent.start_requested",
+        Intent::Pause => "agent.pause_requested",
+        Intent::Resume => "agent.resume_requested",
+        Intent::Drain => "agent.drain_requested",
+        Intent::Stop => "agent.stop_requested",
+        Intent::Restart => "agent.restart_requested",
+        Intent::Delete => "agent.delete_requested",
+    }
+}
