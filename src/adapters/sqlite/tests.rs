@@ -228,9 +228,7 @@ async fn values_of_every_type_are_written_down_in_one_order() {
         json!(""),
         json!("1"),
         json!("ä\u{0}ö"),
-        json!([]),
         json!([1]),
-        json!({}),
         json!({"a": 1}),
     ];
     let writes = values.iter().enumerate().map(|(place, value)| {
