@@ -14,6 +14,8 @@ use super::id::{PoolId, TemplateId};
 use super::quantity::{Bytes, Cpu};
 use super::time::{Time, span};
 
+pub mod lifecycle;
+
 /// What an agent is doing.
 #[derive(
     Debug,

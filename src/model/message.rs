@@ -9,6 +9,9 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use super::id::{AgentId, MessageId};
 use super::time::{Time, span};
 
+pub mod moves;
+pub mod rules;
+
 #[derive(
     Debug,
     Clone,
@@ -116,23 +119,69 @@ pub struct NewMessage {
     pub from: AgentId,
     pub to: AgentId,
     pub message_type: String,
+    #[serde(default)]
     pub payload: Map<String, Value>,
+    #[serde(default = "default_priority")]
     pub priority: i64,
-    #[serde(with = "span")]
+    #[serde(default = "default_ttl", with = "span")]
     pub ttl: Duration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// The message that this one answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
+    /// A second message of the same sender with the same key, within 24 h, is the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    #[serde(default = "default_attempts")]
     pub max_attempts: u32,
+}
+
+impl NewMessage {
+    /// A message with the defaults of the contract: priority 5, one hour to live, five attempts.
+    pub fn new(from: AgentId, to: AgentId, message_type: impl Into<String>) -> Self {
+        Self {
+            from,
+            to,
+            message_type: message_type.into(),
+            payload: Map::new(),
+            priority: DEFAULT_PRIORITY,
+            ttl: DEFAULT_TTL,
+            correlation_id: None,
+            reply_to: None,
+            idempotency_key: None,
+            max_attempts: DEFAULT_ATTEMPTS,
+        }
+    }
+}
+
+fn default_priority() -> i64 {
+    DEFAULT_PRIORITY
+}
+
+fn default_ttl() -> Duration {
+    DEFAULT_TTL
+}
+
+fn default_attempts() -> u32 {
+    DEFAULT_ATTEMPTS
 }
 
 /// Largest payload, in bytes of its JSON text.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
-/// Deepest nesting of a payload.
+/// Deepest nesting of a payload; the payload itself is the first level.
 pub const MAX_DEPTH: usize = 32;
 pub const DEFAULT_TTL: Duration = Duration::from_secs(3_600);
 pub const MAX_TTL: Duration = Duration::from_secs(365 * 24 * 3_600);
 pub const DEFAULT_PRIORITY: i64 = 5;
 pub const DEFAULT_ATTEMPTS: u32 = 5;
+/// Most attempts that a sender may ask for.
+pub const MAX_ATTEMPTS: u32 = 100;
 /// How long a message stays after reaching a final status.
 pub const KEEP_FINAL: Duration = Duration::from_secs(24 * 3_600);
+/// How long a sender's idempotency key is remembered.
+pub const KEEP_KEY: Duration = Duration::from_secs(24 * 3_600);
+/// Most messages that one claim hands out.
+pub const MAX_CLAIM: usize = 100;
+/// Longest correlation id or idempotency key, in bytes.
+pub const MAX_TAG: usize = 256;
