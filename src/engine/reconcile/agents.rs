@@ -85,7 +85,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             stop.run_until_cancelled(sleep(pause)).await;
             continue;
         }
-        let until = agents.book.next_due(ctx.clock.now());
+        let until = agents.due_in();
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -120,6 +120,11 @@ impl Agents {
         }
     }
 
+    /// How long the next turn may wait if nothing happens.
+    fn due_in(&self) -> Duration {
+        if self.jobs.len() >= BATCH { CALL_LIMIT } else { self.book.next_due(self.pen.ctx.clock.now()) }
+    }
+
     /// Takes what comes within a moment, so that a burst of changes is one turn.
     async fn linger(&mut self) {
         let moment = sleep(GATHER);
@@ -146,8 +151,10 @@ impl Agents {
         let now = self.pen.ctx.clock.now();
         self.book.compare(&view.agents);
         self.book.wake(now);
+        // what is queued was decided on what was true then: no more of that than a batch
+        let room = BATCH.saturating_sub(self.jobs.len());
         let mut batch = Vec::new();
-        while batch.len() < BATCH
+        while batch.len() < room
             && let Some(id) = self.book.pop()
         {
             if let Some(until) = self.book.held(&id, now) {

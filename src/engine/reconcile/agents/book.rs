@@ -22,10 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 struct Track {
     tried: Tried,
-    /// A call to the runtime is queued or under way.
+    /// A call to the runtime is queued or under way; its end is a reason to look again.
     busy: bool,
-    /// Something changed while it was.
-    again: bool,
     failures: u32,
     held_until: Option<Time>,
 }
@@ -89,13 +87,12 @@ impl Book {
 
     /// The next to look at; one with a call under way is looked at when that has ended.
     pub fn pop(&mut self) -> Option<AgentId> {
-        while let Some(agent) = self.due.pop_first() {
-            match self.tracks.get_mut(&agent) {
-                Some(track) if track.busy => track.again = true,
-                Some(_) | None => return Some(agent),
+        loop {
+            let agent = self.due.pop_first()?;
+            if !self.tracks.get(&agent).is_some_and(|track| track.busy) {
+                return Some(agent);
             }
         }
-        None
     }
 
     pub fn wake_at(&mut self, agent: &AgentId, at: Time) {
@@ -123,7 +120,7 @@ impl Book {
     pub fn end(&mut self, done: Done, now: Time) {
         let Done { agent, incarnation, act, outcome } = done;
         let track = self.tracks.entry(agent.clone()).or_default();
-        (track.busy, track.again) = (false, false);
+        track.busy = false;
         self.due.insert(agent);
         let tried = &mut track.tried;
         match outcome {
