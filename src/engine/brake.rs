@@ -30,7 +30,9 @@ impl Blast {
         noted.retain(|_, at| now.saturating_duration_since(*at) < WINDOW);
         let bad = noted.len();
         (bad >= LEAST && bad as f64 > SHARE * fleet as f64).then(|| {
-            format!("{bad} of {fleet} agents turned bad within a minute: restarts and scale-downs wait")
+            format!(
+                "{bad} of {fleet} agents turned bad within a minute: restarts and scale-downs wait"
+            )
         })
     }
 }
@@ -50,7 +52,11 @@ mod tests {
         assert_eq!(blast.holds(start, 4), None, "four are too few, whatever the fleet");
         blast.note(&id(4), start + Duration::from_secs(10));
         assert!(blast.holds(start + Duration::from_secs(10), 16).is_some());
-        assert_eq!(blast.holds(start + Duration::from_secs(10), 17), None, "5 of 17 are under 30 %");
+        assert_eq!(
+            blast.holds(start + Duration::from_secs(10), 17),
+            None,
+            "5 of 17 are under 30 %"
+        );
         assert_eq!(blast.holds(start + Duration::from_secs(60), 16), None);
     }
 }

@@ -77,11 +77,7 @@ impl Fenced {
     ///
     /// # Errors
     /// [`Fault::Deposed`], or what the store says of anything but such a race.
-    pub async fn commit_each(
-        &self,
-        reason: &str,
-        changes: Vec<Change>,
-    ) -> Result<Vec<Key>, Fault> {
+    pub async fn commit_each(&self, reason: &str, changes: Vec<Change>) -> Result<Vec<Key>, Fault> {
         let (mut changes, mut moved) = (changes, Vec::new());
         while !changes.is_empty() {
             match self.commit(reason, None, changes.clone(), Vec::new()).await {

@@ -4,6 +4,8 @@
 
 mod agents;
 mod sights;
+#[cfg(test)]
+mod testing;
 mod workload;
 
 use std::sync::Arc;
@@ -18,11 +20,7 @@ use crate::ports::store::BoxError;
 ///
 /// # Errors
 /// When another leader has begun. Nothing else ends it: a store or runtime that is away is waited for.
-pub async fn run(
-    ctx: Arc<Context>,
-    fence: Fence,
-    stop: CancellationToken,
-) -> Result<(), BoxError> {
+pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
     tokio::try_join!(agents::run(ctx.clone(), fence.clone(), stop.clone()))?;
     Ok(())
 }

@@ -122,7 +122,11 @@ impl Agents {
 
     /// How long the next turn may wait if nothing happens.
     fn due_in(&self) -> Duration {
-        if self.jobs.len() >= BATCH { CALL_LIMIT } else { self.book.next_due(self.pen.ctx.clock.now()) }
+        if self.jobs.len() >= BATCH {
+            CALL_LIMIT
+        } else {
+            self.book.next_due(self.pen.ctx.clock.now())
+        }
     }
 
     /// Takes what comes within a moment, so that a burst of changes is one turn.
@@ -214,11 +218,13 @@ impl Agents {
                 }
             }
             for change in changes {
-                // what follows without another write is begun at once: the document is known
-                if let Some((id, agent)) = written.remove(&change.key) {
-                    match self.next(&id, &agent, &look, now) {
-                        Act::Write { .. } => self.book.mark([id]),
-                        act => self.take_up(&id, &agent, act),
+                let Some((id, agent)) = written.remove(&change.key) else { continue };
+                match self.next(&id, &agent, &look, now) {
+                    // begun at once, since its document is known
+                    act @ Act::Apply => self.take_up(&id, &agent, act),
+                    // anything else depends on what was not looked up for it
+                    Act::Write { .. } | Act::Remove { .. } | Act::Forget | Act::Wait(_) => {
+                        self.book.mark([id]);
                     }
                 }
             }
@@ -359,7 +365,9 @@ impl Look {
 
 /// How many messages each of `agents` holds.
 async fn held(ctx: &Context, agents: &[AgentId]) -> Result<HashMap<String, u64>, StoreError> {
-    let field = |name| Field::new(name).map_err(|message| StoreError::Invalid { message: message.to_string() });
+    let field = |name| {
+        Field::new(name).map_err(|message| StoreError::Invalid { message: message.to_string() })
+    };
     let receiver = field("to_agent_id")?;
     let ids = agents.iter().map(|id| Value::from(id.as_str())).collect();
     let filter = Filter::And(vec![

@@ -44,8 +44,7 @@ pub fn at(row: Option<&AgentRow>, seen: Option<&Observed>, now: Time) -> Glance 
 
 fn is_fine(row: &AgentRow, alive: Option<&Observed>, desired: Desired) -> bool {
     let mine = alive.is_some_and(|seen| {
-        seen.incarnation == row.incarnation
-            && (seen.state != State::Running || seen.pid == row.pid)
+        seen.incarnation == row.incarnation && (seen.state != State::Running || seen.pid == row.pid)
     });
     mine && row.desired == desired && row.wanted_incarnation <= row.incarnation
 }
