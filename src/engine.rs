@@ -8,6 +8,7 @@ pub mod handle;
 pub mod journal;
 pub mod messaging;
 pub mod operations;
+pub mod pubsub;
 pub mod supervise;
 #[cfg(test)]
 pub mod testing;
