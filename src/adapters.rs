@@ -1,1 +1,5 @@
-//!
+//! Implementations of the ports: each depends on `model` and `ports` only, never on another adapter.
+
+#[cfg(target_os = "linux")]
+pub mod local;
+pub mod sqlite;

@@ -1,0 +1,93 @@
+//! The last step before an agent's own program: a process of ours takes the agent's place (session, limits, user), then
+//! becomes the agent. So limits fall on the agent alone, and its process id is known before it runs.
+//!
+//! Its standard input is a pipe to the shim: what is written there is why the program could not be started; nothing and
+//! the end mean that it was.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
+
+use super::record::{Home, Spec};
+
+/// Open files an agent may have, unless this process itself may have fewer.
+const FILES: u64 = 8192;
+
+pub const NOT_STARTED: u8 = 127;
+
+/// Becomes the agent of `home`. Comes back only when that failed.
+pub fn launch(home: &Home, shim: u32) -> ExitCode {
+    // a copy that closes when the program starts; the agent itself gets an empty standard input
+    let report = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(File::from);
+    let message = match prepare(home, shim) {
+        Ok(mut command) => {
+            let error = command.exec();
+            format!("{} could not be started: {error}", command.get_program().display())
+        }
+        Err(message) => message,
+    };
+    if let Ok(mut report) = report {
+        drop(report.write_all(message.as_bytes())); // the shim also sees the exit code
+    }
+    ExitCode::from(NOT_STARTED)
+}
+
+fn prepare(home: &Home, shim: u32) -> Result<Command, String> {
+    let spec = home.spec().ok_or("what shall run cannot be read")?;
+    let said = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
+    let null = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
+    rustix::stdio::dup2_stdin(null).map_err(said("its standard input"))?;
+    rustix::process::setsid().map_err(said("a session of its own"))?;
+    // while we still may: another user cannot pass through the operator's folders
+    std::env::set_current_dir(home.work()).map_err(|error| format!("its work folder: {error}"))?;
+    limit(&spec)?;
+    become_user(&spec)?;
+    // changing the user takes this back, so it comes after
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(said("the tie to its shim"))?;
+    if Pid::as_raw(rustix::process::getppid()) != i32::try_from(shim).unwrap_or(0) {
+        return Err("its shim ended before it could start".to_owned());
+    }
+    let mut command = Command::new(&spec.program);
+    command.arg0(&spec.arg0).args(&spec.args).env_clear().envs(&spec.env);
+    Ok(command)
+}
+
+/// Memory is limited by `RLIMIT_DATA`: private writable memory, touched or not. `RLIMIT_AS` would count mapped files and
+/// the reserved address space of every thread's heap, which fails programs far below their limit.
+/// A processor limit has no such means without control groups: it is what health and autoscaling judge usage against.
+fn limit(spec: &Spec) -> Result<(), String> {
+    let set = |resource: Resource, value: u64, what: &str| {
+        let most = rustix::process::getrlimit(resource).maximum;
+        let value = Some(most.map_or(value, |most| value.min(most)));
+        rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value })
+            .map_err(|error| format!("the limit on {what} could not be set: {error}"))
+    };
+    if let Some(bytes) = spec.memory {
+        set(Resource::Data, bytes, "memory")?;
+    }
+    set(Resource::Core, 0, "core dumps")?;
+    set(Resource::Nofile, FILES, "open files")?;
+    // when the machine runs out of memory, an agent goes before the engine and the shims; a wish, not a must
+    drop(fs::write("/proc/self/oom_score_adj", "500"));
+    Ok(())
+}
+
+/// This process has one thread, so what is set for the thread is set for the process. Without a group, the one with the
+/// user's own number, so that nothing of the operator's groups is kept.
+fn become_user(spec: &Spec) -> Result<(), String> {
+    let Some(group) = spec.group.or(spec.user) else { return Ok(()) };
+    let no = |error: rustix::io::Errno| format!("its user could not be set: {error}");
+    std::os::unix::fs::chown(".", spec.user, Some(group))
+        .map_err(|error| format!("its work folder could not be given to it: {error}"))?;
+    let group = Gid::from_raw(group);
+    rustix::thread::set_thread_groups(&[group]).map_err(no)?;
+    rustix::thread::set_thread_res_gid(group, group, group).map_err(no)?;
+    if let Some(user) = spec.user.map(Uid::from_raw) {
+        rustix::thread::set_thread_res_uid(user, user, user).map_err(no)?;
+    }
+    Ok(())
+}
