@@ -1,5 +1,9 @@
 //! Which documents are meant: the typed filter that the store port takes, with the one evaluation
-//! that every adapter must agree with. It never speaks SQL or AQL.
+//! that every adapter must agree with; and what operators write, the filter language ([`query`]) and
+//! label selectors ([`selector`]), which are partly made into it. It never speaks SQL or AQL.
+
+pub mod query;
+pub mod selector;
 
 mod value;
 
@@ -8,7 +12,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-pub use value::{in_order, same};
+pub use query::{FieldKind, FieldSpec, FieldValue, FilterError, Row, RowQuery};
+pub use selector::Selector;
+pub use value::{in_order, same, same_text_ignoring_case};
 
 /// A dotted path into a document: `phase`, `health.status`, `labels.app`, `_key`. Each segment is
 /// `[A-Za-z_][A-Za-z0-9_\-/]*`, so a path can be part of a statement in any store's language.

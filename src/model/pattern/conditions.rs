@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
-use crate::model::filter::{in_order, same};
+use crate::model::filter::{in_order, same, same_text_ignoring_case};
 
 /// All of them must hold. `{"tier": "gold", "order.total": {"$gte": 100, "$lt": 500}}`
 ///
@@ -123,7 +123,7 @@ impl Test {
 /// Equality as subscribers mean it: texts without regard to case, at any depth.
 fn alike(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::String(a), Value::String(b)) => alike_texts(a, b),
+        (Value::String(a), Value::String(b)) => same_text_ignoring_case(a, b),
         (Value::Array(a), Value::Array(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b))
         }
@@ -132,13 +132,6 @@ fn alike(a: &Value, b: &Value) -> bool {
         }
         _ => same(a, b),
     }
-}
-
-fn alike_texts(a: &str, b: &str) -> bool {
-    if a.is_ascii() && b.is_ascii() {
-        return a.eq_ignore_ascii_case(b);
-    }
-    a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
 }
 
 /// Made from the same map, so they ask for the same.
