@@ -7,8 +7,10 @@ pub mod documents;
 pub mod fields;
 pub mod handle;
 pub mod journal;
+pub mod leadership;
 pub mod messaging;
 pub mod operations;
+pub mod pubsub;
 pub mod supervise;
 #[cfg(test)]
 pub mod testing;

@@ -8,5 +8,8 @@ pub mod keymap;
 pub mod keys;
 pub mod load;
 pub mod terminal;
+#[cfg(test)]
+mod testing;
 pub mod theme;
+pub mod widgets;
 pub mod writer;

@@ -131,7 +131,7 @@ impl LoopBoard {
         board.insert(
             name,
             LoopStatus {
-                name,
+                name: Safe::new(name),
                 last_run: Some(at),
                 duration,
                 error: Safe::new(error.unwrap_or_default()),

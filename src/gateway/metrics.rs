@@ -185,7 +185,7 @@ impl Meters {
         let loops = Family::<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
         for status in &view.system.loops {
             loops
-                .get_or_create(&vec![("loop", status.name.to_owned())])
+                .get_or_create(&vec![("loop", status.name.as_str().to_owned())])
                 .set(status.duration.as_secs_f64());
         }
         registry.register(
