@@ -14,7 +14,6 @@ pub mod plan;
 pub mod pool;
 pub mod pubsub;
 pub mod quantity;
-pub mod query;
 pub mod scaling;
 pub mod schema;
 pub mod template;
