@@ -12,6 +12,7 @@ pub mod journal;
 pub mod leadership;
 pub mod messaging;
 pub mod operations;
+pub mod pubsub;
 pub mod reconcile;
 pub mod supervise;
 #[cfg(test)]

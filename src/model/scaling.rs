@@ -5,4 +5,12 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct ScalingSpec {
     pub hold_until: Option<super::time::Time>,
+    #[serde(flatten)]
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ScalingSpec {
+    pub fn validate(&self) -> Vec<super::template::FieldError> {
+        Vec::new()
+    }
 }
