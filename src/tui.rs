@@ -7,6 +7,10 @@ pub mod input;
 pub mod keymap;
 pub mod keys;
 pub mod load;
+pub mod picture;
 pub mod terminal;
+#[cfg(test)]
+mod testing;
 pub mod theme;
+pub mod widgets;
 pub mod writer;

@@ -50,9 +50,9 @@ impl Clock for TestClock {
     }
 }
 
-/// Ids that count up, so that a test's output is the same each time.
-#[derive(Debug, Default)]
-pub struct CountedIds(AtomicU64);
+/// Ids that count up, so that a test's output is the same each time. Clones count on together.
+#[derive(Debug, Default, Clone)]
+pub struct CountedIds(Arc<AtomicU64>);
 
 impl Ids for CountedIds {
     fn draw(&self) -> uuid::Uuid {
@@ -69,6 +69,7 @@ pub struct World {
     pub store: MemoryStore,
     pub runtime: FakeRuntime,
     pub clock: Arc<TestClock>,
+    ids: CountedIds,
 }
 
 impl World {
@@ -77,24 +78,29 @@ impl World {
     }
 
     pub fn with(settings: EngineSettings) -> Self {
-        Self::on(MemoryStore::new(), FakeRuntime::new(), settings)
+        Self::on(MemoryStore::new(), FakeRuntime::new(), CountedIds::default(), settings)
     }
 
     /// Another process on the same store and runtime.
     pub fn beside(&self, settings: EngineSettings) -> Self {
-        Self::on(self.store.clone(), self.runtime.clone(), settings)
+        Self::on(self.store.apart(), self.runtime.clone(), self.ids.clone(), settings)
     }
 
-    fn on(store: MemoryStore, runtime: FakeRuntime, settings: EngineSettings) -> Self {
+    fn on(
+        store: MemoryStore,
+        runtime: FakeRuntime,
+        ids: CountedIds,
+        settings: EngineSettings,
+    ) -> Self {
         let clock = TestClock::new();
         let ctx = Context::new(
             Arc::new(store.clone()),
             Arc::new(runtime.clone()),
             clock.clone(),
-            Arc::new(CountedIds::default()),
+            Arc::new(ids.clone()),
             settings,
         );
-        Self { ctx, store, runtime, clock }
+        Self { ctx, store, runtime, clock, ids }
     }
 
     /// Writes a document as somebody else would, whatever is there.

@@ -223,7 +223,9 @@ pub struct System {
     pub store: PartStatus,
     pub runtime: PartStatus,
     pub leader: Leader,
+    /// Those of whoever leads, as of its last renewal.
     pub loops: Vec<LoopStatus>,
+    /// Those of this process.
     pub tasks: Board,
     /// True while restarts and scale-downs are held back because too much changed at once (`console.md` §5, blast radius).
     pub brake: Option<Safe>,
@@ -248,7 +250,10 @@ pub struct Leader {
     pub host: Safe,
     pub pid: u32,
     pub epoch: u64,
+    /// As of this view; renewals alone make no new view, so judge lateness by `late`.
     pub renewed_at: Option<Time>,
+    /// No renewal was seen for longer than the lease lives.
+    pub late: bool,
     /// This process leads.
     pub me: bool,
     /// This process would lead if it could.
@@ -257,7 +262,7 @@ pub struct Leader {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoopStatus {
-    pub name: &'static str,
+    pub name: Safe,
     pub last_run: Option<Time>,
     pub duration: Duration,
     pub error: Safe,

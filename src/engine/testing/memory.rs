@@ -2,7 +2,7 @@
 //! the paused clock see no real time pass. It can be lost, lie about the feed, and be counted.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ struct Inner {
     hangs: bool,
 }
 
-/// Clones are the same store.
+/// Clones are the same store, seen through the same wire.
 #[derive(Debug, Clone)]
-pub struct MemoryStore(Arc<Shared>);
+pub struct MemoryStore(Arc<Shared>, Arc<AtomicBool>);
 
 #[derive(Debug)]
 struct Shared {
@@ -45,11 +45,25 @@ struct Shared {
 
 impl MemoryStore {
     pub fn new() -> Self {
-        Self(Arc::new(Shared {
-            inner: Mutex::default(),
-            moved: watch::Sender::new(0),
-            calls: AtomicU64::new(0),
-        }))
+        Self(
+            Arc::new(Shared {
+                inner: Mutex::default(),
+                moved: watch::Sender::new(0),
+                calls: AtomicU64::new(0),
+            }),
+            Arc::default(),
+        )
+    }
+
+    /// The same store as another process sees it: cutting one off leaves the other.
+    pub fn apart(&self) -> Self {
+        Self(self.0.clone(), Arc::default())
+    }
+
+    /// Like [`MemoryStore::set_lost`], for this process alone.
+    pub fn set_cut(&self, cut: bool) {
+        self.1.store(cut, SeqCst);
+        self.0.moved.send_modify(|n| *n += 1);
     }
 
     /// From now on every call fails with `Unavailable`, and feeds end with it; until `set_lost(false)`.
@@ -97,7 +111,7 @@ impl MemoryStore {
             let _ = moved.changed().await;
         }
         let inner = self.inner();
-        if inner.lost { Err(gone()) } else { Ok(inner) }
+        if inner.lost || self.1.load(SeqCst) { Err(gone()) } else { Ok(inner) }
     }
 }
 
@@ -126,36 +140,6 @@ fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
         }
         (Value::String(a), Value::String(b)) => a.cmp(b),
         _ => rank(a).cmp(&rank(b)),
-    }
-}
-
-pub fn matches(filter: &Filter, body: &Body) -> bool {
-    use std::cmp::Ordering::{Equal, Greater, Less};
-    let compare = |field: &Field, value: &Value| {
-        let found = at(body, field.as_str());
-        (!found.is_null() && !value.is_null()).then(|| order(found, value))
-    };
-    match filter {
-        Filter::All => true,
-        Filter::Eq(field, value) => at(body, field.as_str()) == value,
-        Filter::Ne(field, value) => at(body, field.as_str()) != value,
-        Filter::Lt(field, value) => compare(field, value) == Some(Less),
-        Filter::Lte(field, value) => matches!(compare(field, value), Some(Less | Equal)),
-        Filter::Gt(field, value) => compare(field, value) == Some(Greater),
-        Filter::Gte(field, value) => matches!(compare(field, value), Some(Greater | Equal)),
-        Filter::In(field, values) => values.contains(at(body, field.as_str())),
-        Filter::Contains(field, value) => match at(body, field.as_str()) {
-            Value::Array(items) => items.contains(value),
-            Value::String(text) => value.as_str().is_some_and(|part| text.contains(part)),
-            _ => false,
-        },
-        Filter::Exists(field) => !at(body, field.as_str()).is_null(),
-        Filter::Prefix(field, prefix) => {
-            at(body, field.as_str()).as_str().is_some_and(|text| text.starts_with(prefix))
-        }
-        Filter::And(all) => all.iter().all(|filter| matches(filter, body)),
-        Filter::Or(any) => any.iter().any(|filter| matches(filter, body)),
-        Filter::Not(filter) => !matches(filter, body),
     }
 }
 
@@ -274,7 +258,7 @@ impl Inner {
             .get(&collection)
             .into_iter()
             .flatten()
-            .filter(|(_, (_, body))| matches(filter, body))
+            .filter(|(_, (_, body))| filter.matches(body))
             .map(|(key, (rev, body))| Document {
                 key: key.clone(),
                 rev: rev.clone(),
@@ -409,7 +393,7 @@ impl Store for MemoryStore {
             let mut inner = self.begin().await?;
             if let Some(guard) = &update.guard {
                 let found = inner.found(guard.collection, &guard.key);
-                if !found.is_some_and(|(_, body)| matches(&guard.filter, body)) {
+                if !found.is_some_and(|(_, body)| guard.filter.matches(body)) {
                     return Ok(Vec::new());
                 }
             }
@@ -451,7 +435,7 @@ impl Store for MemoryStore {
                 moved.borrow_and_update();
                 let batch = {
                     let inner = store.inner();
-                    if inner.lost {
+                    if inner.lost || store.1.load(SeqCst) {
                         Some((Err(gone()), from))
                     } else if from < inner.floor {
                         let next = inner.log.len();

@@ -1,0 +1,433 @@
+//! The feed of changes. Every write leaves a row in `changes`; one thread notices new rows, from this process by a
+//! knock, from others by watching the turn's file and by asking SQLite now and then, and hands them to all readers.
+//!
+//! A reader that is slow, or new, reads from the table itself until it has caught up: nothing is lost and nothing piles
+//! up, and a reader that comes back after its changes were removed is told to list everything again.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use notify::Watcher;
+use rusqlite::types::Value as Bound;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::model::schema::Collection;
+use crate::ports::store::{Change, Cursor, Document, Feed, Key, StoreError, Watch};
+
+use super::fault::{self, closed, invalid, unavailable};
+use super::read::{self, Lane, known_key, revision};
+use super::readers::Readers;
+use super::sql::Sql;
+use super::turn::beside;
+use super::write::Op;
+
+/// How many batches wait for a reader before it has to read from the table.
+const BATCHES: usize = 64;
+/// How many rows are read at a time.
+const ROWS: usize = 1_000;
+/// How often SQLite is asked whether anything was written, should no knock come: also the latency of programs that write
+/// without ringing.
+const POLL: Duration = Duration::from_millis(100);
+/// The same where the bell's file cannot be watched.
+const POLL_ALONE: Duration = Duration::from_millis(50);
+/// After so many failed reads in a row the readers are told.
+const FAILURES: u32 = 20;
+
+/// One row of `changes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    seq: i64,
+    collection: Collection,
+    key: Key,
+    op: Op,
+    topic: Option<Arc<str>>,
+}
+
+/// What the feed's thread hands out.
+#[derive(Debug, Clone)]
+enum News {
+    /// All rows after `after`, up to `last`.
+    Rows {
+        after: i64,
+        last: i64,
+        rows: Arc<[Row]>,
+    },
+    Failed(Arc<str>),
+}
+
+#[derive(Debug, Default)]
+struct Knock {
+    rung: bool,
+    stopped: bool,
+}
+
+/// Wakes the feed's thread.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bell(Arc<(Mutex<Knock>, Condvar)>);
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).rung = true;
+        self.0.1.notify_one();
+    }
+
+    fn stop(&self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        self.0.1.notify_one();
+    }
+
+    /// Waits for a knock or for `limit`; none when the thread is to end.
+    fn wait(&self, limit: Duration) -> Option<()> {
+        let guard = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |knock: &mut Knock| !knock.rung && !knock.stopped;
+        let (mut knock, _) =
+            self.0.1.wait_timeout_while(guard, limit, idle).unwrap_or_else(PoisonError::into_inner);
+        knock.rung = false;
+        (!knock.stopped).then_some(())
+    }
+}
+
+/// The feed of one open store.
+#[derive(Debug)]
+pub(super) struct Hub {
+    bell: Bell,
+    news: broadcast::WeakSender<News>,
+    store: Arc<str>,
+}
+
+impl Hub {
+    /// Starts the thread.
+    pub(super) fn start(
+        lane: Lane,
+        path: &Path,
+    ) -> Result<(Self, oneshot::Receiver<()>), StoreError> {
+        let store: Arc<str> = meta(&lane, "store_id")?.into();
+        let (news, _) = broadcast::channel(BATCHES);
+        let (ended, end) = oneshot::channel();
+        let hub = Self { bell: Bell::default(), news: news.downgrade(), store };
+        let last = read::head(&lane.connection)?;
+        let bell = hub.bell.clone();
+        let (watcher, poll) = match watch(&beside(path, "turn"), bell.clone()) {
+            Ok(watcher) => (Some(watcher), POLL),
+            Err(error) => {
+                tracing::debug!(error = %error, "the store's bell cannot be watched; asking more often");
+                (None, POLL_ALONE)
+            }
+        };
+        std::thread::Builder::new()
+            .name("store-feed".into())
+            .spawn(move || {
+                follow(&lane, &bell, &news, last, poll);
+                drop((watcher, news, lane));
+                drop(ended); // which is what tells the closer
+            })
+            .map_err(|error| unavailable(format!("no thread for the store's feed: {error}")))?;
+        Ok((hub, end))
+    }
+
+    pub(super) fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    pub(super) fn stop(&self) {
+        self.bell.stop();
+    }
+}
+
+fn watch(path: &Path, bell: Bell) -> notify::Result<notify::RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| event.kind.is_modify()) {
+            bell.ring();
+        }
+    })?;
+    watcher.watch(path, notify::RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+/// Hands out new rows until the bell is stopped.
+fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, mut last: i64, poll: Duration) {
+    let mut seen = None;
+    let mut failures = 0;
+    while bell.wait(poll).is_some() {
+        match hand_out(lane, news, &mut last, &mut seen) {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                failures += 1;
+                seen = None; // whatever was read, look again
+                tracing::warn!(error = %crate::ports::store::chain(&error), "the store's feed could not be read");
+                if failures >= FAILURES {
+                    drop(news.send(News::Failed(crate::ports::store::chain(&error).into())));
+                    failures = 0;
+                }
+            }
+        }
+    }
+}
+
+fn hand_out(
+    lane: &Lane,
+    news: &broadcast::Sender<News>,
+    last: &mut i64,
+    seen: &mut Option<i64>,
+) -> Result<(), StoreError> {
+    let mut statement = lane.connection.prepare_cached("PRAGMA data_version").map_err(fault::of)?;
+    let version: i64 = statement.query_row([], |row| row.get(0)).map_err(fault::of)?;
+    if *seen == Some(version) {
+        return Ok(());
+    }
+    if news.receiver_count() == 0 {
+        // nobody listens; but who begins to listen just now must notice that something was skipped
+        let head = read::head(&lane.connection)?;
+        if head > *last {
+            *last = head;
+            drop(news.send(News::Rows { after: head, last: head, rows: Arc::new([]) }));
+        }
+    } else {
+        loop {
+            let rows = rows(lane, *last, ROWS)?;
+            let Some(end) = rows.last().map(|row| row.seq) else { break };
+            let full = rows.len() == ROWS;
+            drop(news.send(News::Rows { after: *last, last: end, rows: rows.into() }));
+            *last = end;
+            if !full {
+                break;
+            }
+        }
+    }
+    *seen = Some(version);
+    Ok(())
+}
+
+/// Up to `limit` rows after `after`. Rows of collections that a newer program knows are left out.
+fn rows(lane: &Lane, after: i64, limit: usize) -> Result<Vec<Row>, StoreError> {
+    let mut sql = Sql::new("SELECT seq,collection,key,op,topic FROM changes WHERE seq>");
+    sql.bind(Bound::Integer(after));
+    sql.push(&format!(" ORDER BY seq LIMIT {limit}"));
+    let found = lane.rows(&sql, |row| {
+        let collection: String = row.get(1).map_err(fault::of)?;
+        let key: String = row.get(2).map_err(fault::of)?;
+        let op: i64 = row.get(3).map_err(fault::of)?;
+        let topic: Option<String> = row.get(4).map_err(fault::of)?;
+        let Ok(collection) = collection.parse() else { return Ok(None) };
+        let op = if op == Op::Removed as i64 { Op::Removed } else { Op::Put };
+        let seq = row.get(0).map_err(fault::of)?;
+        Ok(Some(Row { seq, collection, key: known_key(&key)?, op, topic: topic.map(Into::into) }))
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn meta(lane: &Lane, name: &str) -> Result<String, StoreError> {
+    let mut sql = Sql::new("SELECT value FROM meta WHERE name=");
+    sql.bind(Bound::Text(name.to_owned()));
+    let found = lane.rows(&sql, |row| row.get(0).map_err(fault::of))?.pop();
+    found.ok_or_else(|| StoreError::Corrupt {
+        message: format!("the store's file is damaged: it does not say its {name}"),
+    })
+}
+
+fn floor(lane: &Lane) -> Result<i64, StoreError> {
+    meta(lane, "feed_floor").map(|floor| floor.parse().unwrap_or(i64::MAX))
+}
+
+fn written(store: &str, seq: i64) -> Cursor {
+    Cursor(format!("{store}:{seq}"))
+}
+
+/// Where the feed stands.
+pub(super) fn cursor(lane: &Lane) -> Result<Cursor, StoreError> {
+    Ok(written(&meta(lane, "store_id")?, read::head(&lane.connection)?))
+}
+
+/// Figures of the file and the feed for the health page.
+pub(super) fn figures(lane: &Lane) -> Result<Vec<(String, String)>, StoreError> {
+    let ask = |sql: &str| {
+        let answer = lane.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        answer.map_err(fault::of)
+    };
+    let size = ask("PRAGMA page_count")? * ask("PRAGMA page_size")?;
+    let kept = read::head(&lane.connection)? - floor(lane)?;
+    Ok(vec![
+        ("size_bytes".into(), size.to_string()),
+        ("schema_version".into(), ask("PRAGMA user_version")?.to_string()),
+        ("changes_kept".into(), kept.to_string()),
+    ])
+}
+
+/// One reader's place.
+struct Reader {
+    readers: Readers,
+    watch: Arc<Watch>,
+    store: Arc<str>,
+    news: broadcast::Receiver<News>,
+    place: i64,
+    /// Whether there may be rows in the table that no news will bring.
+    behind: bool,
+    ended: bool,
+}
+
+/// Opens a feed after `since`.
+pub(super) async fn open(
+    hub: &Hub,
+    readers: &Readers,
+    since: Cursor,
+    watch: Watch,
+) -> Result<Feed, StoreError> {
+    let wrong = || invalid(format!("{:?} is no place in a feed", since.0));
+    let (store, seq) = since.0.rsplit_once(':').ok_or_else(wrong)?;
+    let place: i64 = seq.parse().map_err(|_| wrong())?;
+    // listen first: what is written from here on is either news or already in the table
+    let news = hub.news.upgrade().ok_or_else(closed)?.subscribe();
+    let foreign = *store != *hub.store;
+    let reader = Reader {
+        readers: readers.clone(),
+        watch: Arc::new(watch),
+        store: hub.store.clone(),
+        news,
+        place: if foreign { -1 } else { place },
+        behind: true,
+        ended: false,
+    };
+    let steps = stream::unfold(reader, |mut reader| async move {
+        if reader.ended {
+            return None;
+        }
+        let batch = reader.next().await;
+        reader.ended = batch.is_err();
+        Some((batch, reader))
+    });
+    Ok(steps.boxed())
+}
+
+impl Reader {
+    /// The next batch that has anything in it.
+    async fn next(&mut self) -> Result<Vec<Change>, StoreError> {
+        loop {
+            let batch = if self.behind { self.catch_up().await? } else { self.hear().await? };
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// Reads from the table.
+    async fn catch_up(&mut self) -> Result<Vec<Change>, StoreError> {
+        let (place, watch, store) = (self.place, self.watch.clone(), self.store.clone());
+        let step = self.readers.ask(move |lane| catch_up(lane, place, &watch, &store)).await?;
+        self.place = step.place;
+        self.behind = step.more;
+        Ok(step.changes)
+    }
+
+    /// Takes the next news.
+    async fn hear(&mut self) -> Result<Vec<Change>, StoreError> {
+        let rows = match self.news.recv().await {
+            Ok(News::Rows { last, .. }) if last <= self.place => return Ok(Vec::new()),
+            Ok(News::Rows { after, last, rows }) if after <= self.place => {
+                let place = std::mem::replace(&mut self.place, last);
+                wanted(rows.iter().filter(|row| row.seq > place), &self.watch)
+            }
+            Ok(News::Rows { .. }) | Err(RecvError::Lagged(_)) => {
+                self.behind = true;
+                return Ok(Vec::new());
+            }
+            Ok(News::Failed(text)) => return Err(unavailable(&*text)),
+            Err(RecvError::Closed) => return Err(closed()),
+        };
+        if rows.is_empty() || !self.watch.bodies {
+            return Ok(changes(rows, None, &self.store));
+        }
+        let store = self.store.clone();
+        self.readers
+            .ask(move |lane| {
+                let bodies = bodies(lane, &rows)?;
+                Ok(changes(rows, Some(&bodies), &store))
+            })
+            .await
+    }
+}
+
+struct Step {
+    changes: Vec<Change>,
+    place: i64,
+    more: bool,
+}
+
+fn catch_up(lane: &Lane, place: i64, watch: &Watch, store: &Arc<str>) -> Result<Step, StoreError> {
+    let together = lane.connection.unchecked_transaction().map_err(fault::of)?;
+    let head = read::head(&lane.connection)?;
+    if place < floor(lane)? || place > head {
+        let changes = vec![Change::Resync { cursor: written(store, head) }];
+        return Ok(Step { changes, place: head, more: true });
+    }
+    let rows = rows(lane, place, ROWS)?;
+    let more = rows.len() == ROWS;
+    let place = rows.last().map_or(head, |row| row.seq).max(if more { 0 } else { head });
+    let rows = wanted(rows.iter(), watch);
+    let changes = if watch.bodies {
+        let bodies = bodies(lane, &rows)?;
+        changes(rows, Some(&bodies), store)
+    } else {
+        changes(rows, None, store)
+    };
+    drop(together);
+    Ok(Step { changes, place, more })
+}
+
+/// The rows that `watch` asks for, the last of each document only.
+fn wanted<'a>(rows: impl DoubleEndedIterator<Item = &'a Row>, watch: &Watch) -> Vec<Row> {
+    let asked = |row: &&Row| {
+        let fits = watch.topic.is_none() || row.topic.as_deref() == watch.topic.as_deref();
+        watch.collections.contains(&row.collection) && (fits || row.op == Op::Removed)
+    };
+    let mut met = std::collections::HashSet::new();
+    let mut last: Vec<Row> = rows
+        .rev()
+        .filter(asked)
+        .filter(|row| met.insert((row.collection, row.key.clone())))
+        .cloned()
+        .collect();
+    last.reverse();
+    last
+}
+
+type Bodies = HashMap<(Collection, Key), Document>;
+
+fn bodies(lane: &Lane, rows: &[Row]) -> Result<Bodies, StoreError> {
+    let mut keys: HashMap<Collection, Vec<Key>> = HashMap::new();
+    for row in rows.iter().filter(|row| row.op == Op::Put) {
+        keys.entry(row.collection).or_default().push(row.key.clone());
+    }
+    let mut found = Bodies::new();
+    for (collection, keys) in keys {
+        for document in read::get_many(lane, collection, &keys)? {
+            found.insert((collection, document.key.clone()), document);
+        }
+    }
+    Ok(found)
+}
+
+/// The port's changes. A document that is gone by now is left out where bodies are wanted: its removal follows.
+fn changes(rows: Vec<Row>, bodies: Option<&Bodies>, store: &str) -> Vec<Change> {
+    let change = |row: Row| {
+        let cursor = written(store, row.seq);
+        let Row { collection, key, topic, .. } = row;
+        if row.op == Op::Removed {
+            return Some(Change::Removed { collection, key, cursor });
+        }
+        let (rev, body) = match bodies {
+            None => (revision(row.seq), None),
+            Some(bodies) => {
+                let document = bodies.get(&(collection, key.clone()))?;
+                (document.rev.clone(), Some(Arc::new(document.body.clone())))
+            }
+        };
+        let topic = topic.as_deref().map(str::to_owned);
+        Some(Change::Put { collection, key, rev, body, topic, cursor })
+    };
+    rows.into_iter().filter_map(change).collect()
+}

@@ -1,0 +1,482 @@
+//! What may be typed after `cvxc`: verbs, their arguments, and the options that every verb takes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::plan::Noun;
+use crate::model::time::span;
+use crate::settings::{LogFormat, RuntimeKind};
+
+#[derive(Debug, Parser)]
+#[command(name = "cvxc", version, about = "Console and coordination engine for fleets of AI agents", long_about = None)]
+#[command(after_help = "Without a verb the console opens. Start with `cvxc demo`.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    /// Run the engine without a screen (the same as `cvxc daemon`)
+    #[arg(long)]
+    pub daemon: bool,
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Keep everything (settings, store, agents, logs) under this folder
+    #[arg(long, global = true, env = "CVXC_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the fleet is kept: a file, or sqlite:PATH
+    #[arg(long, global = true, value_name = "URL")]
+    pub store: Option<String>,
+    /// Where agents run
+    #[arg(long, global = true, value_name = "local|kubernetes", value_parser = runtime_kind)]
+    pub runtime: Option<RuntimeKind>,
+    /// Log level or filter
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConsoleArgs {
+    /// Never lead; only watch and record what is wanted
+    #[arg(long)]
+    pub observe: bool,
+    /// Refuse every change; implies --observe
+    #[arg(long)]
+    pub readonly: bool,
+    /// Theme: a name from themes/ or a user's own
+    #[arg(long, value_name = "NAME")]
+    pub theme: Option<String>,
+    /// Keymap: default, vim or a user's own
+    #[arg(long, value_name = "NAME")]
+    pub keymap: Option<String>,
+    /// Only ASCII characters
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// Address of /health and /metrics
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How a verb that changes something is carried out.
+#[derive(Debug, Clone, Args)]
+pub struct ActArgs {
+    /// Show the plan and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait until it is done, at most TIMEOUT (default 60s)
+    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span::parse)]
+    pub wait: Option<Duration>,
+    /// Confirms a plan of tier 3: the word it asks for
+    #[arg(long, value_name = "WORD")]
+    pub confirm: Option<String>,
+    /// Why, for the journal
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
+    /// text or json
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    pub output: ActOutput,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActOutput {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GetOutput {
+    Table,
+    Wide,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GetKind {
+    #[value(alias = "agent", alias = "ag")]
+    Agents,
+    #[value(alias = "pool", alias = "po")]
+    Pools,
+    #[value(alias = "template", alias = "tpl")]
+    Templates,
+    #[value(alias = "message", alias = "mq", alias = "msg")]
+    Messages,
+    #[value(alias = "event", alias = "ev")]
+    Events,
+    #[value(alias = "operation", alias = "op")]
+    Operations,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List agents, pools, templates, messages, events or operations
+    Get(GetArgs),
+    /// Everything about one thing
+    Describe(DescribeArgs),
+    /// Create or change what manifests say
+    Apply(ApplyArgs),
+    /// Show what `apply` would change
+    Diff {
+        #[arg(short, long = "file", required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Create one agent of a template
+    Deploy(DeployArgs),
+    /// Set a pool's wanted count
+    Scale(ScaleArgs),
+    /// End and start again, in batches
+    Restart(TargetArgs),
+    /// Keep alive, but claim no messages
+    Pause(TargetArgs),
+    /// End a pause
+    Resume(TargetArgs),
+    /// Take no new work, finish what is held, then stop
+    Drain(DrainArgs),
+    /// End and keep
+    Stop(TargetArgs),
+    /// Start what was stopped
+    Start(TargetArgs),
+    /// End and remove, with a tombstone for 24 hours
+    Delete(TargetArgs),
+    /// Bring a pool to a template version
+    SetTemplate(SetTemplateArgs),
+    /// Bring a pool back to its version before the last update
+    Rollback {
+        pool: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+    /// Copy a template under a new name
+    CloneTemplate {
+        template: String,
+        name: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+    /// Reverse an operation as far as that is possible
+    Undo {
+        operation: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+    /// Send a direct message
+    Send(SendArgs),
+    /// Publish an event
+    Publish(PublishArgs),
+    /// Subscribe an agent to events
+    Subscribe(SubscribeArgs),
+    /// Make dead messages pending again
+    Requeue(MessagesArgs),
+    /// Send copies of messages
+    Replay(MessagesArgs),
+    /// Put messages away
+    Purge(MessagesArgs),
+    /// What an agent wrote
+    Logs(LogsArgs),
+    /// Store, runtime, leader, loops, agents and messages at a glance
+    Status {
+        #[arg(short, long, default_value = "text")]
+        output: ActOutput,
+    },
+    /// Look for what is wrong with this installation
+    Doctor {
+        #[arg(short, long, default_value = "text")]
+        output: ActOutput,
+    },
+    /// Settings
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Copy the embedded store to FILE while it is in use
+    Backup { file: PathBuf },
+    /// Run the engine without a screen
+    Daemon(ServeArgs),
+    /// Show everything working on a throw-away fleet
+    Demo(DemoArgs),
+    /// Draw pictures of every page from a real demo run
+    Shot(ShotArgs),
+    /// Print a completion script
+    Completion { shell: clap_complete::Shell },
+    /// Run an agent
+    Agent {
+        #[command(subcommand)]
+        verb: AgentVerb,
+    },
+    #[command(hide = true)]
+    AgentShim {
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Every value and where it came from
+    Show {
+        #[arg(short, long, default_value = "text")]
+        output: ActOutput,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentVerb {
+    /// The reference agent: registers, beats, claims, works, replies, publishes
+    Run(crate::agent::reference::Options),
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    pub kind: GetKind,
+    /// Only these, by id or name
+    pub names: Vec<String>,
+    #[arg(short, long, default_value = "table")]
+    pub output: GetOutput,
+    /// Label selector: tier=gold,env!=dev
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// The console's filter: a regex, !regex, -f fuzzy, or terms such as queue>100 state=failed
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// At most so many, newest first for messages, events and operations
+    #[arg(long, default_value_t = 500)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// agent, pool, template, message, operation, …
+    #[arg(value_parser = noun)]
+    pub noun: Noun,
+    pub name: String,
+    #[arg(short, long, default_value = "text")]
+    pub output: ActOutput,
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Manifest files, `-` for standard input
+    #[arg(short, long = "file", required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// The new agent's name
+    pub name: String,
+    /// Template by id or name
+    #[arg(long)]
+    pub template: String,
+    /// Template version; the newest if not given
+    #[arg(long = "template-version")]
+    pub template_version: Option<String>,
+    /// Pool to join
+    #[arg(long)]
+    pub pool: Option<String>,
+    /// Labels: k=v,k=v
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub labels: Option<String>,
+    /// Override a field of the configuration: env.LOG_LEVEL=debug
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    pub pool: String,
+    /// How many agents
+    #[arg(long, alias = "replicas")]
+    pub to: u32,
+    /// Do not keep the autoscaler away for 10 minutes
+    #[arg(long)]
+    pub no_hold: bool,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// `agent NAME…`, `pool NAME…`, `template NAME…`, or just agents' names
+    #[arg(required = true, value_name = "[KIND] NAME")]
+    pub targets: Vec<String>,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// `agent NAME…`, `pool NAME…`, or just agents' names
+    #[arg(required = true, value_name = "[KIND] NAME")]
+    pub targets: Vec<String>,
+    /// Stop after this long even if work is still held
+    #[arg(long, value_parser = span::parse)]
+    pub deadline: Option<Duration>,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SetTemplateArgs {
+    pub pool: String,
+    /// Template version; the newest if not given
+    #[arg(long = "to")]
+    pub version: Option<String>,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Receiver
+    #[arg(long)]
+    pub to: String,
+    /// Sender
+    #[arg(long)]
+    pub from: String,
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: String,
+    /// JSON object
+    #[arg(long, default_value = "{}")]
+    pub payload: String,
+    /// 1 to 10, 10 first
+    #[arg(long, default_value_t = crate::model::message::DEFAULT_PRIORITY, allow_hyphen_values = true)]
+    pub priority: i64,
+    #[arg(long, default_value = "1h", value_parser = span::parse)]
+    pub ttl: Duration,
+    #[arg(long)]
+    pub correlation_id: Option<String>,
+    /// Sending again with the same key within 24 h answers with the first message's id
+    #[arg(long)]
+    pub idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// Publishing agent
+    #[arg(long)]
+    pub from: String,
+    /// The event's name: task.completed
+    pub event: String,
+    #[arg(long = "type", default_value = "event", value_name = "TYPE")]
+    pub kind: String,
+    /// JSON object
+    #[arg(long, default_value = "{}")]
+    pub payload: String,
+    #[arg(long, default_value = "1h", value_parser = span::parse)]
+    pub ttl: Duration,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SubscribeArgs {
+    /// The agent that receives
+    pub subscriber: String,
+    /// Glob over event names: task.*
+    pub pattern: String,
+    #[arg(long)]
+    pub publisher: Option<String>,
+    /// JSON object: {"payload.cost": {"$gt": 5}}
+    #[arg(long, default_value = "{}")]
+    pub conditions: String,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct MessagesArgs {
+    #[arg(required = true)]
+    pub messages: Vec<String>,
+    #[command(flatten)]
+    pub act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    pub agent: String,
+    /// Go on as lines come
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The last so many lines
+    #[arg(long)]
+    pub tail: Option<usize>,
+    /// Lines of the last so long: 5m
+    #[arg(long, value_parser = span::parse)]
+    pub since: Option<Duration>,
+    /// Of the run before this one
+    #[arg(short, long)]
+    pub previous: bool,
+    /// Show the time of each line
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Keep the data directory
+    #[arg(long)]
+    pub keep: bool,
+    /// Without a terminal: run for just this long
+    #[arg(long = "for", value_parser = span::parse, value_name = "TIME")]
+    pub span: Option<Duration>,
+    /// Do not open the console even on a terminal
+    #[arg(long)]
+    pub headless: bool,
+    /// Agents that are played instead of started
+    #[arg(long, value_name = "N")]
+    pub simulated: Option<usize>,
+    /// Usage samples a second of simulated agents
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub updates: u32,
+    /// Same seed, same play
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(short, long, default_value = "text")]
+    pub output: ActOutput,
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ShotArgs {
+    /// Folder for the pictures
+    #[arg(long, default_value = "screenshots")]
+    pub dir: PathBuf,
+    /// Only these pages
+    pub pages: Vec<String>,
+}
+
+fn runtime_kind(text: &str) -> Result<RuntimeKind, String> {
+    text.parse().map_err(|_| format!("expected local or kubernetes, got {text:?}"))
+}
+
+/// Reads a kind of thing, singular or plural.
+///
+/// # Errors
+/// Lists the kinds.
+pub fn noun(text: &str) -> Result<Noun, String> {
+    let one = text.strip_suffix('s').unwrap_or(text).to_lowercase();
+    one.parse().map_err(|_| {
+        format!("expected agent, pool, template, message, subscription, publication or operation, got {text:?}")
+    })
+}

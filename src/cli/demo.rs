@@ -1,0 +1,241 @@
+//! `cvxc demo`: a throw-away fleet that shows everything working. What happens comes from the agents' behaviour; nothing is staged.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, timeout_at};
+
+use super::args::{ActOutput, DemoArgs};
+use super::demo_report::{self, Report, Tally};
+use super::fail::Fail;
+use super::{console, manifests, output};
+use crate::boot::{self, Ground, Opened, Part, Request, Simulation};
+use crate::engine::handle::Consent;
+use crate::model::agent::Phase;
+use crate::model::event::Event;
+use crate::model::message::MessageStatus;
+use crate::model::plan::Command;
+use crate::model::text::Safe;
+
+const FLEET: &str = include_str!("../../config/demo.yaml");
+
+/// A headless run that has not shown everything by then has failed.
+const LONGEST: Duration = Duration::from_secs(60);
+const ENOUGH_AGENTS: u64 = 12;
+
+/// A demo looks more often and retries sooner than production would; what the loops decide is theirs.
+const PACE: &[(&str, &str)] = &[
+    ("health.interval", "2s"),
+    ("health.usage-interval", "2s"),
+    ("autoscale.interval", "5s"),
+    ("recovery.backoff-first", "1s"),
+];
+
+/// The folder of a demo; removed when dropped unless it is to be kept.
+enum Folder {
+    Kept(PathBuf),
+    ThrowAway(tempfile::TempDir),
+}
+
+impl Folder {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Kept(path) => path.clone(),
+            Self::ThrowAway(dir) => dir.path().to_owned(),
+        }
+    }
+}
+
+/// # Errors
+/// Exit code 1, naming what was not seen, when a headless run did not show everything in time.
+pub fn run(runtime: &tokio::runtime::Runtime, request: &Request, args: &DemoArgs) -> Result<(), Fail> {
+    let folder = folder(request, args)?;
+    let mut flags: Vec<_> = PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
+    if args.simulated.is_some() {
+        // played agents are sampled evenly over one usage interval: agents ÷ interval = samples a second
+        let agents = args.simulated.unwrap_or(0).max(1) as u64;
+        let millis = (agents * 1_000).checked_div(u64::from(args.updates)).unwrap_or(u64::MAX).clamp(100, 86_400_000);
+        flags.retain(|(key, _, _)| *key != "health.usage-interval");
+        flags.push(("health.usage-interval", format!("{millis}ms"), "demo"));
+    }
+    flags.extend(request.flags.iter().cloned());
+    let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+    let _logs = crate::telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false);
+    let simulation =
+        args.simulated.map(|agents| Simulation { agents, updates: args.updates, seed: args.seed });
+
+    let screen = !args.headless && args.span.is_none() && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    let opened = runtime.block_on(async {
+        let opened = boot::open(&ground, Part::Contend, simulation).await?;
+        opened.loaded(Duration::from_secs(20)).await?;
+        Ok::<_, Fail>(opened)
+    })?;
+    let outcome = runtime.block_on(seed(&opened, args)).and_then(|()| {
+        if screen {
+            console::show(&opened, &ground, &args.console, runtime).map(|()| None)
+        } else {
+            runtime.block_on(headless(&opened, args)).map(Some)
+        }
+    });
+    let left = runtime.block_on(end(opened));
+    if args.keep {
+        if let Folder::ThrowAway(dir) = folder {
+            let path = dir.keep();
+            output::line(&format!("kept: {}", path.display()))?;
+        }
+    } else if let Folder::ThrowAway(dir) = folder {
+        dir.close().map_err(|error| Fail::failed(format!("the demo's folder could not be removed: {error}")))?;
+    }
+    match outcome? {
+        Some(mut report) => {
+            report.leftover_processes = left;
+            finish(&report, args)
+        }
+        None if left > 0 => Err(Fail::failed(format!("{left} processes of the demo could not be ended"))),
+        None => Ok(()),
+    }
+}
+
+fn folder(request: &Request, args: &DemoArgs) -> Result<Folder, Fail> {
+    if let Some(dir) = &request.data_dir {
+        let given = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        if given && args.simulated.is_none() && !dir.join("fleet.db").exists() {
+            return Err(Fail::usage(format!("--data-dir {}: is not empty and holds no fleet", dir.display())));
+        }
+        return Ok(Folder::Kept(dir.clone()));
+    }
+    let dir = tempfile::Builder::new().prefix("cvxc-demo-").tempdir()?;
+    Ok(Folder::ThrowAway(dir))
+}
+
+/// Applies the fleet's manifests as any operator would; a folder that holds a fleet already keeps it.
+async fn seed(opened: &Opened, args: &DemoArgs) -> Result<(), Fail> {
+    if !opened.handle.views().borrow().pools.is_empty() {
+        return Ok(());
+    }
+    let text = args.simulated.map_or_else(|| FLEET.to_owned(), simulated_fleet);
+    let manifests = manifests::parse("config/demo.yaml", &text)?;
+    let plan = opened.handle.plan(&opened.actor, Command::Apply { manifests }).await?;
+    let consent = Consent { typed: plan.confirm_word.clone(), reason: "demo".into() };
+    opened.handle.confirm(&opened.actor, &plan, consent).await?;
+    Ok(())
+}
+
+/// One template and up to ten pools that share `agents` between them.
+fn simulated_fleet(agents: usize) -> String {
+    use std::fmt::Write;
+    let mut text = String::from(
+        "kind: Template\nname: played\ntype: worker\nconfiguration:\n  image: registry.example/agents/worker:1.0\n  command: [cvxc, agent, run]\n  resources:\n    requests: {cpu: 250m, memory: 128Mi}\n    limits: {cpu: 500m, memory: 256Mi}\n",
+    );
+    let pools = agents.div_ceil(1_000).clamp(1, 10);
+    for at in 0..pools {
+        let count = agents / pools + usize::from(at < agents % pools);
+        write!(text, "---\nkind: Pool\nname: fleet-{at}\ntemplate: played\ndesired: {count}\nmin: 0\nmax: {}\n", count * 2)
+            .expect("writing to a String cannot fail");
+    }
+    text
+}
+
+/// Ends the loops first, so that nothing is started again, then every process that the demo started.
+async fn end(opened: Opened) -> usize {
+    opened.running.stop(Duration::from_secs(2)).await;
+    match opened.local {
+        Some(local) => local.end_all(Duration::from_secs(2)).await,
+        None => 0,
+    }
+}
+
+async fn headless(opened: &Opened, args: &DemoArgs) -> Result<Report, Fail> {
+    let mut events = opened.handle.events();
+    let mut views = opened.handle.views();
+    let talk = args.output == ActOutput::Text;
+    let began = Instant::now();
+    let deadline = began + args.span.unwrap_or(LONGEST);
+    let mut tally = Tally::default();
+    if talk {
+        output::line("the demo's fleet is starting; what follows happened, newest last")?;
+    }
+    loop {
+        if args.span.is_none() && missing(opened, &tally).is_empty() {
+            break;
+        }
+        tokio::select! {
+            event = timeout_at(deadline, events.recv()) => match event {
+                Err(_) => break,
+                Ok(Err(RecvError::Closed)) => return Err(Fail::failed("the engine stopped")),
+                Ok(Err(RecvError::Lagged(_))) => tally = demo_report::recount(opened).await?,
+                Ok(Ok(event)) => {
+                    tally.note(&event);
+                    if talk && let Some(said) = told(&event) {
+                        let at = began.elapsed().as_secs_f64();
+                        output::line(&format!("{at:>6.1}s  {}", Safe::new(&said)))?;
+                    }
+                }
+            },
+            _ = views.changed() => {
+                views.borrow_and_update();
+            }
+        }
+    }
+    let missing = if args.span.is_some() { Vec::new() } else { missing(opened, &tally) };
+    let mut report = demo_report::make(opened).await?;
+    report.missing = missing;
+    Ok(report)
+}
+
+/// What a full tour has not shown yet.
+fn missing(opened: &Opened, tally: &Tally) -> Vec<String> {
+    let view = opened.handle.views().borrow().clone();
+    let running = view.totals.phase(Phase::Running);
+    let mut missing = Vec::new();
+    if running < ENOUGH_AGENTS {
+        missing.push(format!("{ENOUGH_AGENTS} agents running (there are {running})"));
+    }
+    if view.totals.messages(MessageStatus::Delivered) == 0 {
+        missing.push("a delivered message".into());
+    }
+    if tally.recoveries == 0 {
+        missing.push("a recovery".into());
+    }
+    if tally.scalings.is_empty() {
+        missing.push("an autoscaling".into());
+    }
+    missing
+}
+
+/// One line for events worth telling a newcomer; the rest is on the events page.
+fn told(event: &Arc<Event>) -> Option<String> {
+    let because = if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
+    let subject = &event.subject;
+    match event.kind.as_str() {
+        "leader.changed" => Some(format!("this process leads (epoch {})", event.epoch.unwrap_or_default())),
+        "agent.running" => Some(format!("{subject} runs")),
+        "agent.failed" => Some(format!("{subject} failed{because}")),
+        "agent.recovered" => Some(format!("{subject} was brought back{because}")),
+        "pool.scaled" => Some(format!("pool {subject} scaled{because}")),
+        "health.changed" => Some(format!("{subject}: health changed{because}")),
+        "op.ended" => Some(format!("operation ended: {subject}")),
+        _ => None,
+    }
+}
+
+fn finish(report: &Report, args: &DemoArgs) -> Result<(), Fail> {
+    match args.output {
+        ActOutput::Json => output::json(report)?,
+        ActOutput::Text => {
+            for text in report.lines() {
+                output::line(Safe::new(&text).as_str())?;
+            }
+        }
+    }
+    if report.leftover_processes > 0 {
+        return Err(Fail::failed(format!("{} processes were left over", report.leftover_processes)));
+    }
+    if report.missing.is_empty() {
+        return Ok(());
+    }
+    Err(Fail::failed(format!("not seen within {} s: {}", LONGEST.as_secs(), report.missing.join(", "))))
+}
