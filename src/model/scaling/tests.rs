@@ -1,3 +1,5 @@
+//! Kubernetes' own cases for the autoscaler, then what must hold for any input.
+
 use super::*;
 use crate::model::quantity::Cpu;
 use proptest::prelude::*;
