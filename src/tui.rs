@@ -7,6 +7,7 @@ pub mod input;
 pub mod keymap;
 pub mod keys;
 pub mod load;
+pub mod picture;
 pub mod terminal;
 #[cfg(test)]
 mod testing;
