@@ -6,6 +6,7 @@ pub mod event;
 pub mod filter;
 pub mod health;
 pub mod id;
+pub mod manifest;
 pub mod message;
 pub mod operation;
 pub mod pattern;

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod load;
 pub mod notices;
 pub mod pages;
+pub mod picture;
 pub mod terminal;
 #[cfg(test)]
 mod testing;
