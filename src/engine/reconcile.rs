@@ -3,6 +3,8 @@
 //! repeat, by the next leader too.
 
 mod agents;
+mod diff;
+mod pools;
 mod sights;
 #[cfg(test)]
 mod testing;
@@ -21,6 +23,9 @@ use crate::ports::store::BoxError;
 /// # Errors
 /// When another leader has begun. Nothing else ends it: a store or runtime that is away is waited for.
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
-    tokio::try_join!(agents::run(ctx.clone(), fence.clone(), stop.clone()))?;
+    tokio::try_join!(
+        agents::run(ctx.clone(), fence.clone(), stop.clone()),
+        pools::run(ctx, fence, stop),
+    )?;
     Ok(())
 }

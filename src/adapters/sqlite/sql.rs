@@ -207,13 +207,11 @@ fn joined(
     Ok(())
 }
 
-/// Whether SQLite, which has no whole numbers beyond 63 bits, would round `value` where [`Filter::matches`] does not.
+/// Whether `value` is so large that SQLite and [`Filter::matches`] would not round alike beside numbers of its size.
 fn is_rounded(value: &Value) -> bool {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: up to here doubles hold every whole number
     match value {
-        Value::Number(number) => {
-            number.as_i64().is_none() && number.as_f64().is_none_or(|real| real.abs() >= EXACT)
-        }
+        Value::Number(number) => number.as_f64().is_none_or(|real| real.abs() >= EXACT),
         Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
             false
         }
