@@ -14,6 +14,7 @@ pub mod messaging;
 pub mod operations;
 pub mod pubsub;
 pub mod reconcile;
+pub mod run;
 pub mod supervise;
 #[cfg(test)]
 pub mod testing;

@@ -217,11 +217,6 @@ pub enum Verb {
         #[command(subcommand)]
         verb: AgentVerb,
     },
-    #[command(hide = true)]
-    AgentShim {
-        #[arg(long)]
-        dir: PathBuf,
-    },
 }
 
 #[derive(Debug, Subcommand)]

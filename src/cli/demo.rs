@@ -12,13 +12,14 @@ use super::args::{ActOutput, DemoArgs};
 use super::demo_report::{self, Report, Tally};
 use super::fail::Fail;
 use super::{console, manifests, output};
-use crate::boot::{self, Ground, Opened, Part, Request, Simulation};
+use crate::boot::{self, Opened, Part, Request, Simulation};
 use crate::engine::handle::Consent;
 use crate::model::agent::Phase;
 use crate::model::event::Event;
 use crate::model::message::MessageStatus;
 use crate::model::plan::Command;
 use crate::model::text::Safe;
+use crate::ports::store::chain;
 
 const FLEET: &str = include_str!("../../config/demo.yaml");
 
@@ -51,23 +52,35 @@ impl Folder {
 
 /// # Errors
 /// Exit code 1, naming what was not seen, when a headless run did not show everything in time.
-pub fn run(runtime: &tokio::runtime::Runtime, request: &Request, args: &DemoArgs) -> Result<(), Fail> {
+pub fn run(
+    runtime: &tokio::runtime::Runtime,
+    request: &Request,
+    args: &DemoArgs,
+) -> Result<(), Fail> {
     let folder = folder(request, args)?;
-    let mut flags: Vec<_> = PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
+    let mut flags: Vec<_> =
+        PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
     if args.simulated.is_some() {
         // played agents are sampled evenly over one usage interval: agents ÷ interval = samples a second
         let agents = args.simulated.unwrap_or(0).max(1) as u64;
-        let millis = (agents * 1_000).checked_div(u64::from(args.updates)).unwrap_or(u64::MAX).clamp(100, 86_400_000);
+        let millis = (agents * 1_000)
+            .checked_div(u64::from(args.updates))
+            .unwrap_or(u64::MAX)
+            .clamp(100, 86_400_000);
         flags.retain(|(key, _, _)| *key != "health.usage-interval");
         flags.push(("health.usage-interval", format!("{millis}ms"), "demo"));
     }
     flags.extend(request.flags.iter().cloned());
     let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
-    let _logs = crate::telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false);
+    let _logs =
+        crate::telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false);
     let simulation =
         args.simulated.map(|agents| Simulation { agents, updates: args.updates, seed: args.seed });
 
-    let screen = !args.headless && args.span.is_none() && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    let screen = !args.headless
+        && args.span.is_none()
+        && std::io::stdout().is_terminal()
+        && std::io::stdin().is_terminal();
     let opened = runtime.block_on(async {
         let opened = boot::open(&ground, Part::Contend, simulation).await?;
         opened.loaded(Duration::from_secs(20)).await?;
@@ -80,21 +93,25 @@ pub fn run(runtime: &tokio::runtime::Runtime, request: &Request, args: &DemoArgs
             runtime.block_on(headless(&opened, args)).map(Some)
         }
     });
-    let left = runtime.block_on(end(opened));
+    let left = runtime.block_on(end(opened))?;
     if args.keep {
         if let Folder::ThrowAway(dir) = folder {
             let path = dir.keep();
             output::line(&format!("kept: {}", path.display()))?;
         }
     } else if let Folder::ThrowAway(dir) = folder {
-        dir.close().map_err(|error| Fail::failed(format!("the demo's folder could not be removed: {error}")))?;
+        dir.close().map_err(|error| {
+            Fail::failed(format!("the demo's folder could not be removed: {error}"))
+        })?;
     }
     match outcome? {
         Some(mut report) => {
             report.leftover_processes = left;
             finish(&report, args)
         }
-        None if left > 0 => Err(Fail::failed(format!("{left} processes of the demo could not be ended"))),
+        None if left > 0 => {
+            Err(Fail::failed(format!("{left} processes of the demo could not be ended")))
+        }
         None => Ok(()),
     }
 }
@@ -103,7 +120,10 @@ fn folder(request: &Request, args: &DemoArgs) -> Result<Folder, Fail> {
     if let Some(dir) = &request.data_dir {
         let given = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
         if given && args.simulated.is_none() && !dir.join("fleet.db").exists() {
-            return Err(Fail::usage(format!("--data-dir {}: is not empty and holds no fleet", dir.display())));
+            return Err(Fail::usage(format!(
+                "--data-dir {}: is not empty and holds no fleet",
+                dir.display()
+            )));
         }
         return Ok(Folder::Kept(dir.clone()));
     }
@@ -140,11 +160,13 @@ fn simulated_fleet(agents: usize) -> String {
 }
 
 /// Ends the loops first, so that nothing is started again, then every process that the demo started.
-async fn end(opened: Opened) -> usize {
+async fn end(opened: Opened) -> Result<usize, Fail> {
     opened.running.stop(Duration::from_secs(2)).await;
     match opened.local {
-        Some(local) => local.end_all(Duration::from_secs(2)).await,
-        None => 0,
+        Some(local) => {
+            local.end_all(Duration::from_secs(2)).await.map_err(|error| Fail::failed(chain(&error)))
+        }
+        None => Ok(0),
     }
 }
 
@@ -208,10 +230,13 @@ fn missing(opened: &Opened, tally: &Tally) -> Vec<String> {
 
 /// One line for events worth telling a newcomer; the rest is on the events page.
 fn told(event: &Arc<Event>) -> Option<String> {
-    let because = if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
+    let because =
+        if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
     let subject = &event.subject;
     match event.kind.as_str() {
-        "leader.changed" => Some(format!("this process leads (epoch {})", event.epoch.unwrap_or_default())),
+        "leader.changed" => {
+            Some(format!("this process leads (epoch {})", event.epoch.unwrap_or_default()))
+        }
         "agent.running" => Some(format!("{subject} runs")),
         "agent.failed" => Some(format!("{subject} failed{because}")),
         "agent.recovered" => Some(format!("{subject} was brought back{because}")),
@@ -232,10 +257,17 @@ fn finish(report: &Report, args: &DemoArgs) -> Result<(), Fail> {
         }
     }
     if report.leftover_processes > 0 {
-        return Err(Fail::failed(format!("{} processes were left over", report.leftover_processes)));
+        return Err(Fail::failed(format!(
+            "{} processes were left over",
+            report.leftover_processes
+        )));
     }
     if report.missing.is_empty() {
         return Ok(());
     }
-    Err(Fail::failed(format!("not seen within {} s: {}", LONGEST.as_secs(), report.missing.join(", "))))
+    Err(Fail::failed(format!(
+        "not seen within {} s: {}",
+        LONGEST.as_secs(),
+        report.missing.join(", ")
+    )))
 }
