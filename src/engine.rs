@@ -9,6 +9,7 @@ pub mod handle;
 pub mod journal;
 pub mod leadership;
 pub mod messaging;
+pub mod mirror;
 pub mod operations;
 pub mod supervise;
 #[cfg(test)]
