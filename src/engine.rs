@@ -12,6 +12,7 @@ pub mod handle;
 pub mod journal;
 pub mod leadership;
 pub mod messaging;
+pub mod mirror;
 pub mod operations;
 pub mod pubsub;
 pub mod reconcile;
