@@ -15,6 +15,7 @@ use crate::engine::handle::Handle;
 use crate::engine::run::{self, Running};
 use crate::model::access::Actor;
 use crate::model::text::Safe;
+use crate::model::time::Time;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::ids::RandomIds;
 use crate::ports::runtime::Runtime;
@@ -217,6 +218,18 @@ fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path)
 }
 
 impl Opened {
+    /// Waits until store and runtime have been asked how they are, at most `limit`; then goes on with what is known.
+    pub async fn probed(&self, limit: Duration) {
+        let mut views = self.handle.views();
+        let known = views.wait_for(|view| {
+            [&view.system.store, &view.system.runtime]
+                .iter()
+                .all(|part| part.checked_at != Time::EPOCH)
+        });
+        // a part that does not answer shows as not ok, which is what was asked for
+        drop(tokio::time::timeout(limit, known).await);
+    }
+
     /// Waits until the mirror holds the whole fleet, at most `limit`.
     ///
     /// # Errors
@@ -235,7 +248,10 @@ impl Opened {
 /// `user@host`, as the journal names the person at this terminal.
 fn who() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let user = user.unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string());
+    let user = user.unwrap_or_else(|_| match rustix::process::getuid().as_raw() {
+        0 => "root".to_owned(),
+        uid => format!("uid-{uid}"),
+    });
     format!("{}@{}", Safe::new(&user), host())
 }
 

@@ -117,7 +117,10 @@ async fn one(
         Verb::Get(args) => return get::run(handle, actor, &args).await,
         Verb::Describe(args) => return get::describe(handle, actor, &args).await,
         Verb::Logs(args) => return logs::run(handle, actor, &args, ground.clock.now()).await,
-        Verb::Status { output } => return status::run(opened, ground, output),
+        Verb::Status { output } => {
+            opened.probed(PATIENCE).await;
+            return status::run(opened, ground, output);
+        }
         Verb::Diff { .. } => (Command::Apply { manifests }, dry()),
         Verb::Apply(args) => (Command::Apply { manifests }, args.act),
         Verb::Deploy(args) => (act::deploy(&args)?, args.act),

@@ -18,20 +18,3 @@ mod testing;
 pub mod theme;
 pub mod widgets;
 pub mod writer;
-#[derive(Debug)]
-pub struct Options {
-    pub config: std::path::PathBuf,
-    pub settings: crate::settings::ConsoleSettings,
-    pub readonly: bool,
-    pub clock: std::sync::Arc<dyn crate::ports::clock::Clock>,
-}
-pub fn run(
-    _h: crate::engine::handle::Handle,
-    _a: crate::model::access::Actor,
-    _o: Options,
-) -> Result<(), String> {
-    Ok(())
-}
-pub fn check_files(_p: &std::path::Path) -> Vec<String> {
-    Vec::new()
-}
