@@ -239,3 +239,25 @@ fn put(file: &mut File, bytes: &[u8]) -> usize {
     }
     done
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_the_disk_does_not_take_are_counted_and_the_next_ones_are_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::begin(dir.path(), 1);
+        let mut out = Lines::new(Stream::Out);
+        out.feed(b"one\n", Time::EPOCH, &mut log);
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let disk = log.file.replace(full);
+        out.feed(b"two\nthree\n", Time::EPOCH, &mut log);
+        log.file = disk;
+        out.feed(b"four\n", Time::EPOCH, &mut log);
+        let text = fs::read_to_string(log.segment.path(dir.path())).unwrap();
+        let at = Time::EPOCH;
+        assert_eq!(text, format!("{HEADER}0\n{at} o one\n{at} x 2\n{at} o four\n"));
+        assert_eq!(log.lines, 4);
+    }
+}

@@ -46,9 +46,9 @@ impl Why {
             Self::Starting => "pulling its image",
             Self::BackOff => "its container ended and is started again",
             Self::Asked => "asked to end",
-            Self::Crashed => "exited with code 1",
-            Self::OutOfMemory => "out of memory: ended by signal 9 (SIGKILL)",
-            Self::Done => "exited with code 0",
+            Self::Crashed => "simulated failure",
+            Self::OutOfMemory => "out of memory",
+            Self::Done => "asked to end",
         }
     }
 
