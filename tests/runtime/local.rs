@@ -268,19 +268,19 @@ local_tests! {
     async fn root_can_run_an_agent_as_another_user(fixture: &Local) {
         if !rustix::process::geteuid().is_root() {
             let mut workload = fixture.workload(Does::Run);
-            workload.config.security.run_as_user = Some(65_534);
+            workload.config.security.run_as_user = Some(65_533);
             let refused = fixture.runtime.apply(workload).await.unwrap_err();
             assert!(refused.to_string().starts_with("config.security.run_as_user: "), "{refused}");
             return;
         }
         let mut workload = fixture.script("id -u; id -G; echo mine > file; echo ready; exec sleep 600");
-        workload.config.security.run_as_user = Some(65_534);
+        workload.config.security.run_as_user = Some(65_533);
         fixture.ready(&workload).await;
         let lines = log(&fixture.runtime, &workload.agent, LogOptions::default()).await;
-        assert_eq!(texts(&lines), ["65534", "65534", "ready"]);
+        assert_eq!(texts(&lines), ["65533", "65533", "ready"]);
         let id = ["id".to_owned(), "-u".to_owned()];
         let done = fixture.runtime.exec(&workload.agent, &id, LIMIT).await.unwrap();
-        assert_eq!(done.stdout, b"65534\n");
+        assert_eq!(done.stdout, b"65533\n");
         // tied to its shim all the same
         let agent = status(fixture, &workload.agent).agent.unwrap();
         assert!(status(fixture, &workload.agent).shim.signal(Signal::KILL));

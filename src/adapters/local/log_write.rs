@@ -128,6 +128,8 @@ pub struct Log {
     /// The last write ended in the middle of a line.
     torn: bool,
     limit: u64,
+    /// The last time written, and its text.
+    stamp: (Time, String),
 }
 
 impl Log {
@@ -154,6 +156,7 @@ impl Log {
             lost: 0,
             torn: false,
             limit,
+            stamp: (Time::EPOCH, String::new()),
         };
         log.turn();
         log
@@ -163,7 +166,10 @@ impl Log {
         if self.waiting.len() + text.len() > LINE_MAX * 2 {
             self.flush(at);
         }
-        self.waiting.extend_from_slice(at.to_string().as_bytes());
+        if self.stamp.0 != at || self.stamp.1.is_empty() {
+            self.stamp = (at, at.to_string()); // many lines come in the same millisecond
+        }
+        self.waiting.extend_from_slice(self.stamp.1.as_bytes());
         self.waiting.extend_from_slice(&[b' ', mark, b' ']);
         self.waiting.extend_from_slice(text);
         self.waiting.push(b'\n');
