@@ -2,8 +2,11 @@
 //!
 //! Every process embeds one; all of them meet in the store. The one that holds the leader lease runs the loops.
 
+pub mod autoscale;
+pub mod brake;
 pub mod context;
 pub mod documents;
+pub mod fenced;
 pub mod fields;
 pub mod handle;
 pub mod journal;
@@ -11,6 +14,8 @@ pub mod leadership;
 pub mod messaging;
 pub mod mirror;
 pub mod operations;
+pub mod pubsub;
+pub mod reconcile;
 pub mod supervise;
 #[cfg(test)]
 pub mod testing;

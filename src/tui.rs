@@ -2,11 +2,19 @@
 //! the model; never an adapter, never a document that it changes itself.
 
 pub mod action;
+pub mod effect;
+pub mod event;
 pub mod frame;
 pub mod input;
 pub mod keymap;
 pub mod keys;
 pub mod load;
+pub mod notices;
+pub mod pages;
+pub mod picture;
 pub mod terminal;
+#[cfg(test)]
+mod testing;
 pub mod theme;
+pub mod widgets;
 pub mod writer;

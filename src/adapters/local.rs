@@ -7,16 +7,20 @@
 
 pub mod accept;
 pub mod end_all;
+pub mod exec;
 pub mod launch;
+pub mod log_read;
 pub mod log_write;
 pub mod observe;
 pub mod process;
 pub mod record;
 pub mod shim;
+pub mod usage;
 
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +33,10 @@ use process_wrap::std::{CommandWrap, ProcessSession};
 use rustix::process::Signal;
 use tokio_stream::wrappers::BroadcastStream;
 
+use self::log_read::Reader;
 use self::observe::{Observatory, Start};
 use self::record::{Home, Stage, Stop};
+use self::usage::Sampler;
 use crate::model::health::Usage;
 use crate::model::id::AgentId;
 use crate::ports::clock::Clock;
@@ -67,6 +73,7 @@ pub struct LocalRuntime(Arc<Inner>);
 struct Inner {
     options: LocalOptions,
     seen: Arc<Observatory>,
+    sampler: Mutex<Sampler>,
     /// Held while an agent of its share is being started, so that two tasks do not start two shims for nothing.
     turns: [Mutex<()>; 16],
 }
@@ -94,7 +101,12 @@ impl LocalRuntime {
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let seen = Observatory::open(&options.dir, node, Arc::clone(&options.clock))
             .map_err(unavailable("watching the agents"))?;
-        Ok(Self(Arc::new(Inner { options, seen, turns: Default::default() })))
+        Ok(Self(Arc::new(Inner {
+            options,
+            seen,
+            sampler: Mutex::default(),
+            turns: Default::default(),
+        })))
     }
 
     /// Runs what may block where it may.
@@ -197,7 +209,19 @@ impl Inner {
         Ok(())
     }
 
+    fn sample(&self, agents: &[AgentId]) -> (Vec<(AgentId, Usage)>, Vec<AgentId>) {
+        let living = agents.iter().filter_map(|agent| {
+            let process = self.seen.home(agent).status()?.living_agent()?;
+            Some((agent.clone(), process))
+        });
+        let living: Vec<_> = living.collect();
+        let clock = &self.options.clock;
+        let mut sampler = self.sampler.lock().unwrap_or_else(PoisonError::into_inner);
+        sampler.sample(&living, clock.instant(), clock.now())
+    }
+
     fn forget(&self, agent: &AgentId) -> Result<(), RuntimeError> {
+        self.sampler.lock().unwrap_or_else(PoisonError::into_inner).forget(agent);
         let home = self.seen.home(agent);
         if !home.path().is_dir() {
             return Ok(());
@@ -252,25 +276,50 @@ impl Runtime for LocalRuntime {
         Ok(stream::iter(seen.into_iter().map(Sight::Changed)).chain(changes).boxed())
     }
 
-    async fn usage(&self, _agents: &[AgentId]) -> Result<Vec<(AgentId, Usage)>, RuntimeError> {
-        Ok(Vec::new())
+    async fn usage(&self, agents: &[AgentId]) -> Result<Vec<(AgentId, Usage)>, RuntimeError> {
+        let agents = agents.to_vec();
+        let (mut samples, again) = self.blocking(move |inner| Ok(inner.sample(&agents))).await?;
+        if !again.is_empty() {
+            tokio::time::sleep(usage::APART).await; // the span that the sample is about
+            samples.extend(self.blocking(move |inner| Ok(inner.sample(&again).0)).await?);
+        }
+        Ok(samples)
     }
 
     async fn logs(
         &self,
         agent: &AgentId,
-        _options: LogOptions,
+        options: LogOptions,
     ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
-        Err(RuntimeError::Gone { agent: agent.clone() })
+        let agent = agent.clone();
+        self.blocking(move |inner| {
+            let home = inner.seen.home(&agent);
+            if !home.logs().is_dir() {
+                return Err(RuntimeError::Gone { agent });
+            }
+            let reader = Reader::open(&home, &options)?;
+            Ok(log_read::lines(home, reader, options.follow && !options.previous))
+        })
+        .await
     }
 
     async fn exec(
         &self,
         agent: &AgentId,
-        _command: &[String],
-        _timeout: Duration,
+        command: &[String],
+        timeout: Duration,
     ) -> Result<ExecResult, RuntimeError> {
-        Err(RuntimeError::Gone { agent: agent.clone() })
+        let (agent, command) = (agent.clone(), command.to_vec());
+        let (_waiting, asker) = UnixStream::pair().map_err(unavailable("the command"))?;
+        // `_waiting` closes if this future is dropped, and then the command is ended
+        self.blocking(move |inner| {
+            let home = inner.seen.home(&agent);
+            let lives = home.status().is_some_and(|status| status.living_agent().is_some());
+            let spec = home.spec().filter(|_| lives).ok_or(RuntimeError::Gone { agent })?;
+            let LocalOptions { exe, clock, .. } = &inner.options;
+            exec::exec(&home, &spec, exe, &command, timeout, &asker, &**clock)
+        })
+        .await
     }
 
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {

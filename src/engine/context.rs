@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::engine::brake::Blast;
 use crate::engine::journal::{Fence, Journal};
 use crate::engine::supervise::Board;
 use crate::engine::view::{FleetView, LoopStatus};
@@ -85,6 +86,8 @@ pub struct Context {
     pub tasks: watch::Sender<Board>,
     /// Why restarts and scale-downs are held back; set by the health loop, carried to other processes by the lease.
     pub brake: watch::Sender<Option<Safe>>,
+    /// Which agents turned bad lately, for the brake.
+    pub blast: Blast,
     pub settings: EngineSettings,
 }
 
@@ -110,6 +113,7 @@ impl Context {
             leading: watch::Sender::new(None),
             tasks: watch::Sender::new(Board::new()),
             brake: watch::Sender::new(None),
+            blast: Blast::default(),
             settings,
         })
     }

@@ -3,7 +3,7 @@
 //! Used by the engine and by agents in their own processes alike; all it needs is the store. At least once: a receiver
 //! that dies before its acknowledgement gets the message again. Never decides what a message means.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,12 +60,14 @@ impl Receiver {
     }
 }
 
-/// A message under this receiver's lease. `attempts` and owner together prove the lease.
+/// A message under a receiver's lease, as [`Messaging::claim`] handed it out; nobody else can make one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
     pub key: Key,
-    pub rev: Rev,
     pub message: Message,
+    rev: Rev,
+    /// With the number of the attempt, the proof of the lease.
+    owner: Arc<str>,
 }
 
 /// Shortest and longest lease.
@@ -104,51 +106,49 @@ impl Messaging {
     pub async fn send_many(&self, news: &[NewMessage]) -> Result<Vec<MessageId>, MessagingError> {
         let now = self.clock.now();
         let prepared = operator::prepare_many(&*self.store, &*self.ids, now, news).await?;
-        // messages that are answered by an earlier one of the same sender and key, in this call or in the store
+        // which messages are not written, because an earlier one of the same sender and key stands for them
         let mut same: HashMap<usize, MessageId> = HashMap::new();
-        let mut firsts: HashMap<(&AgentId, &str), usize> = HashMap::new();
+        let mut seen: HashMap<(&AgentId, &str), usize> = HashMap::new();
         for (at, new) in news.iter().enumerate() {
-            if let Some(key) = &new.idempotency_key {
-                let first = *firsts.entry((&new.from, key)).or_insert(at);
+            if let Some(tag) = &new.idempotency_key {
+                let first = *seen.entry((&new.from, tag)).or_insert(at);
                 if first != at {
                     same.insert(at, prepared[first].id.clone());
                 }
             }
         }
-        for _ in 0..news.len() + 1 {
+        let firsts: HashSet<usize> = seen.into_values().collect();
+        for _ in 0..=news.len() {
             let writes: Vec<Write> = prepared
                 .iter()
                 .enumerate()
                 .filter(|(at, _)| !same.contains_key(at))
                 .map(|(_, prepared)| prepared.write())
                 .collect();
-            let answer = match writes.is_empty() {
-                true => Ok(Vec::new()),
-                false => self.store.transact(writes, Durability::Durable).await,
-            };
-            let taken = match answer {
+            if writes.is_empty() {
+                return Ok(answers(prepared, same));
+            }
+            let taken = match self.store.transact(writes, Durability::Durable).await {
                 Ok(_) => return Ok(answers(prepared, same)),
-                Err(StoreError::Exists { key, .. }) => key,
                 Err(StoreError::OutcomeUnknown(why)) => {
                     return self.read_back(prepared, same, StoreError::OutcomeUnknown(why)).await;
                 }
+                Err(error @ StoreError::Exists { .. }) => error,
                 Err(error) => return Err(error.into()),
             };
-            let at = prepared.iter().position(|prepared| prepared.key == taken);
-            let Some((at, tag)) = at.and_then(|at| Some((at, news[at].idempotency_key.as_ref()?)))
-            else {
-                let what = "its id".to_owned();
-                let collection = Collection::AgentMessages;
-                return Err(StoreError::Exists { collection, key: taken, what }.into());
-            };
-            if let Some(first) = self.first_with(&news[at].from, tag, now).await? {
-                for (other, id) in &mut same {
-                    // later ones of this call that were to share this id share the stored one instead
-                    if *id == prepared[at].id && *other > at {
+            let mut tagged = false;
+            for (at, new) in news.iter().enumerate().filter(|(at, _)| firsts.contains(at)) {
+                let Some(tag) = new.idempotency_key.as_deref() else { continue };
+                tagged = true;
+                if let Some(first) = self.first_with(&new.from, tag, now).await? {
+                    for id in same.values_mut().filter(|id| **id == prepared[at].id) {
                         *id = first.clone();
                     }
+                    same.insert(at, first);
                 }
-                same.insert(at, first);
+            }
+            if !tagged {
+                return Err(taken.into());
             }
         }
         Err(StoreError::Unavailable("idempotency keys kept changing hands".into()).into())
@@ -177,8 +177,8 @@ impl Messaging {
         now: Time,
     ) -> Result<Option<MessageId>, MessagingError> {
         let filter = Filter::And(vec![
-            Filter::Eq(field("from_agent_id")?, from.as_str().into()),
-            Filter::Eq(field("idempotency_key")?, tag.into()),
+            Filter::eq("from_agent_id", from.as_str()),
+            Filter::eq("idempotency_key", tag),
         ]);
         let query = Query { limit: 1, ..Query::new(Collection::AgentMessages, filter) };
         let Some(found) = self.store.query(query).await?.documents.into_iter().next() else {
@@ -215,35 +215,33 @@ impl Messaging {
         let guard = Guard {
             collection: Collection::Agents,
             key: Key::new(receiver.agent.as_str())?,
-            filter: Filter::Eq(field("phase")?, Phase::Running.name().into()),
+            filter: Filter::eq("phase", Phase::Running.name()),
         };
         // agents that know only the seed fields write neither `available_at` nor, always, `expires_at`
-        let unless = |name| -> Result<Filter, StoreError> {
-            Ok(Filter::Not(Box::new(Filter::Exists(field(name)?))))
-        };
+        let unless = |name: &'static str| Filter::Not(Box::new(Filter::Exists(name.into())));
         let update = UpdateWhere {
             collection: Collection::AgentMessages,
             filter: Filter::And(vec![
-                Filter::Eq(field("to_agent_id")?, receiver.agent.as_str().into()),
-                Filter::Eq(field("status")?, MessageStatus::Pending.name().into()),
+                Filter::eq("to_agent_id", receiver.agent.as_str()),
+                Filter::eq("status", MessageStatus::Pending.name()),
                 Filter::Or(vec![
-                    Filter::Lte(field("available_at")?, at()),
-                    unless("available_at")?,
+                    Filter::Lte(Field::of("available_at"), at()),
+                    unless("available_at"),
                 ]),
-                Filter::Or(vec![Filter::Gt(field("expires_at")?, at()), unless("expires_at")?]),
+                Filter::Or(vec![Filter::Gt(Field::of("expires_at"), at()), unless("expires_at")]),
             ]),
             sort: vec![
-                (field("rank")?, Direction::Ascending),
-                (field("created_at")?, Direction::Ascending),
+                (Field::of("rank"), Direction::Ascending),
+                (Field::of("created_at"), Direction::Ascending),
             ],
             limit: limit.clamp(1, MAX_CLAIM),
             set: vec![
-                (field("status")?, MessageStatus::Leased.name().into()),
-                (field("lease_owner")?, (*receiver.owner).into()),
-                (field("lease_until")?, Value::String(until.to_string())),
-                (field("delivered_at")?, at()),
+                (Field::of("status"), MessageStatus::Leased.name().into()),
+                (Field::of("lease_owner"), (*receiver.owner).into()),
+                (Field::of("lease_until"), Value::String(until.to_string())),
+                (Field::of("delivered_at"), at()),
             ],
-            add: vec![(field("attempts")?, 1)],
+            add: vec![(Field::of("attempts"), 1)],
             guard: Some(guard),
             durability: Durability::Relaxed,
         };
@@ -252,7 +250,8 @@ impl Messaging {
         for document in documents {
             match read(&document) {
                 Ok(message) => {
-                    claimed.push(Claimed { key: document.key, rev: document.rev, message });
+                    let Document { key, rev, .. } = document;
+                    claimed.push(Claimed { key, message, rev, owner: receiver.owner.clone() });
                 }
                 Err(error) => self.bury(&document, &error, now).await?,
             }
@@ -289,13 +288,13 @@ impl Messaging {
         let update = UpdateWhere {
             collection: Collection::AgentMessages,
             filter: Filter::And(vec![
-                Filter::Eq(field("to_agent_id")?, receiver.agent.as_str().into()),
-                Filter::Eq(field("status")?, MessageStatus::Leased.name().into()),
-                Filter::Eq(field("lease_owner")?, (*receiver.owner).into()),
+                Filter::eq("to_agent_id", receiver.agent.as_str()),
+                Filter::eq("status", MessageStatus::Leased.name()),
+                Filter::eq("lease_owner", &*receiver.owner),
             ]),
             sort: Vec::new(),
             limit: 10_000,
-            set: vec![(field("lease_until")?, Value::String(until.to_string()))],
+            set: vec![(Field::of("lease_until"), Value::String(until.to_string()))],
             add: Vec::new(),
             guard: None,
             durability: Durability::Relaxed,
@@ -353,7 +352,7 @@ impl Messaging {
         set: Fields,
     ) -> Result<(), MessagingError> {
         let not_held = || MessagingError::NotHeld { key: claimed.key.clone() };
-        if claimed.message.lease_owner.as_deref() != Some(&*receiver.owner) {
+        if claimed.owner != receiver.owner {
             return Err(not_held());
         }
         let mut rev = claimed.rev.clone();
@@ -412,10 +411,6 @@ pub fn read(document: &Document) -> Result<Message, StoreError> {
     })
 }
 
-pub(crate) fn field(name: &str) -> Result<Field, StoreError> {
-    Field::new(name).map_err(|error| StoreError::Invalid { message: error.to_string() })
-}
-
 /// Whether messages may be sent to the agent in this document; says why not.
 fn addressable(document: &Document) -> Result<(), String> {
     let phase: Phase = document
@@ -434,3 +429,6 @@ fn addressable(document: &Document) -> Result<(), String> {
         | Phase::Failed => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

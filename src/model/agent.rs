@@ -1,6 +1,7 @@
 //! Agents: the document, the phases of their lives, and which moves between phases are legal.
 
 pub mod intent;
+pub mod rules;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

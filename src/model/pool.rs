@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::agent::rules;
 use super::id::TemplateId;
 use super::scaling::ScalingSpec;
+use super::template::FieldError;
 use super::time::Time;
+
+pub mod members;
 
 /// Collection `agent_pools`, keyed by the pool's id.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -84,3 +88,42 @@ pub struct PoolStatus {
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
+
+/// The most agents that one pool may have.
+pub const MAX_AGENTS: u32 = 100_000;
+
+impl Pool {
+    /// Every fault of what an operator may set.
+    pub fn validate(&self) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        rules::name(&mut faults, "pool", &self.name);
+        rules::labels(&mut faults, &self.labels);
+        rules::long_text(&mut faults, "/description", &self.description);
+        if self.template_id.is_none() {
+            faults.push(FieldError::new("/template", "pool template is required"));
+        }
+        if self.max > MAX_AGENTS {
+            let message = format!("expected at most {MAX_AGENTS}, got {}", self.max);
+            faults.push(FieldError::new("/max", message));
+        }
+        if self.min > self.max {
+            let message = format!("expected at most max {}, got {}", self.max, self.min);
+            faults.push(FieldError::new("/min", message));
+        } else if !(self.min..=self.max).contains(&self.desired) {
+            let message = format!("expected {} to {}, got {}", self.min, self.max, self.desired);
+            faults.push(FieldError::new("/desired", message));
+        }
+        if self.update.max_surge == 0 && self.update.max_unavailable == 0 {
+            let message = "expected max_surge or max_unavailable to be at least 1: an update could never begin";
+            faults.push(FieldError::new("/update", message));
+        }
+        let scaling = self.scaling.validate().into_iter();
+        faults.extend(
+            scaling.map(|fault| FieldError::new(format!("/scaling{}", fault.path), fault.message)),
+        );
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cvxc::model::agent::AgentConfig;
 use cvxc::model::id::AgentId;
-use cvxc::ports::runtime::{Observed, Runtime, Sight, State, Workload};
+use cvxc::ports::runtime::{LogLine, LogOptions, Observed, Runtime, Sight, State, Workload};
 use futures::StreamExt;
 
 /// How long a state may take to come about on a busy machine before the test says that it does not.
@@ -66,6 +66,16 @@ pub trait Fixture: Send + Sync + Sized {
         .await
     }
 
+    /// Applies and waits until the script has said `ready`.
+    async fn ready(&self, workload: &Workload) -> Observed {
+        let seen = self.running(workload).await;
+        let follow = LogOptions { follow: true, ..LogOptions::default() };
+        let mut lines = self.runtime().logs(&workload.agent, follow).await.unwrap();
+        let ready = async { while lines.next().await.unwrap().unwrap().text != "ready" {} };
+        tokio::time::timeout(LIMIT, ready).await.expect("the script says that it is ready");
+        seen
+    }
+
     /// Applies and waits until it has ended.
     async fn ended(&self, workload: &Workload) -> Observed {
         let runtime = self.runtime();
@@ -106,4 +116,13 @@ pub async fn exited(runtime: &dyn Runtime, agent: &AgentId) -> Observed {
 
 pub async fn listed(runtime: &dyn Runtime, agent: &AgentId) -> Option<Observed> {
     runtime.list().await.unwrap().into_iter().find(|seen| seen.agent == *agent)
+}
+
+/// The log as it is now.
+pub async fn log(runtime: &dyn Runtime, agent: &AgentId, options: LogOptions) -> Vec<LogLine> {
+    runtime.logs(agent, options).await.unwrap().map(Result::unwrap).collect().await
+}
+
+pub fn texts(lines: &[LogLine]) -> Vec<&str> {
+    lines.iter().map(|line| line.text.as_str()).collect()
 }

@@ -1,11 +1,11 @@
 //! The rules. Each is about one sentence of the port's promise.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cvxc::ports::runtime::{Exit, RuntimeError, Sight, State};
+use cvxc::ports::runtime::{Exit, LogLine, LogOptions, Observed, RuntimeError, Sight, State};
 use futures::StreamExt;
 
-use crate::fixture::{Does, Fixture, LIMIT, exited, listed, seen};
+use crate::fixture::{Does, Fixture, LIMIT, exited, listed, log, seen, texts};
 
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -35,7 +35,7 @@ pub async fn engines_that_race_start_it_once(fixture: &impl Fixture) {
             a.apply(workload.clone())
         );
         (one.unwrap(), two.unwrap(), three.unwrap());
-        let running = |s: &cvxc::ports::runtime::Observed| s.state == State::Running;
+        let running = |s: &Observed| s.state == State::Running;
         let by_a = seen(&*a, &workload.agent, running).await;
         let by_b = seen(&*b, &workload.agent, running).await;
         assert_eq!((by_a.pid, by_a.incarnation), (by_b.pid, 1));
@@ -181,22 +181,212 @@ pub async fn an_exit_code_is_seen(fixture: &impl Fixture) {
     assert!(ended.message.contains("SIGSEGV"), "{}", ended.message);
 }
 
-pub async fn a_workload_asked_to_end_may_end_its_own_way(fixture: &impl Fixture) {
-    let workload = fixture.script("trap 'exit 5' TERM; while :; do sleep 0.05; done");
+pub async fn what_is_not_there_has_no_log_and_runs_no_command(fixture: &impl Fixture) {
+    let (runtime, workload) = (fixture.runtime(), fixture.workload(Does::Run));
+    let log = runtime.logs(&workload.agent, LogOptions::default()).await.err();
+    assert!(matches!(log, Some(RuntimeError::Gone { .. })), "{log:?}");
+    let done = runtime.exec(&workload.agent, &words("echo hello"), MOMENT).await.err();
+    assert!(matches!(done, Some(RuntimeError::Gone { .. })), "{done:?}");
     fixture.running(&workload).await;
+    runtime.remove(&workload.agent, MOMENT).await.unwrap();
+    exited(&*runtime, &workload.agent).await;
+    let done = runtime.exec(&workload.agent, &words("echo hello"), MOMENT).await.err();
+    assert!(matches!(done, Some(RuntimeError::Gone { .. })), "{done:?}");
+}
+
+pub async fn a_command_runs_beside_the_agent(fixture: &impl Fixture) {
+    let workload = fixture.workload(Does::Run);
+    let running = fixture.running(&workload).await;
+    let runtime = fixture.runtime();
+    let done = runtime.exec(&workload.agent, &words("echo hello"), LIMIT).await.unwrap();
+    assert_eq!((done.code, &*done.stdout, &*done.stderr), (0, &b"hello\n"[..], &b""[..]));
+    assert_eq!(runtime.exec(&workload.agent, &words("false"), LIMIT).await.unwrap().code, 1);
+    assert_eq!(listed(&*runtime, &workload.agent).await, Some(running), "the agent goes on");
+}
+
+pub async fn a_command_that_takes_too_long_is_ended(fixture: &impl Fixture) {
+    let workload = fixture.workload(Does::Run);
+    fixture.running(&workload).await;
+    let (began, short) = (Instant::now(), Duration::from_millis(300));
+    let late = fixture.runtime().exec(&workload.agent, &words("sleep 600"), short).await.err();
+    assert!(matches!(late, Some(RuntimeError::OutcomeUnknown(_))), "{late:?}");
+    assert!(began.elapsed() >= short && began.elapsed() < LIMIT);
+}
+
+pub async fn usage_is_given_for_what_runs_and_missing_for_the_rest(fixture: &impl Fixture) {
+    let (runs, not) = (fixture.workload(Does::Run), fixture.workload(Does::Run));
+    fixture.running(&runs).await;
+    let runtime = fixture.runtime();
+    let usage = runtime.usage(&[not.agent.clone(), runs.agent.clone()]).await.unwrap();
+    let [(agent, sample)] = usage.as_slice() else { panic!("expected one sample: {usage:?}") };
+    assert_eq!(*agent, runs.agent);
+    assert!(sample.memory_bytes > 0 && sample.at > cvxc::model::time::Time::EPOCH, "{sample:?}");
+    runtime.remove(&runs.agent, MOMENT).await.unwrap();
+    exited(&*runtime, &runs.agent).await;
+    assert_eq!(runtime.usage(&[runs.agent.clone()]).await.unwrap(), [], "missing is not zero");
+}
+
+pub async fn the_tail_of_a_log_is_its_last_lines(fixture: &impl Fixture) {
+    let workload = fixture.workload(Does::Run);
+    fixture.running(&workload).await;
+    let runtime = fixture.runtime();
+    let all = log(&*runtime, &workload.agent, LogOptions::default()).await;
+    assert!(all.windows(2).all(|pair| pair[0].at <= pair[1].at), "in order of time");
+    for tail in [0, 1, 2] {
+        let last = LogOptions { tail: Some(tail), ..LogOptions::default() };
+        let got = log(&*runtime, &workload.agent, last).await;
+        assert!(got.len() <= tail);
+        assert!(got.len() == tail || all.len() < tail, "{} of {}", got.len(), all.len());
+    }
+}
+
+// From here on the rules are about what a program itself does, and need an adapter that runs real ones.
+
+pub async fn a_workload_asked_to_end_may_end_its_own_way(fixture: &impl Fixture) {
+    let script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done";
+    let workload = fixture.script(script);
+    fixture.ready(&workload).await;
     fixture.runtime().remove(&workload.agent, LIMIT).await.unwrap();
     let ended = exited(&*fixture.runtime(), &workload.agent).await;
     assert_eq!(ended.exit, Some(Exit::Code(5)));
 }
 
 pub async fn a_workload_that_hangs_is_killed_after_its_grace(fixture: &impl Fixture) {
-    let workload = fixture.script("trap '' TERM; while :; do sleep 0.05; done");
-    fixture.running(&workload).await;
-    let began = std::time::Instant::now();
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let workload = fixture.script(script);
+    fixture.ready(&workload).await;
+    let began = Instant::now();
     fixture.runtime().remove(&workload.agent, MOMENT).await.unwrap();
     seen(&*fixture.runtime(), &workload.agent, |seen| seen.state == State::Ending).await;
     let ended = exited(&*fixture.runtime(), &workload.agent).await;
     assert_eq!(ended.exit, Some(Exit::Signal(9)));
     assert!(ended.message.contains("grace"), "{}", ended.message);
     assert!(began.elapsed() >= MOMENT, "not before its grace was over");
+}
+
+pub async fn a_second_wish_to_end_may_shorten_the_grace(fixture: &impl Fixture) {
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let workload = fixture.script(script);
+    fixture.ready(&workload).await;
+    let began = Instant::now();
+    fixture.runtime().remove(&workload.agent, LIMIT * 10).await.unwrap();
+    fixture.runtime().remove(&workload.agent, Duration::ZERO).await.unwrap();
+    let ended = exited(&*fixture.runtime(), &workload.agent).await;
+    assert_eq!(ended.exit, Some(Exit::Signal(9)));
+    assert!(began.elapsed() < LIMIT);
+}
+
+pub async fn both_streams_are_logged_line_by_line_with_their_times(fixture: &impl Fixture) {
+    let workload = fixture.script("echo one; echo two >&2; printf 'no end of line'");
+    fixture.ended(&workload).await;
+    let lines = log(&*fixture.runtime(), &workload.agent, LogOptions::default()).await;
+    let mut got: Vec<(&str, bool)> =
+        lines.iter().map(|line| (line.text.as_str(), line.stderr)).collect();
+    got.sort_unstable();
+    assert_eq!(got, [("no end of line", false), ("one", false), ("two", true)]);
+    assert!(lines.iter().all(|line| line.skipped == 0));
+    let now = cvxc::ports::clock::Clock::now(&cvxc::ports::clock::SystemClock);
+    assert!(lines.iter().all(|line| now.since(line.at) < LIMIT * 3), "{lines:?}");
+}
+
+pub async fn a_followed_log_gives_what_was_and_what_comes(fixture: &impl Fixture) {
+    let script =
+        "echo 1; echo 2; trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    let workload = fixture.script(script);
+    fixture.ready(&workload).await;
+    let options = LogOptions { follow: true, tail: Some(2), ..LogOptions::default() };
+    let lines = fixture.runtime().logs(&workload.agent, options).await.unwrap();
+    fixture.runtime().remove(&workload.agent, LIMIT).await.unwrap();
+    let lines = lines.map(Result::unwrap);
+    // some shells say on stderr that their child was ended too
+    let said = lines.filter(|line| std::future::ready(!line.stderr));
+    let three: Vec<LogLine> = tokio::time::timeout(LIMIT, said.take(3).collect()).await.unwrap();
+    assert_eq!(texts(&three), ["2", "ready", "bye"]);
+}
+
+pub async fn a_log_can_be_read_from_a_time_on(fixture: &impl Fixture) {
+    let workload = fixture.script("echo 1; sleep 0.05; echo 2; sleep 0.05; echo 3");
+    fixture.ended(&workload).await;
+    let runtime = fixture.runtime();
+    let all = log(&*runtime, &workload.agent, LogOptions::default()).await;
+    let since = LogOptions { since: Some(all[1].at), ..LogOptions::default() };
+    let got = log(&*runtime, &workload.agent, since.clone()).await;
+    assert_eq!(texts(&got), ["2", "3"]);
+    let both = LogOptions { tail: Some(1), ..since };
+    assert_eq!(texts(&log(&*runtime, &workload.agent, both).await), ["3"]);
+}
+
+pub async fn the_log_of_the_incarnation_before_is_kept(fixture: &impl Fixture) {
+    let mut workload = fixture.script("echo first");
+    fixture.ended(&workload).await;
+    let runtime = fixture.runtime();
+    let previous = LogOptions { previous: true, ..LogOptions::default() };
+    let none = runtime.logs(&workload.agent, previous.clone()).await.err();
+    assert!(matches!(none, Some(RuntimeError::Rejected { .. })), "{none:?}");
+    workload.incarnation = 2;
+    workload.config.args = vec!["echo second".to_owned()];
+    runtime.apply(workload.clone()).await.unwrap();
+    let second = |seen: &Observed| seen.incarnation == 2 && seen.state == State::Exited;
+    seen(&*runtime, &workload.agent, second).await;
+    let current = log(&*runtime, &workload.agent, LogOptions::default()).await;
+    assert_eq!(texts(&current), ["second"]);
+    assert_eq!(texts(&log(&*runtime, &workload.agent, previous).await), ["first"]);
+}
+
+pub async fn a_line_of_a_megabyte_is_cut_and_says_so(fixture: &impl Fixture) {
+    let script = "echo before; head -c 1048576 /dev/zero | tr '\\0' x; echo; echo after";
+    let workload = fixture.script(script);
+    fixture.ended(&workload).await;
+    let lines = log(&*fixture.runtime(), &workload.agent, LogOptions::default()).await;
+    let texts = texts(&lines);
+    assert_eq!((texts.len(), texts[0], texts[2]), (3, "before", "after"));
+    assert!(texts[1].len() <= 64 * 1024 && texts[1].contains("cut"));
+}
+
+pub async fn bytes_that_are_no_text_are_logged_as_what_they_are_not(fixture: &impl Fixture) {
+    let workload = fixture.script(r"head -c 300000 /dev/urandom; echo; printf '\377\000\033[2J\n'");
+    fixture.ended(&workload).await;
+    let lines = log(&*fixture.runtime(), &workload.agent, LogOptions::default()).await;
+    assert!(lines.iter().all(|line| line.text.len() <= 64 * 1024 && !line.text.contains('\n')));
+    assert_eq!(lines.last().unwrap().text, "\u{fffd}\0\u{1b}[2J");
+}
+
+pub async fn an_agent_gets_its_environment_and_nothing_of_the_engines(fixture: &impl Fixture) {
+    let mut workload = fixture.script("env | sort");
+    workload.config.env = [("OURS", "from the template"), ("CVXC_AGENT_ID", "forged")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    fixture.ended(&workload).await;
+    let lines = log(&*fixture.runtime(), &workload.agent, LogOptions::default()).await;
+    let texts = texts(&lines);
+    assert!(texts.contains(&"OURS=from the template"), "{texts:?}");
+    assert!(texts.contains(&"CVXC_STORE=/nowhere"), "{texts:?}");
+    assert!(texts.contains(&&*format!("CVXC_AGENT_ID={}", workload.agent)), "{texts:?}");
+    // cargo gives the test itself many of these
+    assert!(!texts.iter().any(|line| line.starts_with("CARGO")), "{texts:?}");
+}
+
+pub async fn a_busy_agent_uses_more_than_an_idle_one(fixture: &impl Fixture) {
+    let busy = fixture.script("echo ready; while :; do :; done");
+    let idle = fixture.workload(Does::Run);
+    fixture.running(&idle).await;
+    fixture.ready(&busy).await;
+    let runtime = fixture.runtime();
+    let both = [busy.agent.clone(), idle.agent.clone()];
+    // on a machine that is busy itself it may take a while to get its share
+    let seen = async {
+        loop {
+            let usage = runtime.usage(&both).await.unwrap();
+            let cpu = |agent| usage.iter().find(|(id, _)| id == agent).unwrap().1.cpu_millis;
+            if cpu(&busy.agent) > 100 && cpu(&idle.agent) < 50 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, seen).await.expect("the busy one is seen to be busy");
+}
+
+fn words(command: &str) -> Vec<String> {
+    command.split(' ').map(str::to_owned).collect()
 }

@@ -12,7 +12,7 @@ use crate::ports::runtime::{RuntimeError, Workload};
 
 /// What of the engine's own environment an agent gets; the rest of its environment is what its template says.
 const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Below this a program cannot even be loaded.
 const LEAST_MEMORY: u64 = 4 << 20;
 
@@ -48,7 +48,8 @@ pub fn accept(workload: &Workload, exe: &Path) -> Result<Spec, RuntimeError> {
         return Err(reject(&field, "holds a zero byte, which no argument can"));
     }
     let path = env.get("PATH").map_or(PATH, String::as_str);
-    let found = if program == "cvxc" { exe.to_owned() } else { find(program, path)? };
+    let found =
+        if program == "cvxc" { exe.to_owned() } else { find("config.command[0]", program, path)? };
     refuse_what_only_containers_can(workload)?;
     let root = rustix::process::geteuid().is_root(); // others can only stay who they are
     Ok(Spec {
@@ -70,12 +71,13 @@ fn reject(field: &str, what: impl Display) -> RuntimeError {
     RuntimeError::Rejected { message: format!("config.{field}: {what}") }
 }
 
-/// The program as the shell would find it, but never relative to the folder the engine happens to be in.
+/// The program that `field` names, as the shell would find it, but never relative to the folder the engine happens to be in.
 ///
 /// # Errors
 /// `Rejected` when there is no such program or it may not be run.
-pub fn find(program: &str, path: &str) -> Result<PathBuf, RuntimeError> {
-    let field = "command[0]";
+pub fn find(field: &str, program: &str, path: &str) -> Result<PathBuf, RuntimeError> {
+    let reject =
+        |field: &str, what: String| RuntimeError::Rejected { message: format!("{field}: {what}") };
     let shown: String = program.chars().take(200).collect();
     let shown = format!("{shown:?}");
     if program.is_empty() || program.contains('\0') {

@@ -4,6 +4,7 @@
 //! Its standard input is a pipe to the shim: what is written there is why the program could not be started; nothing and
 //! the end mean that it was.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -19,23 +20,41 @@ const FILES: u64 = 8192;
 pub const NOT_STARTED: u8 = 127;
 
 /// Becomes the agent of `home`. Comes back only when that failed.
-pub fn launch(home: &Home, shim: u32) -> ExitCode {
-    // a copy that closes when the program starts; the agent itself gets an empty standard input
+pub fn launch(home: &Home, parent: u32) -> ExitCode {
+    become_program(home, parent, |spec| {
+        let mut command = Command::new(&spec.program);
+        command.arg0(&spec.arg0).args(&spec.args);
+        command
+    })
+}
+
+/// Becomes a command beside the agent of `home`. Comes back only when that failed.
+pub fn exec(home: &Home, parent: u32, program: &OsStr, args: &[OsString]) -> ExitCode {
+    become_program(home, parent, |_| {
+        let mut command = Command::new(program);
+        command.args(args);
+        command
+    })
+}
+
+fn become_program(home: &Home, parent: u32, what: impl Fn(&Spec) -> Command) -> ExitCode {
+    // a copy that closes when the program starts; the program itself gets an empty standard input
     let report = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(File::from);
-    let message = match prepare(home, shim) {
-        Ok(mut command) => {
-            let error = command.exec();
+    let message = match prepare(home, parent) {
+        Ok(spec) => {
+            let mut command = what(&spec);
+            let error = command.env_clear().envs(&spec.env).exec();
             format!("{} could not be started: {error}", command.get_program().display())
         }
         Err(message) => message,
     };
     if let Ok(mut report) = report {
-        drop(report.write_all(message.as_bytes())); // the shim also sees the exit code
+        drop(report.write_all(message.as_bytes())); // the parent also sees the exit code
     }
     ExitCode::from(NOT_STARTED)
 }
 
-fn prepare(home: &Home, shim: u32) -> Result<Command, String> {
+fn prepare(home: &Home, parent: u32) -> Result<Spec, String> {
     let spec = home.spec().ok_or("what shall run cannot be read")?;
     let said = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     let null = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
@@ -47,13 +66,11 @@ fn prepare(home: &Home, shim: u32) -> Result<Command, String> {
     become_user(&spec)?;
     // changing the user takes this back, so it comes after
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(said("the tie to its shim"))?;
-    if Pid::as_raw(rustix::process::getppid()) != i32::try_from(shim).unwrap_or(0) {
-        return Err("its shim ended before it could start".to_owned());
+        .map_err(said("the tie to its parent"))?;
+    if Pid::as_raw(rustix::process::getppid()) != i32::try_from(parent).unwrap_or(0) {
+        return Err("its parent ended before it could start".to_owned());
     }
-    let mut command = Command::new(&spec.program);
-    command.arg0(&spec.arg0).args(&spec.args).env_clear().envs(&spec.env);
-    Ok(command)
+    Ok(spec)
 }
 
 /// Memory is limited by `RLIMIT_DATA`: private writable memory, touched or not. `RLIMIT_AS` would count mapped files and

@@ -136,7 +136,7 @@ impl Log {
         Self::with_limit(dir, incarnation, SEGMENT_BYTES)
     }
 
-    fn with_limit(dir: &Path, incarnation: u64, limit: u64) -> Self {
+    pub(super) fn with_limit(dir: &Path, incarnation: u64, limit: u64) -> Self {
         let old: Vec<Segment> =
             Segment::all(dir).into_iter().filter(|seg| seg.incarnation < incarnation).collect();
         let before = old.last().map_or(0, |seg| seg.incarnation);

@@ -29,15 +29,21 @@ use crate::ports::clock::{Clock, SystemClock};
 /// The hidden verb that starts a shim.
 pub const VERB: &str = "agent-shim";
 
-/// Runs `cvxc agent-shim ARGS…`; `args` are those after the verb: `--dir DIR`, and for the last step before the agent's own
-/// program `--launch PID` with the shim's process id.
+/// Runs `cvxc agent-shim ARGS…`; `args` are those after the verb: `--dir DIR`, and for the last step before a program of
+/// the agent `--launch PARENT` or `--exec PARENT PROGRAM ARGS…` with the parent's process id.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match args.as_slice() {
         [dir_flag, dir] if dir_flag == "--dir" => shim_main(Path::new(dir)),
-        [dir_flag, dir, flag, shim] if dir_flag == "--dir" && flag == "--launch" => {
-            let shim = shim.to_str().and_then(|shim| shim.parse().ok()).unwrap_or(0);
-            launch::launch(&Home::new(dir), shim)
+        [dir_flag, dir, flag, parent, command @ ..] if dir_flag == "--dir" => {
+            let (home, parent) = (Home::new(dir), parent.to_str().and_then(|pid| pid.parse().ok()));
+            match (flag.to_str(), parent, command) {
+                (Some("--launch"), Some(parent), []) => launch::launch(&home, parent),
+                (Some("--exec"), Some(parent), [program, args @ ..]) => {
+                    launch::exec(&home, parent, program, args)
+                }
+                _ => ExitCode::from(2),
+            }
         }
         _ => ExitCode::from(2),
     }

@@ -189,12 +189,13 @@ fn hand_out(
         }
     } else {
         loop {
-            let rows = rows(lane, *last, ROWS)?;
-            let Some(end) = rows.last().map(|row| row.seq) else { break };
-            let full = rows.len() == ROWS;
-            drop(news.send(News::Rows { after: *last, last: end, rows: rows.into() }));
-            *last = end;
-            if !full {
+            let slice = rows(lane, *last)?;
+            if slice.last > *last {
+                let rows = slice.rows.into();
+                drop(news.send(News::Rows { after: *last, last: slice.last, rows }));
+                *last = slice.last;
+            }
+            if !slice.more {
                 break;
             }
         }
@@ -203,22 +204,33 @@ fn hand_out(
     Ok(())
 }
 
-/// Up to `limit` rows after `after`. Rows of collections that a newer program knows are left out.
-fn rows(lane: &Lane, after: i64, limit: usize) -> Result<Vec<Row>, StoreError> {
+/// A run of rows.
+struct Slice {
+    rows: Vec<Row>,
+    /// The number of the last row, also if it was left out.
+    last: i64,
+    more: bool,
+}
+
+/// Some rows after `after`. Those of collections that only a newer program knows are left out.
+fn rows(lane: &Lane, after: i64) -> Result<Slice, StoreError> {
     let mut sql = Sql::new("SELECT seq,collection,key,op,topic FROM changes WHERE seq>");
     sql.bind(Bound::Integer(after));
-    sql.push(&format!(" ORDER BY seq LIMIT {limit}"));
+    sql.push(&format!(" ORDER BY seq LIMIT {ROWS}"));
+    let mut last = after;
     let found = lane.rows(&sql, |row| {
+        last = row.get(0).map_err(fault::of)?;
         let collection: String = row.get(1).map_err(fault::of)?;
         let key: String = row.get(2).map_err(fault::of)?;
         let op: i64 = row.get(3).map_err(fault::of)?;
         let topic: Option<String> = row.get(4).map_err(fault::of)?;
         let Ok(collection) = collection.parse() else { return Ok(None) };
         let op = if op == Op::Removed as i64 { Op::Removed } else { Op::Put };
-        let seq = row.get(0).map_err(fault::of)?;
-        Ok(Some(Row { seq, collection, key: known_key(&key)?, op, topic: topic.map(Into::into) }))
+        let topic = topic.map(Into::into);
+        Ok(Some(Row { seq: last, collection, key: known_key(&key)?, op, topic }))
     })?;
-    Ok(found.into_iter().flatten().collect())
+    let more = found.len() == ROWS;
+    Ok(Slice { rows: found.into_iter().flatten().collect(), last, more })
 }
 
 fn meta(lane: &Lane, name: &str) -> Result<String, StoreError> {
@@ -364,9 +376,7 @@ fn catch_up(lane: &Lane, place: i64, watch: &Watch, store: &Arc<str>) -> Result<
         let changes = vec![Change::Resync { cursor: written(store, head) }];
         return Ok(Step { changes, place: head, more: true });
     }
-    let rows = rows(lane, place, ROWS)?;
-    let more = rows.len() == ROWS;
-    let place = rows.last().map_or(head, |row| row.seq).max(if more { 0 } else { head });
+    let Slice { rows, last, more } = rows(lane, place)?;
     let rows = wanted(rows.iter(), watch);
     let changes = if watch.bodies {
         let bodies = bodies(lane, &rows)?;
@@ -375,7 +385,7 @@ fn catch_up(lane: &Lane, place: i64, watch: &Watch, store: &Arc<str>) -> Result<
         changes(rows, None, store)
     };
     drop(together);
-    Ok(Step { changes, place, more })
+    Ok(Step { changes, place: last, more })
 }
 
 /// The rows that `watch` asks for, the last of each document only.

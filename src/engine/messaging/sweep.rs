@@ -8,10 +8,10 @@ use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Messaging, MessagingError, at_rev, field, read};
+use super::{Messaging, MessagingError, at_rev, read};
 use crate::engine::context::Context;
 use crate::engine::journal::{FENCE_KEY, Fence};
-use crate::model::filter::Filter;
+use crate::model::filter::{Field, Filter};
 use crate::model::message::{KEEP_FINAL, KEEP_KEY, MessageStatus, moves};
 use crate::model::schema::Collection;
 use crate::model::time::Time;
@@ -72,10 +72,10 @@ impl Messaging {
     async fn leases_run_out(&self, now: Time, swept: &mut Swept) -> Result<(), MessagingError> {
         let due = Query {
             filter: Filter::And(vec![
-                Filter::Eq(field("status")?, MessageStatus::Leased.name().into()),
-                Filter::Lte(field("lease_until")?, stamp(now)),
+                Filter::eq("status", MessageStatus::Leased.name()),
+                Filter::Lte(Field::of("lease_until"), stamp(now)),
             ]),
-            sort: vec![(field("lease_until")?, Direction::Ascending)],
+            sort: vec![(Field::of("lease_until"), Direction::Ascending)],
             limit: BATCH,
             ..Query::new(Collection::AgentMessages, Filter::All)
         };
@@ -130,16 +130,20 @@ impl Messaging {
 
     async fn messages_expire(&self, now: Time) -> Result<u64, MessagingError> {
         let set = moves::expired(now);
-        let set = set.into_iter().map(|(name, value)| Ok((field(&name)?, value)));
+        let set = set.into_iter().map(|(name, value)| {
+            let name = Field::new(&name);
+            name.map(|name| (name, value))
+                .map_err(|error| StoreError::Invalid { message: error.to_string() })
+        });
         self.update_all(UpdateWhere {
             collection: Collection::AgentMessages,
             filter: Filter::And(vec![
-                Filter::Eq(field("status")?, MessageStatus::Pending.name().into()),
-                Filter::Lte(field("expires_at")?, stamp(now)),
+                Filter::eq("status", MessageStatus::Pending.name()),
+                Filter::Lte(Field::of("expires_at"), stamp(now)),
             ]),
             sort: Vec::new(),
             limit: BATCH,
-            set: set.collect::<Result<_, StoreError>>()?,
+            set: set.collect::<Result<_, _>>()?,
             add: Vec::new(),
             guard: None,
             durability: Durability::Relaxed,
@@ -151,12 +155,12 @@ impl Messaging {
         self.update_all(UpdateWhere {
             collection: Collection::AgentMessages,
             filter: Filter::And(vec![
-                Filter::Exists(field("idempotency_key")?),
-                Filter::Lte(field("created_at")?, stamp(now.minus(KEEP_KEY))),
+                Filter::Exists(Field::of("idempotency_key")),
+                Filter::Lte(Field::of("created_at"), stamp(now.minus(KEEP_KEY))),
             ]),
             sort: Vec::new(),
             limit: BATCH,
-            set: vec![(field("idempotency_key")?, Value::Null)],
+            set: vec![(Field::of("idempotency_key"), Value::Null)],
             add: Vec::new(),
             guard: None,
             durability: Durability::Relaxed,
@@ -173,14 +177,14 @@ impl Messaging {
                 .update_all(UpdateWhere {
                     collection: Collection::AgentMessages,
                     filter: Filter::And(vec![
-                        Filter::Eq(field("status")?, status.name().into()),
-                        Filter::Gt(field("expires_at")?, stamp(since)),
-                        Filter::Lte(field("expires_at")?, stamp(now)),
-                        Filter::Not(Box::new(Filter::Exists(field("purge_at")?))),
+                        Filter::eq("status", status.name()),
+                        Filter::Gt(Field::of("expires_at"), stamp(since)),
+                        Filter::Lte(Field::of("expires_at"), stamp(now)),
+                        Filter::Not(Box::new(Filter::Exists(Field::of("purge_at")))),
                     ]),
                     sort: Vec::new(),
                     limit: BATCH,
-                    set: vec![(field("purge_at")?, stamp(now.plus(KEEP_FINAL)))],
+                    set: vec![(Field::of("purge_at"), stamp(now.plus(KEEP_FINAL)))],
                     add: Vec::new(),
                     guard: None,
                     durability: Durability::Relaxed,
@@ -203,21 +207,25 @@ impl Messaging {
 
     async fn next_deadline(&self, now: Time) -> Result<Option<Time>, MessagingError> {
         let mut next = None;
-        for (status, name) in
-            [(MessageStatus::Leased, "lease_until"), (MessageStatus::Pending, "expires_at")]
-        {
+        for (status, name) in [
+            (MessageStatus::Leased, Field::of("lease_until")),
+            (MessageStatus::Pending, Field::of("expires_at")),
+        ] {
             let first = Query {
                 filter: Filter::And(vec![
-                    Filter::Eq(field("status")?, status.name().into()),
-                    Filter::Gt(field(name)?, stamp(now)),
+                    Filter::eq("status", status.name()),
+                    Filter::Gt(name.clone(), stamp(now)),
                 ]),
-                sort: vec![(field(name)?, Direction::Ascending)],
+                sort: vec![(name.clone(), Direction::Ascending)],
                 limit: 1,
                 ..Query::new(Collection::AgentMessages, Filter::All)
             };
             let page = self.store.query(first).await?;
-            let at = page.documents.first().and_then(|document| document.body.get(name));
-            let at: Option<Time> = at.and_then(Value::as_str).and_then(|at| at.parse().ok());
+            let at = page
+                .documents
+                .first()
+                .and_then(|document| name.of_document(&document.body).as_str());
+            let at: Option<Time> = at.and_then(|at| at.parse().ok());
             next = [next, at].into_iter().flatten().min();
         }
         Ok(next)

@@ -1,3 +1,5 @@
+//! The reference sense of the store filter, case by case.
+
 use super::*;
 use proptest::prelude::*;
 use rstest::rstest;

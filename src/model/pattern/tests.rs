@@ -1,3 +1,5 @@
+//! Globs against the contract and against regular expressions.
+
 use super::*;
 use proptest::prelude::*;
 use regex::Regex;

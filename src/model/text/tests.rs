@@ -1,3 +1,5 @@
+//! What may never reach a screen, and that everything else does unharmed.
+
 use super::*;
 use proptest::prelude::*;
 use rstest::rstest;

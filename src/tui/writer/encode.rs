@@ -217,7 +217,7 @@ fn printable(cell: &Cell, room: usize) -> (&str, usize) {
 }
 
 /// Characters that steer a terminal or the reading direction instead of showing something.
-fn forbidden(c: char) -> bool {
+pub fn forbidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
             | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'

@@ -1,3 +1,5 @@
+//! The filter language: what it finds, how it complains, what it hands to the store.
+
 use super::*;
 use proptest::prelude::*;
 use rstest::rstest;

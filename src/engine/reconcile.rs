@@ -1,0 +1,31 @@
+//! Brings the fleet to what is wanted of it: agents, pools, rolling updates, and the progress of operations. Level-triggered:
+//! each part looks at the whole state and does the next thing; what wakes it carries no meaning, and each turn is safe to
+//! repeat, by the next leader too.
+
+mod agents;
+mod diff;
+mod pools;
+mod progress;
+mod sights;
+mod workload;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::context::Context;
+use crate::engine::journal::Fence;
+use crate::ports::store::BoxError;
+
+/// Runs all parts until `stop` fires; the step under way is finished first.
+///
+/// # Errors
+/// When another leader has begun. Nothing else ends it: a store or runtime that is away is waited for.
+pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
+    tokio::try_join!(
+        agents::run(ctx.clone(), fence.clone(), stop.clone()),
+        pools::run(ctx.clone(), fence.clone(), stop.clone()),
+        progress::run(ctx, fence, stop),
+    )?;
+    Ok(())
+}

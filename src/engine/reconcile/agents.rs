@@ -1,0 +1,410 @@
+//! Agents: from what is wanted and what runs to the next act for each, many at once and each after its own. Documents are
+//! written in batches before the runtime is asked; a slow call to the runtime holds up nobody else.
+
+mod book;
+mod glance;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use futures::{FutureExt, future::BoxFuture};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use self::book::Book;
+use self::glance::Glance;
+use super::sights::Sights;
+use super::workload;
+use crate::engine::context::Context;
+use crate::engine::documents::{overlay, read};
+use crate::engine::fenced::{Fault, Fenced, Pace};
+use crate::engine::journal::{Change, Fence};
+use crate::model::agent::lifecycle::{self, Act, Facts, RestartPolicy};
+use crate::model::agent::{Agent, Phase};
+use crate::model::filter::{Field, Filter};
+use crate::model::health::AgentHealth;
+use crate::model::id::AgentId;
+use crate::model::message::MessageStatus;
+use crate::model::schema::Collection;
+use crate::model::time::Time;
+use crate::ports::runtime::{Observed, RuntimeError};
+use crate::ports::store::{BoxError, Document, Key, StoreError, Tally, chain};
+
+const NAME: &str = "reconcile";
+/// Calls to the runtime at once.
+const ACTS_AT_ONCE: usize = 32;
+/// Documents decided on and written at once.
+const BATCH: usize = 200;
+/// Turns are at least this far apart.
+const GATHER: Duration = Duration::from_millis(10);
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+/// How long calls under way may take when the loop stops.
+const FINISH: Duration = Duration::from_secs(5);
+/// An agent that fails this soon after the leader began fell while nobody led, and says nothing about the present.
+const SETTLING: Duration = Duration::from_secs(5);
+const ORPHAN_GRACE: Duration = Duration::from_secs(10);
+
+/// What a call to the runtime came to.
+struct Done {
+    agent: AgentId,
+    incarnation: u64,
+    act: Act,
+    outcome: Result<(), RuntimeError>,
+}
+
+struct Job {
+    id: AgentId,
+    agent: Agent,
+    act: Act,
+}
+
+struct Agents {
+    pen: Fenced,
+    sights: Sights,
+    book: Book,
+    acts: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Acts that wait for their turn among those.
+    jobs: VecDeque<Job>,
+    leading_since: Time,
+    policy: RestartPolicy,
+}
+
+pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
+    let mut views = ctx.views.subscribe();
+    let mut agents = Agents::new(ctx.clone(), fence);
+    let mut pace = Pace::default();
+    while !stop.is_cancelled() {
+        let began = ctx.clock.instant();
+        let outcome = agents.turn().await;
+        if let Some(pause) = pace.turned(&ctx, NAME, began, outcome)? {
+            stop.run_until_cancelled(sleep(pause)).await;
+            continue;
+        }
+        let until = agents.due_in();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = sleep(until) => {}
+            changed = views.changed() => if changed.is_err() { break },
+            () = ctx.wanted.notified() => {}
+            changed = agents.sights.next() => agents.book.mark(changed),
+            Some(done) = agents.acts.next() => agents.note(done),
+        }
+        agents.linger().await;
+        views.mark_unchanged();
+    }
+    agents.finish().await;
+    Ok(())
+}
+
+impl Agents {
+    fn new(ctx: Arc<Context>, fence: Fence) -> Self {
+        let settings = &ctx.settings;
+        Self {
+            sights: Sights::new(ctx.runtime.clone()),
+            book: Book::new(ctx.clock.now()),
+            acts: FuturesUnordered::new(),
+            jobs: VecDeque::new(),
+            leading_since: ctx.clock.now(),
+            policy: RestartPolicy {
+                first: settings.backoff_first,
+                longest: settings.backoff_longest,
+                ..RestartPolicy::default()
+            },
+            pen: Fenced::new(ctx, fence, "loop:reconcile"),
+        }
+    }
+
+    /// How long the next turn may wait if nothing happens.
+    fn due_in(&self) -> Duration {
+        if self.jobs.len() >= BATCH {
+            CALL_LIMIT
+        } else {
+            self.book.next_due(self.pen.ctx.clock.now())
+        }
+    }
+
+    /// Takes what comes within a moment, so that a burst of changes is one turn.
+    async fn linger(&mut self) {
+        let moment = sleep(GATHER);
+        tokio::pin!(moment);
+        loop {
+            tokio::select! {
+                () = &mut moment => return,
+                changed = self.sights.next() => self.book.mark(changed),
+                Some(done) = self.acts.next() => self.note(done),
+            }
+        }
+    }
+
+    /// One look at whoever needs one, at most a batch of them; the rest is due at once.
+    async fn turn(&mut self) -> Result<(), Fault> {
+        let view = self.pen.ctx.view();
+        if !view.loaded || view.stale_since.is_some() {
+            return Ok(()); // nothing is decided on an old picture
+        }
+        if !self.sights.is_known() {
+            let changed = self.sights.open().await?;
+            self.book.mark(changed);
+        }
+        let now = self.pen.ctx.clock.now();
+        self.book.compare(&view.agents);
+        self.book.wake(now);
+        // what is queued was decided on what was true then: no more of that than a batch
+        let room = BATCH.saturating_sub(self.jobs.len());
+        let mut batch = Vec::new();
+        while batch.len() < room
+            && let Some(id) = self.book.pop()
+        {
+            if let Some(until) = self.book.held(&id, now) {
+                self.book.wake_at(&id, until);
+                continue;
+            }
+            match glance::at(view.agent(&id).map(AsRef::as_ref), self.sights.of(&id), now) {
+                Glance::Quiet => {}
+                Glance::Until(at) => self.book.wake_at(&id, at),
+                Glance::Look => batch.push(id),
+            }
+        }
+        let outcome = self.decide(&batch, now).await;
+        if outcome.is_err() {
+            self.book.mark(batch);
+        }
+        self.start();
+        outcome
+    }
+
+    /// Decides for each of `batch` on its document as it is now, writes what is to be written, queues what is to be done.
+    async fn decide(&mut self, batch: &[AgentId], now: Time) -> Result<(), Fault> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let look = Look::at(&self.pen.ctx, batch).await?;
+        let mut writes: BTreeMap<String, Vec<Change>> = BTreeMap::new();
+        let mut written: HashMap<Key, (AgentId, Agent)> = HashMap::new();
+        for id in batch {
+            let Some((document, agent)) = look.agents.get(id) else {
+                self.orphan(id);
+                continue;
+            };
+            match self.next(id, agent, &look, now) {
+                Act::Write { agent: after, kind } => {
+                    let change = change(document, agent, &after, kind, self.sights.of(id));
+                    written.insert(change.key.clone(), (id.clone(), *after.clone()));
+                    writes.entry(after.reason).or_default().push(change);
+                }
+                act => self.take_up(id, agent, act),
+            }
+        }
+        for (reason, changes) in writes {
+            let failed = changes.iter().filter(|change| change.kind == "agent.failed");
+            let failed: Vec<Key> = failed.map(|change| change.key.clone()).collect();
+            let moved = self.pen.commit_each(&reason, changes.clone()).await?;
+            for key in moved {
+                if let Some((id, _)) = written.remove(&key) {
+                    self.book.mark([id]);
+                }
+            }
+            for key in failed {
+                if let Some((id, _)) = written.get(&key)
+                    && now.since(self.leading_since) > SETTLING
+                {
+                    self.pen.ctx.blast.note(id, self.pen.ctx.clock.instant());
+                }
+            }
+            for change in changes {
+                let Some((id, agent)) = written.remove(&change.key) else { continue };
+                match self.next(&id, &agent, &look, now) {
+                    // begun at once, since its document is known
+                    act @ Act::Apply => self.take_up(&id, &agent, act),
+                    // anything else depends on what was not looked up for it
+                    Act::Write { .. } | Act::Remove { .. } | Act::Forget | Act::Wait(_) => {
+                        self.book.mark([id]);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&self, id: &AgentId, agent: &Agent, look: &Look, now: Time) -> Act {
+        let ctx = &self.pen.ctx;
+        lifecycle::next(&Facts {
+            id: id.as_str(),
+            agent,
+            seen: self.sights.of(id),
+            heartbeat: look.beats.get(id).copied(),
+            in_flight: look.in_flight.get(id.as_str()).copied().unwrap_or(0),
+            tried: self.book.tried(id),
+            leading_since: self.leading_since,
+            braked: ctx.brake.borrow().is_some()
+                || ctx.blast.holds(ctx.clock.instant(), ctx.view().agents.len()).is_some(),
+            policy: self.policy,
+            now,
+        })
+    }
+
+    fn take_up(&mut self, id: &AgentId, agent: &Agent, act: Act) {
+        match act {
+            Act::Wait(None) => {}
+            Act::Wait(Some(at)) => self.book.wake_at(id, at),
+            Act::Apply | Act::Remove { .. } | Act::Forget => {
+                self.book.begin(id);
+                self.jobs.push_back(Job { id: id.clone(), agent: agent.clone(), act });
+            }
+            Act::Write { .. } => self.book.mark([id.clone()]),
+        }
+    }
+
+    /// A workload without a record ends and is forgotten.
+    fn orphan(&mut self, id: &AgentId) {
+        let Some(seen) = self.sights.of(id) else { return self.book.drop(id) };
+        let act = if seen.is_alive() {
+            tracing::warn!(agent = %id, "a workload without a record is removed");
+            Act::Remove { incarnation: seen.incarnation, grace: ORPHAN_GRACE }
+        } else {
+            Act::Forget
+        };
+        self.take_up(id, &Agent::default(), act);
+    }
+
+    /// Starts queued calls, as many as may run at once.
+    fn start(&mut self) {
+        while self.acts.len() < ACTS_AT_ONCE
+            && let Some(job) = self.jobs.pop_front()
+        {
+            self.acts.push(perform(self.pen.ctx.clone(), job).boxed());
+        }
+    }
+
+    fn note(&mut self, done: Done) {
+        if let Err(error) = &done.outcome {
+            tracing::warn!(agent = %done.agent, error = chain(error), "the runtime did not do it");
+        }
+        self.book.end(done, self.pen.ctx.clock.now());
+        self.start();
+    }
+
+    /// Calls under way get a moment to end; what was queued is done by the next leader.
+    async fn finish(mut self) {
+        let rest = async { while self.acts.next().await.is_some() {} };
+        if timeout(FINISH, rest).await.is_err() {
+            tracing::warn!(calls = self.acts.len(), "calls to the runtime were left unfinished");
+        }
+    }
+}
+
+async fn perform(ctx: Arc<Context>, job: Job) -> Done {
+    let Job { id, agent, act } = job;
+    let call = async {
+        match &act {
+            Act::Apply => ctx.runtime.apply(workload::of(&ctx, &id, &agent)).await,
+            Act::Remove { grace, .. } => ctx.runtime.remove(&id, *grace).await,
+            Act::Forget => ctx.runtime.forget(&id).await,
+            Act::Write { .. } | Act::Wait(_) => Ok(()),
+        }
+    };
+    let silent = |_| Err(RuntimeError::OutcomeUnknown("no answer in time".into()));
+    let outcome = timeout(CALL_LIMIT, call).await.unwrap_or_else(silent);
+    if let (Act::Apply, Err(RuntimeError::Rejected { .. })) = (&act, &outcome) {
+        // whatever it had begun of it; the refusal itself is what counts
+        let _ = ctx.runtime.remove(&id, Duration::ZERO).await;
+    }
+    Done { agent: id, incarnation: agent.incarnation, act, outcome }
+}
+
+/// The documents that a batch is decided on.
+#[derive(Default)]
+struct Look {
+    agents: HashMap<AgentId, (Document, Agent)>,
+    /// When the last heartbeat came, and from which incarnation; of those that are being deployed.
+    beats: HashMap<AgentId, (Time, u64)>,
+    /// Messages held, by those that are draining.
+    in_flight: HashMap<String, u64>,
+}
+
+impl Look {
+    async fn at(ctx: &Context, batch: &[AgentId]) -> Result<Self, StoreError> {
+        let keys = |ids: &[AgentId]| -> Result<Vec<Key>, StoreError> {
+            ids.iter().map(|id| Key::new(id.as_str())).collect()
+        };
+        let mut look = Self::default();
+        for document in ctx.store.get_many(Collection::Agents, &keys(batch)?).await? {
+            match (AgentId::new(document.key.as_str()), read::<Agent>(&document)) {
+                (Ok(id), Ok(agent)) => drop(look.agents.insert(id, (document, agent))),
+                (Err(error), _) => tracing::warn!(error = chain(&error), "no agent's key"),
+                (_, Err(error)) => tracing::warn!(error = chain(&error), "an agent is skipped"),
+            }
+        }
+        let within = |phase| -> Vec<AgentId> {
+            let found = look.agents.iter().filter(|(_, (_, agent))| agent.phase == phase);
+            found.map(|(id, _)| id.clone()).collect()
+        };
+        let (deploying, draining) = (within(Phase::Deploying), within(Phase::Draining));
+        if !deploying.is_empty() {
+            for document in ctx.store.get_many(Collection::AgentHealth, &keys(&deploying)?).await? {
+                let health: AgentHealth = read(&document)?;
+                if let (Ok(id), Some(at)) =
+                    (AgentId::new(document.key.as_str()), health.last_heartbeat)
+                {
+                    look.beats.insert(id, (at, health.incarnation));
+                }
+            }
+        }
+        if !draining.is_empty() {
+            look.in_flight = held(ctx, &draining).await?;
+        }
+        Ok(look)
+    }
+}
+
+/// How many messages each of `agents` holds.
+async fn held(ctx: &Context, agents: &[AgentId]) -> Result<HashMap<String, u64>, StoreError> {
+    let field = |name| {
+        Field::new(name).map_err(|message| StoreError::Invalid { message: message.to_string() })
+    };
+    let receiver = field("to_agent_id")?;
+    let ids = agents.iter().map(|id| Value::from(id.as_str())).collect();
+    let filter = Filter::And(vec![
+        Filter::In(receiver.clone(), ids),
+        Filter::Eq(field("status")?, MessageStatus::Leased.name().into()),
+        Filter::Gt(field("lease_until")?, ctx.clock.now().to_string().into()),
+    ]);
+    let tallies = ctx.store.tally(Collection::AgentMessages, filter, &[receiver], None).await?;
+    let count = |tally: Tally| Some((tally.values.first()?.as_str()?.to_owned(), tally.count));
+    Ok(tallies.into_iter().filter_map(count).collect())
+}
+
+fn change(
+    document: &Document,
+    before: &Agent,
+    after: &Agent,
+    kind: &'static str,
+    seen: Option<&Observed>,
+) -> Change {
+    let evidence = match (kind, seen) {
+        ("agent.failed", Some(seen)) => json!({
+            "incarnation": seen.incarnation,
+            "state": format!("{:?}", seen.state).to_lowercase(),
+            "exit": seen.exit.map(|exit| exit.to_string()),
+            "message": seen.message,
+            "pid": seen.pid,
+            "node": seen.node,
+        }),
+        _ => Value::Null,
+    };
+    Change {
+        collection: Collection::Agents,
+        key: document.key.clone(),
+        before: Some(document.clone()),
+        after: Some(overlay(&document.body, before, after)),
+        kind,
+        subject: after.name.clone(),
+        evidence,
+    }
+}

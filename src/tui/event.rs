@@ -1,0 +1,69 @@
+//! Everything that can wake the console. A closed enum: what is not here cannot happen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::effect::EffectId;
+use super::keys::Key;
+use super::theme::Background;
+use crate::engine::handle::{CommandError, Description};
+use crate::model::id::OperationId;
+use crate::model::plan::Plan;
+use crate::ports::runtime::LogLine;
+use crate::ports::store::{Bookmark, Document};
+
+#[derive(Debug)]
+pub enum Event {
+    Key(Key),
+    Paste(String),
+    Resize,
+    /// The terminal said what its background is.
+    Background(Background),
+    /// The engine published a newer view.
+    View,
+    /// Something was written into the journal, by whatever process.
+    Journal(Arc<crate::model::event::Event>),
+    /// Journal entries were missed; what shows them reads again.
+    JournalGap,
+    /// More lines of a followed log.
+    Lines(EffectId, Vec<LogLine>),
+    /// An effect came back, or failed, or panicked.
+    Done(EffectId, Result<Reply, Fault>),
+    /// A delay that `update` asked for has passed.
+    Alarm(Alarm),
+}
+
+/// What an effect brought.
+#[derive(Debug)]
+pub enum Reply {
+    Plan(Box<Plan>),
+    /// The operation that brings the plan about.
+    Confirmed(OperationId),
+    /// A running operation will stop after its batch.
+    Cancelled,
+    Document(Box<Document>),
+    Described(Description),
+    Listed(Vec<Document>, Option<Bookmark>),
+    /// A followed log has no more lines.
+    LogEnded,
+}
+
+/// Why an effect brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    #[error("the task that asked the engine panicked; the log has more")]
+    Panicked,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+/// A delay that has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// The toast with this number has been seen long enough.
+    Toast(u64),
+    /// A minute is over: ages show another number.
+    Minute,
+}

@@ -1,0 +1,296 @@
+//! A page of rows: how it is filtered, sorted and marked, and which rows that leaves in which order. The cursor, the
+//! marks and what is acted on are ids; a row that goes takes nobody else's place.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::TableKind;
+use super::row::{Rows, SortKey, Spec};
+use super::words;
+use crate::engine::view::FleetView;
+use crate::model::filter::query::RowQuery;
+use crate::model::plan::TargetRef;
+use crate::model::text::Safe;
+use crate::model::time::Time;
+use crate::tui::effect::EffectId;
+use crate::tui::widgets::table::{Column, TableState};
+
+/// The filter of a page: what was typed, and the last line that made sense.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub line: String,
+    pub query: RowQuery,
+    /// Why the line typed is not the one in force.
+    pub error: Option<Safe>,
+}
+
+impl Filter {
+    /// Takes `line` if it makes sense; else keeps the last good one and says why.
+    pub fn set(&mut self, line: &str, spec: &Spec) {
+        line.clone_into(&mut self.line);
+        match RowQuery::parse(line, spec.fields) {
+            Ok(query) => {
+                self.query = query;
+                self.error = None;
+            }
+            Err(error) => self.error = Some(Safe::new(&error.to_string())),
+        }
+    }
+}
+
+/// Which column rows are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sort {
+    pub column: &'static str,
+    pub descending: bool,
+}
+
+/// The rows left after filtering, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Places in the [`Rows`] of the view it was made from.
+    pub rows: Vec<u32>,
+    /// How many there are without the filter.
+    pub total: usize,
+    /// The view it was made from, and the settings of the page.
+    stamp: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct TablePage {
+    pub kind: TableKind,
+    /// Only rows that belong to this: a pool's agents, an agent's events.
+    pub owner: Option<TargetRef>,
+    pub state: TableState,
+    pub filter: Filter,
+    pub sort: Sort,
+    pub wide: bool,
+    pub faults: bool,
+    /// The order at the moment it was frozen.
+    frozen: Option<HashMap<Arc<str>, usize>>,
+    pub listing: Listing,
+    /// Rows that the view does not carry.
+    pub fetched: Fetched,
+    /// A row to go to by name as soon as it is there.
+    pub goal: Option<String>,
+    /// Grows with every change of filter, sort and the like.
+    settings: u64,
+}
+
+/// Rows read from the store for this page.
+#[derive(Debug, Clone, Default)]
+pub struct Fetched {
+    /// The read that is on its way.
+    pub asked: Option<EffectId>,
+    pub error: Option<Safe>,
+    pub at: Option<Time>,
+}
+
+impl TablePage {
+    pub fn new(kind: TableKind) -> Self {
+        let (column, descending) = kind.spec().sort;
+        Self {
+            kind,
+            owner: None,
+            state: TableState::default(),
+            filter: Filter::default(),
+            sort: Sort { column, descending },
+            wide: false,
+            faults: false,
+            frozen: None,
+            listing: Listing::default(),
+            fetched: Fetched::default(),
+            goal: None,
+            settings: 0,
+        }
+    }
+
+    /// The columns shown. Among faults the reason stands near the front, or a narrow screen would hide it.
+    pub fn columns(&self) -> Vec<&'static Column> {
+        let all = self.kind.spec().columns.iter();
+        let mut columns: Vec<&Column> = all.filter(|column| self.wide || !column.wide).collect();
+        let reason = columns.iter().position(|column| column.key == "reason");
+        if let Some(reason) = reason.filter(|_| self.faults) {
+            let state = columns.iter().position(|column| column.key == "state").unwrap_or(0);
+            let column = columns.remove(reason);
+            columns.insert((state + 1).min(columns.len()), column);
+        }
+        columns
+    }
+
+    /// Filter, sort or scope has changed: the rows are listed anew at the next frame.
+    pub fn touch(&mut self) {
+        self.settings += 1;
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    pub fn set_filter(&mut self, line: &str) {
+        self.filter.set(line, self.kind.spec());
+        self.touch();
+    }
+
+    /// Sorts by `column`; again by the same one turns the order round. `false` when there is no such column.
+    pub fn sort_by(&mut self, column: &str) -> bool {
+        let Some(column) = self.kind.spec().columns.iter().find(|known| known.key == column) else {
+            return false;
+        };
+        let again = self.sort.column == column.key;
+        self.sort = Sort { column: column.key, descending: again && !self.sort.descending };
+        self.frozen = None;
+        self.touch();
+        true
+    }
+
+    /// Freezes the order of the rows in sight, or lets it go.
+    pub fn toggle_freeze(&mut self, rows: &dyn Rows) {
+        self.frozen = match self.frozen {
+            Some(_) => None,
+            None => {
+                let order = self.listing.rows.iter().enumerate();
+                Some(order.map(|(at, row)| (Arc::from(rows.id(place(*row))), at)).collect())
+            }
+        };
+        self.touch();
+    }
+
+    /// Lists the rows of `view` again if they or the settings changed. Returns how many marked rows are gone.
+    pub fn prepare(&mut self, view: &FleetView, now: Time) -> usize {
+        let stamp = (view.version, self.settings);
+        if self.listing.stamp == Some(stamp) {
+            return 0;
+        }
+        let fetched = self.fetched.clone();
+        let rows = self.kind.rows(view, &fetched, now);
+        let mut chosen: Vec<u32> = Vec::with_capacity(rows.len());
+        let mut total = 0;
+        for row in 0..rows.len() {
+            if self.owner.as_ref().is_some_and(|owner| !rows.is_within(row, owner)) {
+                continue;
+            }
+            total += 1;
+            let query = &self.filter.query;
+            let faults = !self.faults || rows.is_fault(row);
+            if faults && (query.is_empty() || rows.matches(row, query)) {
+                chosen.push(u32::try_from(row).unwrap_or(u32::MAX));
+            }
+        }
+        order(&mut chosen, rows.as_ref(), self.sort, self.frozen.as_ref());
+        self.listing = Listing { rows: chosen, total, stamp: Some(stamp) };
+        let gone = self.forget_marks(rows.as_ref(), view.loaded);
+        self.find_cursor(rows.as_ref());
+        gone
+    }
+
+    /// Takes marks off rows that no longer exist.
+    fn forget_marks(&mut self, rows: &dyn Rows, loaded: bool) -> usize {
+        if self.state.marks.is_empty() || !loaded {
+            return 0;
+        }
+        let ids: BTreeSet<&str> = (0..rows.len()).map(|row| rows.id(row)).collect();
+        let before = self.state.marks.len();
+        self.state.marks.retain(|mark| ids.contains(mark.as_ref()));
+        before - self.state.marks.len()
+    }
+
+    /// Puts the cursor where its id is now; if that is gone, the row in its place is selected.
+    fn find_cursor(&mut self, rows: &dyn Rows) {
+        if let Some(goal) = &self.goal {
+            let found = self.listing.rows.iter().position(|row| {
+                rows.name(place(*row)).as_str() == goal || rows.id(place(*row)) == goal
+            });
+            if let Some(found) = found {
+                self.goal = None;
+                self.state.position = found;
+                return self.hold(rows);
+            }
+        }
+        let found = self.state.selected.as_ref().and_then(|id| {
+            self.listing.rows.iter().position(|row| rows.id(place(*row)) == id.as_ref())
+        });
+        if let Some(found) = found {
+            self.state.position = found;
+        } else {
+            self.state.position =
+                self.state.position.min(self.listing.rows.len().saturating_sub(1));
+            self.hold(rows);
+        }
+    }
+
+    /// Remembers the id under the cursor.
+    pub fn hold(&mut self, rows: &dyn Rows) {
+        self.state.selected = self.selected_row().map(|row| Arc::from(rows.id(row)));
+    }
+
+    /// The place in [`Rows`] of the row under the cursor.
+    pub fn selected_row(&self) -> Option<usize> {
+        self.listing.rows.get(self.state.position).map(|row| place(*row))
+    }
+
+    /// What acts are about: the marked things, or the one under the cursor.
+    pub fn targets(&self, rows: &dyn Rows) -> Vec<TargetRef> {
+        if self.state.marks.is_empty() {
+            return self.selected_row().and_then(|row| rows.target(row)).into_iter().collect();
+        }
+        let marked = |row: &usize| self.state.marks.contains(rows.id(*row));
+        (0..rows.len()).filter(marked).filter_map(|row| rows.target(row)).collect()
+    }
+
+    pub fn line(&self) -> String {
+        let mut line = self.kind.name().to_owned();
+        if let Some(owner) = &self.owner {
+            line.push_str(&format!(" in:{}/{}", owner.noun, words::plain(&owner.name)));
+        }
+        if !self.filter.line.is_empty() {
+            line.push_str(" /");
+            line.push_str(&self.filter.line);
+        }
+        let (column, descending) = self.kind.spec().sort;
+        if self.sort != (Sort { column, descending }) {
+            let way = if self.sort.descending { "desc" } else { "asc" };
+            line.push_str(&format!(" sort:{}:{way}", self.sort.column));
+        }
+        for (on, word) in [(self.faults, " faults"), (self.wide, " wide")] {
+            if on {
+                line.push_str(word);
+            }
+        }
+        line
+    }
+
+    pub fn crumb(&self) -> String {
+        match &self.owner {
+            Some(owner) => words::plain(&owner.name),
+            None => self.kind.name().to_owned(),
+        }
+    }
+}
+
+/// A place in [`Rows`]; there are never more rows than 32 bits count.
+pub fn place(row: u32) -> usize {
+    usize::try_from(row).unwrap_or(usize::MAX)
+}
+
+fn order(
+    chosen: &mut Vec<u32>,
+    rows: &dyn Rows,
+    sort: Sort,
+    frozen: Option<&HashMap<Arc<str>, usize>>,
+) {
+    // Keys are taken once a row, not once a comparison. Equal keys stay in the order of the ids.
+    let mut keyed: Vec<(SortKey<'_>, u32)> =
+        chosen.iter().map(|row| (rows.sort_key(place(*row), sort.column), *row)).collect();
+    if sort.descending {
+        keyed.sort_by(|(a, x), (b, y)| b.cmp(a).then(x.cmp(y)));
+    } else {
+        keyed.sort_by(|(a, x), (b, y)| a.cmp(b).then(x.cmp(y)));
+    }
+    chosen.clear();
+    chosen.extend(keyed.into_iter().map(|(_, row)| row));
+    if let Some(frozen) = frozen {
+        // What came later stands at the end.
+        chosen.sort_by_key(|row| frozen.get(rows.id(place(*row))).copied().unwrap_or(usize::MAX));
+    }
+}

@@ -1,0 +1,46 @@
+//! The demo without a terminal: what a newcomer sees in a pipe.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::support::{Fleet, agents, cvxc, text};
+
+#[test]
+fn the_headless_tour_shows_everything_and_leaves_nothing() {
+    let fleet = Fleet::new();
+    let tmp = fleet.dir.join("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let output = cvxc(&fleet.dir)
+        .env_remove("CVXC_DATA_DIR")
+        .env("TMPDIR", &tmp)
+        .args(["demo", "-o", "json"])
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", text(&output.stdout));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["agents"]["running"].as_u64() >= Some(12), "{report}");
+    assert!(report["messages"]["delivered"].as_u64() > Some(0), "{report}");
+    assert!(report["messages"]["p50_ms"].as_f64().is_some(), "{report}");
+    assert!(report["recoveries"].as_u64() >= Some(1), "{report}");
+    let scaling = &report["scalings"][0];
+    assert!(scaling["from"] != scaling["to"] && scaling["reason"] != "", "{report}");
+    assert_eq!(report["leftover_processes"], 0, "{report}");
+    assert!(agents(&tmp).is_empty(), "processes were left");
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "the folder was left");
+}
+
+#[test]
+fn a_span_is_kept_and_teardown_is_quick() {
+    let fleet = Fleet::new();
+    let began = Instant::now();
+    let output = cvxc(&fleet.dir)
+        .env_remove("CVXC_DATA_DIR")
+        .args(["demo", "--for", "5s"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(began.elapsed() >= Duration::from_secs(5));
+    assert!(text(&output.stdout).contains("left over     0 processes"), "{}", text(&output.stdout));
+}

@@ -1,0 +1,173 @@
+//! The console in a pseudo-terminal: keys in, screen out, a clean end however it comes.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+use super::support::{Fleet, SMALL, apply, daemon, eventually, running, signal};
+
+/// A console on a screen that the test can read.
+pub struct Console {
+    child: Mutex<Box<dyn Child + Send + Sync>>,
+    input: Mutex<Box<dyn Write + Send>>,
+    screen: Arc<Mutex<vt100::Parser>>,
+    raw: Arc<Mutex<Vec<u8>>>,
+    pid: u32,
+    _master: Box<dyn MasterPty + Send>,
+}
+
+impl Console {
+    /// Opens the console with more arguments and environment; `size` is rows and columns.
+    pub fn open(dir: &Path, args: &[&str], environment: &[(&str, &str)], size: (u16, u16)) -> Self {
+        let (rows, cols) = size;
+        let pair = native_pty_system()
+            .openpty(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 })
+            .unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cvxc"));
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| name.starts_with("CVXC_") || name == "NO_COLOR")
+        {
+            command.env_remove(name);
+        }
+        command.env("CVXC_DATA_DIR", dir);
+        command.env("TERM", "xterm-256color");
+        command.env("USER", "tester");
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        command.args(args);
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let mut output = pair.master.try_clone_reader().unwrap();
+        let input = pair.master.take_writer().unwrap();
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows.try_into().unwrap(), cols.try_into().unwrap(), 0)));
+        let raw = Arc::new(Mutex::new(Vec::new()));
+        let (shown, kept) = (screen.clone(), raw.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            while let Ok(count) = output.read(&mut buffer) {
+                if count == 0 {
+                    break;
+                }
+                shown.lock().unwrap().process(&buffer[..count]);
+                kept.lock().unwrap().extend_from_slice(&buffer[..count]);
+            }
+        });
+        let pid = child.process_id().unwrap();
+        Self {
+            child: Mutex::new(child),
+            input: Mutex::new(input),
+            screen,
+            raw,
+            pid,
+            _master: pair.master,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub fn text(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    pub fn raw(&self) -> Vec<u8> {
+        self.raw.lock().unwrap().clone()
+    }
+
+    pub fn keys(&self, keys: &str) {
+        let mut input = self.input.lock().unwrap();
+        input.write_all(keys.as_bytes()).unwrap();
+        input.flush().unwrap();
+    }
+
+    pub fn wait_for(&self, word: &str, limit: Duration) -> String {
+        eventually(limit, &format!("{word:?} on the screen"), || {
+            let text = self.text();
+            if text.contains(word) { Ok(text) } else { Err(format!("\n{text}")) }
+        })
+    }
+
+    /// Waits for the end; true when the program said that all was well.
+    pub fn ended(&self, limit: Duration) -> bool {
+        eventually(limit, "the end of the console", || {
+            let over = self.child.lock().unwrap().try_wait().unwrap();
+            over.map(|status| status.success()).ok_or_else(|| format!("\n{}", self.text()))
+        })
+    }
+
+    /// Whether the terminal has its own screen, its cursor and its wrapping back.
+    pub fn restored(&self) -> Result<(), String> {
+        let raw = self.raw();
+        let last = |code: &[u8]| raw.windows(code.len()).rposition(|window| window == code);
+        if last(b"\x1b[?1049l") <= last(b"\x1b[?1049h") {
+            return Err("the alternate screen was not left".into());
+        }
+        if last(b"\x1b[?25h") < last(b"\x1b[?25l") {
+            return Err("the cursor is hidden".into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap();
+        child.kill().ok();
+        child.wait().ok();
+    }
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn every_page_is_reached_by_its_name_at_both_sizes() {
+    let fleet = Fleet::new();
+    let _daemon = daemon(&fleet.dir, "2s");
+    apply(&fleet.dir, SMALL);
+    running(&fleet.dir, 6, Duration::from_secs(40));
+    for size in [(50, 200), (24, 80)] {
+        let console = Console::open(&fleet.dir, &[], &[], size);
+        console.wait_for("alpha", SOON);
+        for page in ["pools", "templates", "messages", "health", "events", "operations", "agents"] {
+            console.keys(&format!(":{page}\r"));
+            console.wait_for(&format!("{page}("), SOON);
+        }
+        console.keys("?");
+        console.wait_for("Move the selection", SOON);
+        console.keys("\x1b");
+        console.keys(":q\r");
+        assert!(console.ended(SOON));
+        console.restored().unwrap();
+    }
+}
+
+#[test]
+fn the_terminal_is_given_back_after_sigterm_and_after_a_panic() {
+    let fleet = Fleet::new();
+    let console = Console::open(&fleet.dir, &["--observe"], &[], (24, 80));
+    console.wait_for("agents", SOON);
+    signal(console.pid(), rustix::process::Signal::TERM);
+    console.ended(SOON);
+    console.restored().unwrap();
+
+    let console = Console::open(&fleet.dir, &["--observe"], &[("CVXC_TEST_PANIC", "1")], (24, 80));
+    console.wait_for("agents", SOON);
+    console.keys("!");
+    assert!(!console.ended(SOON), "a panic is no success");
+    console.restored().unwrap();
+    assert!(console.text().contains("panic") || !console.raw().is_empty());
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_console_within_a_second() {
+    let fleet = Fleet::new();
+    let console = Console::open(&fleet.dir, &["--observe"], &[], (24, 80));
+    console.wait_for("agents", SOON);
+    signal(console.pid(), rustix::process::Signal::HUP);
+    console.ended(Duration::from_secs(1));
+}

@@ -1,0 +1,118 @@
+//! Verbs on a live fleet: what a script relies on.
+
+use std::time::Duration;
+
+use super::support::{
+    Fleet, SMALL, agents, apply, daemon, eventually, good, json, run, running, text,
+};
+
+#[test]
+fn a_fleet_is_applied_scaled_restarted_drained_and_deleted_by_verbs() {
+    let fleet = Fleet::new();
+    let _daemon = daemon(&fleet.dir, "2s");
+    apply(&fleet.dir, SMALL);
+    running(&fleet.dir, 6, Duration::from_secs(40));
+
+    // applying again changes nothing
+    let said = apply(&fleet.dir, SMALL);
+    assert!(said.contains("nothing to change"), "{said}");
+
+    // a dry run changes nothing either
+    let plan = json(&fleet.dir, &["scale", "alpha", "--to", "5", "--dry-run", "-o", "json"]);
+    assert_eq!(plan["command"]["to"], 5, "{plan}");
+    assert_eq!(json(&fleet.dir, &["get", "pools", "alpha", "-o", "json"])[0]["desired"], 3);
+
+    good(&fleet.dir, &["scale", "alpha", "--to", "5", "--wait=30s"]);
+    running(&fleet.dir, 8, Duration::from_secs(5));
+
+    let wide = good(&fleet.dir, &["get", "agents", "-o", "wide", "--filter", "pool=alpha"]);
+    assert_eq!(wide.lines().count(), 6, "{wide}");
+    let name = wide.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let before =
+        json(&fleet.dir, &["get", "agents", &name, "-o", "json"])[0]["deployment"]["pid"].clone();
+    good(&fleet.dir, &["restart", &name, "--wait=30s"]);
+    let after = json(&fleet.dir, &["get", "agents", &name, "-o", "json"])[0].clone();
+    assert_eq!(after["incarnation"], 2, "{after}");
+    assert_ne!(after["deployment"]["pid"], before);
+
+    good(&fleet.dir, &["pause", &name, "--wait=30s"]);
+    assert_eq!(json(&fleet.dir, &["get", "agents", &name, "-o", "json"])[0]["phase"], "paused");
+    good(&fleet.dir, &["resume", &name, "--wait=30s"]);
+    good(&fleet.dir, &["drain", &name, "--deadline", "5s", "--wait=30s"]);
+    assert_eq!(json(&fleet.dir, &["get", "agents", &name, "-o", "json"])[0]["phase"], "stopped");
+    good(&fleet.dir, &["start", &name, "--wait=30s"]);
+
+    // ending a whole pool needs its word
+    let refused = run(&fleet.dir, &["delete", "pool", "beta"]);
+    assert_eq!(refused.status.code(), Some(4), "{}", text(&refused.stdout));
+    assert!(text(&refused.stderr).contains("--confirm"), "{}", text(&refused.stderr));
+    good(&fleet.dir, &["delete", "pool", "beta", "--confirm", "beta", "--wait=40s"]);
+    eventually(Duration::from_secs(10), "five processes", || {
+        let count = agents(&fleet.dir).len();
+        if count == 5 { Ok(()) } else { Err(count.to_string()) }
+    });
+}
+
+#[test]
+fn messages_are_sent_and_delivered_and_the_journal_tells_who_did_what() {
+    let fleet = Fleet::new();
+    let _daemon = daemon(&fleet.dir, "2s");
+    apply(&fleet.dir, SMALL);
+    running(&fleet.dir, 6, Duration::from_secs(40));
+    let list = json(&fleet.dir, &["get", "agents", "-o", "json"]);
+    let name = |at: usize| list[at]["name"].as_str().unwrap().to_owned();
+    good(
+        &fleet.dir,
+        &[
+            "send",
+            "--from",
+            &name(0),
+            "--to",
+            &name(1),
+            "--type",
+            "task_request",
+            "--payload",
+            "{\"n\": 1}",
+        ],
+    );
+    eventually(Duration::from_secs(10), "a delivery", || {
+        let all =
+            json(&fleet.dir, &["get", "messages", "-o", "json", "--filter", "type=task_request"]);
+        if all[0]["status"] == "delivered" { Ok(()) } else { Err(all.to_string()) }
+    });
+    let events = json(&fleet.dir, &["get", "events", "-o", "json", "--limit", "5000"]);
+    let mut seqs: Vec<u64> =
+        events.as_array().unwrap().iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "the journal has gaps");
+    assert!(
+        events
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|event| event["actor"].as_str().unwrap().starts_with("tester@"))
+    );
+    let log = eventually(Duration::from_secs(10), "a log line", || {
+        let log = good(&fleet.dir, &["logs", &name(1), "--tail", "50"]);
+        if log.trim().is_empty() { Err("nothing yet".to_owned()) } else { Ok(log) }
+    });
+    assert!(!log.contains('\u{1b}'));
+    let described = good(&fleet.dir, &["describe", "agent", &name(1)]);
+    assert!(described.contains("running"), "{described}");
+}
+
+#[test]
+fn settings_completion_and_backup_work_without_a_fleet() {
+    let fleet = Fleet::new();
+    let shown = good(&fleet.dir, &["config", "show"]);
+    assert!(shown.contains("leader.ttl") && shown.contains("default"), "{shown}");
+    assert!(good(&fleet.dir, &["completion", "bash"]).contains("_cvxc"));
+    apply(&fleet.dir, SMALL);
+    let copy = fleet.dir.join("copy.db");
+    good(&fleet.dir, &["backup", copy.to_str().unwrap()]);
+    let there =
+        json(&fleet.dir, &["--store", copy.to_str().unwrap(), "get", "pools", "-o", "json"]);
+    assert_eq!(there.as_array().unwrap().len(), 2);
+    let again = run(&fleet.dir, &["backup", copy.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(2));
+}
