@@ -7,8 +7,6 @@ mod diff;
 mod pools;
 mod progress;
 mod sights;
-#[cfg(test)]
-mod testing;
 mod workload;
 
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 use futures::FutureExt;
 use serde_json::json;
 
-use super::super::testing::{Loop, beside, events, set, until, world};
 use super::*;
 use crate::engine::context::EngineSettings;
+use crate::engine::testing::loops::{Loop, beside, events, set, until, world};
 use crate::engine::testing::{World, agent};
 use crate::model::agent::Phase;
 use crate::ports::runtime::Exit;
