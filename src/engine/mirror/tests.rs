@@ -277,6 +277,46 @@ async fn waiting_messages_are_counted_by_receiver_and_pool_and_flow_by_the_secon
     assert_eq!(world.ctx.view().version, quiet.version);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_feed_told_while_a_list_was_read_is_newer_than_the_list() {
+    let world = World::new();
+    let body = |phase: &str| match agent("a", phase) {
+        Value::Object(body) => body,
+        _ => unreachable!(),
+    };
+    let key = |text: &str| Key::new(text).unwrap();
+    let rev = |text: &str| crate::ports::store::Rev(text.into());
+    let (mut mirror, mut jobs) = (Mirror::new(world.ctx.clone()), Jobs::new(world.ctx.clone()));
+    mirror.begin_listing(&mut jobs);
+    let told = vec![
+        Change::Put {
+            collection: Collection::Agents,
+            key: key("a"),
+            rev: rev("2"),
+            body: Some(Arc::new(body("failed"))),
+            topic: None,
+            cursor: Cursor("1".into()),
+        },
+        Change::Removed {
+            collection: Collection::Agents,
+            key: key("b"),
+            cursor: Cursor("2".into()),
+        },
+    ];
+    mirror.rows_changed(told, &mut jobs);
+    let old = |text| crate::ports::store::Document {
+        key: key(text),
+        rev: rev("1"),
+        body: body("running"),
+    };
+    let page =
+        crate::ports::store::Page { documents: vec![old("a"), old("b"), old("c")], next: None };
+    mirror.answered(Answer::Listed(Collection::Agents, page), &mut jobs);
+    let phases: Vec<_> =
+        mirror.fleet.agents.rows().map(|row| (row.id.as_str(), row.phase)).collect();
+    assert_eq!(phases, [("a", Phase::Failed), ("c", Phase::Running)]);
+}
+
 /// Journals one change and so one event.
 async fn happen(world: &World, name: &str) {
     let Value::Object(body) = json!({"name": name}) else { unreachable!() };
@@ -456,7 +496,10 @@ proptest! {
             let hand = world.beside(EngineSettings::default()); // writes while the mirror's wire is cut
             for step in steps {
                 match step {
-                    Step::Put(collection, key, document) => hand.put(collection, &format!("k{key}"), document).await,
+                    Step::Put(collection, key, mut document) => {
+                        document["name"] = json!(format!("{} of k{key}", document["name"]));
+                        hand.put(collection, &format!("k{key}"), document).await;
+                    }
                     Step::Remove(collection, key) => {
                         let key = format!("k{key}");
                         if hand.body(collection, &key).await.is_some() {
