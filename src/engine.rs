@@ -16,7 +16,9 @@ pub mod mirror;
 pub mod operations;
 pub mod pubsub;
 pub mod reconcile;
+pub mod run;
 pub mod supervise;
 #[cfg(test)]
 pub mod testing;
+pub mod upkeep;
 pub mod view;
