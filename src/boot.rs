@@ -11,6 +11,7 @@ use crate::adapters::local::{self, LocalOptions, LocalRuntime};
 use crate::adapters::simulated::{SimOptions, SimulatedRuntime};
 use crate::adapters::sqlite::{SqliteOptions, SqliteStore};
 use crate::engine::context::{Context, EngineSettings};
+use crate::engine::core::Core;
 use crate::engine::handle::Handle;
 use crate::engine::run::{self, Running};
 use crate::model::access::Actor;
@@ -195,7 +196,7 @@ pub async fn open(
         engine,
     );
     let running = run::start(context.clone());
-    Ok(Opened { handle: running.handle.clone(), actor, running, local, context })
+    Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, context })
 }
 
 fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path) -> EngineSettings {

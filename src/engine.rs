@@ -24,4 +24,5 @@ pub mod supervise;
 pub mod templates;
 #[cfg(test)]
 pub mod testing;
+pub mod upkeep;
 pub mod view;
