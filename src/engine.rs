@@ -2,8 +2,10 @@
 //!
 //! Every process embeds one; all of them meet in the store. The one that holds the leader lease runs the loops.
 
+pub mod authorize;
 pub mod brake;
 pub mod context;
+pub mod core;
 pub mod documents;
 pub mod fenced;
 pub mod fields;
@@ -13,8 +15,10 @@ pub mod leadership;
 pub mod messaging;
 pub mod operations;
 pub mod pubsub;
+pub mod queries;
 pub mod reconcile;
 pub mod supervise;
+pub mod templates;
 #[cfg(test)]
 pub mod testing;
 pub mod view;

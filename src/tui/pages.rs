@@ -48,7 +48,12 @@ impl TableKind {
     }
 
     /// The rows of this kind; `fetched` are those that the view does not carry.
-    pub fn rows<'a>(self, view: &'a FleetView, _fetched: &'a Fetched, now: Time) -> Box<dyn Rows + 'a> {
+    pub fn rows<'a>(
+        self,
+        view: &'a FleetView,
+        _fetched: &'a Fetched,
+        now: Time,
+    ) -> Box<dyn Rows + 'a> {
         match self {
             Self::Agents => Box::new(agents::Agents::new(view, now)),
             Self::Pools => Box::new(pools::Pools::new(view, now)),

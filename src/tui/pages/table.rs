@@ -280,10 +280,8 @@ fn order(
     frozen: Option<&HashMap<Arc<str>, usize>>,
 ) {
     // Keys are taken once a row, not once a comparison. Equal keys stay in the order of the ids.
-    let mut keyed: Vec<(SortKey<'_>, u32)> = chosen
-        .iter()
-        .map(|row| (rows.sort_key(place(*row), sort.column), *row))
-        .collect();
+    let mut keyed: Vec<(SortKey<'_>, u32)> =
+        chosen.iter().map(|row| (rows.sort_key(place(*row), sort.column), *row)).collect();
     if sort.descending {
         keyed.sort_by(|(a, x), (b, y)| b.cmp(a).then(x.cmp(y)));
     } else {

@@ -105,7 +105,9 @@ impl TextPage {
 
     pub fn title(&self) -> String {
         match &self.about {
-            Some(about) => format!("{} {} {}", self.kind.name(), about.noun, words::plain(&about.name)),
+            Some(about) => {
+                format!("{} {} {}", self.kind.name(), about.noun, words::plain(&about.name))
+            }
             None => self.kind.name().to_owned(),
         }
     }
