@@ -5,9 +5,8 @@
 mod agents;
 mod diff;
 mod pools;
+mod progress;
 mod sights;
-#[cfg(test)]
-mod testing;
 mod workload;
 
 use std::sync::Arc;
@@ -25,7 +24,8 @@ use crate::ports::store::BoxError;
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
     tokio::try_join!(
         agents::run(ctx.clone(), fence.clone(), stop.clone()),
-        pools::run(ctx, fence, stop),
+        pools::run(ctx.clone(), fence.clone(), stop.clone()),
+        progress::run(ctx, fence, stop),
     )?;
     Ok(())
 }

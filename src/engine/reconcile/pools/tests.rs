@@ -3,10 +3,10 @@
 use futures::FutureExt;
 use serde_json::json;
 
-use super::super::testing::{Loop, beside, events, set, until, world};
 use super::*;
 use crate::engine::context::EngineSettings;
 use crate::engine::testing::World;
+use crate::engine::testing::loops::{Loop, beside, events, set, until, world};
 use crate::ports::runtime::Exit;
 use crate::ports::store::Store;
 
