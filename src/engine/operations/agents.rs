@@ -13,6 +13,7 @@ use crate::engine::handle::CommandError;
 use crate::model::agent::intent::{Intent, Refusal};
 use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::filter::Filter;
+use crate::model::id::PoolId;
 use crate::model::operation::UndoInfo;
 use crate::model::plan::{Goal, Noun, Targets, Tier};
 use crate::model::pool::Pool;
@@ -294,7 +295,7 @@ fn batches(intent: Intent, tier: Tier, crowd: &Crowd, wished: &[&Found<Agent>]) 
     wished
         .iter()
         .map(|found| {
-            let pool = found.value.pool_id.as_ref().map(|id| id.as_str());
+            let pool = found.value.pool_id.as_ref().map(PoolId::as_str);
             let size = size(pool);
             let lane = if intent == Intent::Restart { pool } else { None };
             let at = taken.entry(lane).or_insert(0);
@@ -306,12 +307,12 @@ fn batches(intent: Intent, tier: Tier, crowd: &Crowd, wished: &[&Found<Agent>]) 
 
 fn undo(intent: Intent, wished: &[&Found<Agent>], mut documents: Vec<Value>) -> UndoInfo {
     let all = count(wished.len(), "agent");
-    let (back, note) = match intent {
-        Intent::Pause => (Intent::Resume, format!("resume {all}")),
-        Intent::Resume => (Intent::Pause, format!("pause {all} again")),
-        Intent::Stop => (Intent::Start, format!("start {all} again")),
-        Intent::Start => (Intent::Stop, format!("stop {all} again")),
-        Intent::Delete => (Intent::Delete, format!("restore {all}, within 24 h")),
+    let (now, note) = match intent {
+        Intent::Pause => (Desired::Paused, format!("resume {all}")),
+        Intent::Resume => (Desired::Running, format!("pause {all} again")),
+        Intent::Stop => (Desired::Stopped, format!("start {all} again")),
+        Intent::Start => (Desired::Running, format!("stop {all} again")),
+        Intent::Delete => (Desired::Deleted, format!("restore {all}, within 24 h")),
         Intent::Restart => {
             let why = "a run that has ended cannot be gone on with".to_owned();
             return UndoInfo::Never { why };
@@ -321,16 +322,21 @@ fn undo(intent: Intent, wished: &[&Found<Agent>], mut documents: Vec<Value>) -> 
             return UndoInfo::Never { why: why.to_owned() };
         }
     };
-    documents.extend(wished.iter().map(|found| {
+    // a failed agent that is only tried again at once was wanted running before too
+    let changed = wished.iter().filter(|found| found.value.desired != now);
+    documents.extend(changed.map(|found| {
         let (id, name) = (found.id().to_owned(), found.value.name.clone());
-        match intent {
-            Intent::Delete => Reversal::Deleted { id, name, desired: found.value.desired },
-            _ => Reversal::Wish { id, name, intent: back },
+        let was = found.value.desired;
+        match now {
+            Desired::Deleted => Reversal::Deleted { id, name, desired: was },
+            Desired::Running | Desired::Paused | Desired::Stopped => {
+                Reversal::Desired { id, name, was, now }
+            }
         }
         .written()
     }));
     if documents.is_empty() {
-        return UndoInfo::Never { why: "nothing changes".to_owned() };
+        return UndoInfo::Never { why: "nothing that is wanted changes".to_owned() };
     }
     UndoInfo::Restore { documents, note }
 }

@@ -58,6 +58,7 @@ impl Draft {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read like the lines they make")]
     pub(crate) fn fact(&mut self, name: &str, value: impl ToString) {
         self.facts.push(Fact { name: name.to_owned(), value: value.to_string() });
     }

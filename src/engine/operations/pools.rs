@@ -99,7 +99,9 @@ impl Planner<'_> {
             draft.at_least(Tier::Three);
             draft.confirm_word = Some(it.name.clone());
         }
-        scale_facts(&mut draft, self.now, it, row, to, &members, victims.len(), hold);
+        scale_facts(&mut draft, self.now, it, row, to, &members, victims.len());
+        let held = "the autoscaler leaves the pool alone for 10 minutes";
+        draft.fact("hold", if hold { held } else { "no" });
         let mut after = it.clone();
         after.desired = to;
         if hold {
@@ -342,7 +344,6 @@ fn scale_facts(
     to: u32,
     members: &[Found<Agent>],
     victims: usize,
-    hold: bool,
 ) {
     let ready = members.iter().filter(|found| found.value.phase == Phase::Running).count();
     draft.fact("current", format!("{} ({ready} running)", pool.desired));
@@ -366,10 +367,6 @@ fn scale_facts(
     if victims > 0 {
         draft.fact("ends", format!("{}, the idle and the newest first", count(victims, "agent")));
     }
-    draft.fact(
-        "hold",
-        if hold { "the autoscaler leaves the pool alone for 10 minutes" } else { "no" },
-    );
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::agent::Desired;
-use crate::model::agent::intent::Intent;
 use crate::model::schema::Collection;
 use crate::ports::store::Document;
 
@@ -12,8 +11,8 @@ use crate::ports::store::Document;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub(crate) enum Reversal {
-    /// Wish this of the agent.
-    Wish { id: String, name: String, intent: Intent },
+    /// Want of the agent what was wanted before, unless something else is wanted of it by now.
+    Desired { id: String, name: String, was: Desired, now: Desired },
     /// Restore a deleted agent.
     Deleted { id: String, name: String, desired: Desired },
     /// Restore a deleted pool; its agents have entries of their own.

@@ -12,11 +12,12 @@ use super::messages::replace;
 use super::planner::Planner;
 use super::resolve::{Found, refused};
 use super::reversal::{Reversal, put_back};
-use crate::engine::documents::read;
+use crate::engine::documents::{overlay, read};
 use crate::engine::handle::CommandError;
+use crate::engine::journal::Change;
 use crate::engine::messaging;
-use crate::model::agent::Agent;
-use crate::model::agent::intent::Intent;
+use crate::model::agent::intent::{restored_goal, wanted_back};
+use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::operation::{Operation, UndoInfo};
 use crate::model::plan::{Command, Goal, Noun, Targets, Tier};
 use crate::model::schema::Collection;
@@ -142,7 +143,9 @@ impl Planner<'_> {
 
     async fn reverse(&self, to: &mut Undoing, reversal: Reversal) -> Result<(), CommandError> {
         match reversal {
-            Reversal::Wish { id, name, intent } => self.wish_back(to, &id, &name, intent).await,
+            Reversal::Desired { id, name, was, now } => {
+                self.want_back(to, &id, &name, was, now).await
+            }
             Reversal::Deleted { id, name, desired } => {
                 self.restore_agent(to, &id, &name, desired).await
             }
@@ -173,12 +176,14 @@ impl Planner<'_> {
         }
     }
 
-    async fn wish_back(
+    /// Wants of an agent what was wanted before, unless somebody wants something else by now.
+    async fn want_back(
         &self,
         to: &mut Undoing,
         id: &str,
         name: &str,
-        intent: Intent,
+        was: Desired,
+        now: Desired,
     ) -> Result<(), CommandError> {
         let Some(document) = self.get(Collection::Agents, id).await? else {
             to.left_out.push(format!("{name} is gone"));
@@ -186,19 +191,25 @@ impl Planner<'_> {
         };
         let agent: Agent = read(&document)?;
         to.draft.rely_on_agent(id, &agent);
-        match intent.apply(&agent, None, self.now) {
-            Ok(Some(_)) => {
-                let note = format!("it is {}", agent.phase);
-                let found = Found { document, value: agent };
-                to.draft.wishes(0, intent, &found, None, self.now, note);
-                if let Some(intent) = opposite(intent) {
-                    let (id, name) = (id.to_owned(), name.to_owned());
-                    to.reversals.push(Reversal::Wish { id, name, intent }.written());
-                }
-            }
-            Ok(None) => to.left_out.push(format!("{name} is so already")),
-            Err(refusal) => to.left_out.push(refusal.to_string()),
+        if agent.desired != now || agent.phase == Phase::Deleted {
+            to.left_out.push(format!("{name} is wanted {} by now", agent.desired));
+            return Ok(());
         }
+        let after = wanted_back(&agent, was, self.now);
+        let what = target(Noun::Agent, id, name);
+        let note = format!("wanted {was} again; it is {}", agent.phase);
+        to.draft.step(0, "restore", what, restored_goal(&after), note);
+        to.draft.changes.push(Change {
+            collection: Collection::Agents,
+            key: document.key.clone(),
+            after: Some(overlay(&document.body, &agent, &after)),
+            before: Some(document),
+            kind: "agent.wanted_back",
+            subject: name.to_owned(),
+            evidence: Value::Null,
+        });
+        let (id, name) = (id.to_owned(), name.to_owned());
+        to.reversals.push(Reversal::Desired { id, name, was: now, now: was }.written());
         Ok(())
     }
 
@@ -224,15 +235,5 @@ impl Planner<'_> {
             Err(error) => to.left_out.push(format!("{id}: {error}")),
         }
         Ok(())
-    }
-}
-
-fn opposite(intent: Intent) -> Option<Intent> {
-    match intent {
-        Intent::Pause => Some(Intent::Resume),
-        Intent::Resume => Some(Intent::Pause),
-        Intent::Start => Some(Intent::Stop),
-        Intent::Stop => Some(Intent::Start),
-        Intent::Drain | Intent::Restart | Intent::Delete => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Everything worth knowing of one thing, in words. What others wrote is made safe here already.
 
+mod groups;
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,16 +13,16 @@ use crate::model::agent::{Agent, AgentConfig};
 use crate::model::event::Event;
 use crate::model::filter::Filter;
 use crate::model::health::AgentHealth;
+use crate::model::id::PoolId;
 use crate::model::message::MessageStatus;
 use crate::model::operation::Operation;
 use crate::model::plan::Noun;
-use crate::model::pool::Pool;
 use crate::model::quantity::{Bytes, Cpu};
 use crate::model::schema::Collection;
 use crate::model::template::Template;
 use crate::model::text::Safe;
 use crate::model::time::{Time, span};
-use crate::ports::store::{Direction, Document, Key, Query, StoreError, Traversal, Way};
+use crate::ports::store::{Direction, Document, Key, Query, StoreError};
 
 const EVENTS: usize = 20;
 const OPERATIONS: usize = 5;
@@ -36,6 +38,7 @@ impl Lines {
         Self(Section { title: title.to_owned(), lines: Vec::new() })
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read like the lines they make")]
     fn add(&mut self, name: &str, value: impl ToString) {
         let value = value.to_string();
         if !value.is_empty() {
@@ -63,7 +66,7 @@ impl Asker<'_> {
             Noun::Agent => self.agent(&document, now).await?,
             Noun::Pool => self.pool(&document, now).await?,
             Noun::Template => self.template(&document, now).await?,
-            Noun::Operation => operation(&document, now)?,
+            Noun::Operation => groups::operation(&document, now)?,
             Noun::Message | Noun::Subscription | Noun::Publication => vec![fields(&document)],
         };
         if noun != Noun::Operation {
@@ -81,7 +84,7 @@ impl Asker<'_> {
         spec.add("id", &document.key);
         spec.add("type", &agent.kind);
         spec.add("tenant", &agent.tenant);
-        let pool = agent.pool_id.as_ref().map(|it| it.as_str());
+        let pool = agent.pool_id.as_ref().map(PoolId::as_str);
         spec.maybe("pool", self.name_of(Collection::AgentPools, pool).await?);
         if let Some(id) = &agent.template_id {
             let template = self.get::<Template>(Collection::AgentTemplates, id.as_str()).await?;
@@ -216,124 +219,20 @@ impl Asker<'_> {
 
     async fn dependants(&self, agent: &str) -> Result<Section, CommandError> {
         let mut lines = Lines::new("Dependencies");
-        for (way, word) in [(Way::Outbound, "needs"), (Way::Inbound, "needed by")] {
-            let traversal = Traversal {
-                edges: Collection::Dependencies,
-                start: format!("agents/{agent}"),
-                way,
-                depth: 1,
-                limit: DEPENDANTS,
-            };
-            for hop in self.ctx.store.traverse(traversal).await? {
-                let kind = hop.edge.body.get("dependency_type").map(short).unwrap_or_default();
-                let id = hop.vertex.trim_start_matches("agents/");
+        let me = format!("agents/{agent}");
+        for (mine, theirs, word) in [("_from", "_to", "needs"), ("_to", "_from", "needed by")] {
+            let filter = Filter::eq(mine, me.as_str());
+            let query = Query { limit: DEPENDANTS, ..Query::new(Collection::Dependencies, filter) };
+            for edge in self.ctx.store.query(query).await?.documents {
+                let text = |name: &str| edge.body.get(name).map(short).unwrap_or_default();
+                let id = text(theirs);
+                let id = id.trim_start_matches("agents/");
                 let name = self.name_of(Collection::Agents, Some(id)).await?;
+                let kind = text("dependency_type");
                 lines.add(word, format!("{} ({kind})", name.unwrap_or_else(|| id.to_owned())));
             }
         }
         Ok(lines.0)
-    }
-
-    async fn pool(&self, document: &Document, now: Time) -> Result<Vec<Section>, CommandError> {
-        let pool: Pool = read(document)?;
-        let mut spec = Lines::new("Spec");
-        spec.add("id", &document.key);
-        spec.add("description", &pool.description);
-        spec.add("tenant", &pool.tenant);
-        spec.add("labels", pairs(pool.labels.iter()));
-        if let Some(id) = &pool.template_id {
-            let template = self.get::<Template>(Collection::AgentTemplates, id.as_str()).await?;
-            spec.add("template", drift(template.as_ref(), id.as_str(), &pool.template_version));
-        }
-        spec.add("version before", &pool.previous_version);
-        spec.add("desired", format!("{} ({} to {})", pool.desired, pool.min, pool.max));
-        let update = &pool.update;
-        spec.add(
-            "update",
-            format!("at most {} more and {} away", update.max_surge, update.max_unavailable),
-        );
-        if pool.paused {
-            spec.add("paused", "yes: members claim no messages");
-        }
-        let mut scaling = Lines::new("Scaling");
-        let rules = serde_json::to_value(&pool.scaling).unwrap_or_default();
-        for (name, value) in rules.as_object().into_iter().flatten() {
-            let empty = value.as_array().is_some_and(Vec::is_empty);
-            if !empty {
-                scaling.add(name, short(value));
-            }
-        }
-        if let Some(until) = pool.scaling.hold_until.filter(|at| *at > now) {
-            scaling.add("held", format!("the autoscaler waits {}", in_(now, until)));
-        }
-        for (name, value) in pool.status.last_decision.as_object().into_iter().flatten() {
-            scaling.add(&format!("last decision {name}"), short(value));
-        }
-        let mut state = Lines::new("State");
-        let status = &pool.status;
-        state.add("ready", format!("{} of {}", status.ready, pool.desired));
-        state.add("on this version", format!("{} of {}", status.updated, status.total));
-        state.add("unhealthy", status.unhealthy);
-        state.add("pending", status.pending);
-        state.add("reason", &status.reason);
-        if status.halted {
-            state.add("update", "halted after a failed batch");
-        }
-        if pool.deleting {
-            state.add("deletion", "under way: its agents are drained first");
-        }
-        state.maybe("removed for good", pool.purge_at.map(|at| at.to_string()));
-        state.add("created", format!("{} by {}", pool.created_at, pool.created_by));
-        let mut members = Lines::new("Agents");
-        let filter = Filter::And(vec![
-            Filter::eq("pool_id", document.key.as_str()),
-            Filter::ne("phase", "deleted"),
-        ]);
-        let query = Query { limit: DEPENDANTS, ..Query::new(Collection::Agents, filter) };
-        for document in self.ctx.store.query(query).await?.documents {
-            let agent: Agent = read(&document)?;
-            let (phase, health) = (agent.phase, agent.health.status);
-            members.add(&agent.name, format!("{phase}, {health}, {}", agent.template_version));
-        }
-        Ok(vec![spec.0, scaling.0, state.0, members.0])
-    }
-
-    async fn template(&self, document: &Document, now: Time) -> Result<Vec<Section>, CommandError> {
-        let template: Template = read(document)?;
-        let mut spec = Lines::new("Spec");
-        spec.add("id", &document.key);
-        spec.add("version", &template.version);
-        spec.add("type", &template.kind);
-        spec.add("description", &template.description);
-        spec.add("labels", pairs(template.labels.iter()));
-        spec.add("tags", template.tags.join(", "));
-        config(&mut spec, &template.configuration);
-        spec.add("created", format!("{} by {}", template.created_at, template.created_by));
-        spec.add("updated", format!("{} ago", ago(now, template.updated_at)));
-        let mut versions = Lines::new("Versions");
-        let query = Query {
-            sort: vec![("updated_at".into(), Direction::Descending)],
-            limit: EVENTS,
-            ..Query::new(
-                Collection::TemplateVersions,
-                Filter::eq("template_id", document.key.as_str()),
-            )
-        };
-        for row in self.ctx.store.query(query).await?.documents {
-            let text = |name: &str| row.body.get(name).map(short).unwrap_or_default();
-            versions.add(&text("version"), text("updated_at"));
-        }
-        let mut users = Lines::new("Used by");
-        let (named, all) = self.resolver.template_users(document.key.as_str()).await?;
-        for user in &named {
-            if let Some((noun, name)) = user.split_once(' ') {
-                users.add(noun, name);
-            }
-        }
-        if all > named.len() as u64 {
-            users.add("and", format!("{} more", all - named.len() as u64));
-        }
-        Ok(vec![spec.0, versions.0, users.0])
     }
 
     async fn operations(&self, document: &Document, now: Time) -> Result<Section, CommandError> {
@@ -409,45 +308,6 @@ impl Asker<'_> {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn operation(document: &Document, now: Time) -> Result<Vec<Section>, CommandError> {
-    let it: Operation = read(document)?;
-    let mut lines = Lines::new("Operation");
-    lines.add("id", &document.key);
-    lines.add("what", &it.title);
-    lines.add("status", it.status);
-    lines.add("message", &it.message);
-    lines.add("by", &it.actor);
-    lines.add("reason", &it.reason);
-    lines.add("tier", u8::from(it.tier));
-    lines.add("begun", format!("{} ago", ago(now, it.created_at)));
-    lines.maybe("took", it.finished_at.map(|at| ago(at, it.created_at)));
-    lines.add("steps", format!("{} done, {} failed, of {}", it.done, it.failed, it.steps.len()));
-    lines.add(
-        "undo",
-        match (&it.undone_by, &it.undo) {
-            (Some(by), _) => format!("undone by {by}"),
-            (None, crate::model::operation::UndoInfo::Never { why }) => {
-                format!("not possible: {why}")
-            }
-            (
-                None,
-                crate::model::operation::UndoInfo::By { note, .. }
-                | crate::model::operation::UndoInfo::Restore { note, .. },
-            ) => note.clone(),
-        },
-    );
-    let mut steps = Lines::new("Steps");
-    for step in it.steps.iter().take(100) {
-        let said =
-            if step.message.is_empty() { String::new() } else { format!(": {}", step.message) };
-        steps.add(
-            &format!("{} {}", step.action, step.target.name),
-            format!("{}{said}", step.status),
-        );
-    }
-    Ok(vec![lines.0, steps.0])
 }
 
 /// Any other document, field by field.

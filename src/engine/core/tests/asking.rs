@@ -13,7 +13,7 @@ async fn a_description_tells_spec_state_health_queue_operations_and_events() {
     let desk = Desk::new();
     desk.with_pool(1).await;
     let mut changed = worker();
-    changed.fields["description"] = json!("\u{1b}]52;c;evil\u{7}");
+    changed.fields.insert("description".into(), json!("\u{1b}]52;c;evil\u{7}"));
     desk.apply(vec![changed]).await;
     desk.agent("b", "running", "running").await;
     let message = crate::model::message::NewMessage::new(

@@ -67,7 +67,7 @@ impl Planner<'_> {
             name: wanted.name.to_owned(),
             kind: template.kind.clone(),
             tenant,
-            pool_id: pool.as_ref().map(|it| pool_id(it)).transpose()?,
+            pool_id: pool.as_ref().map(pool_id).transpose()?,
             template_id: Some(super::template_id(&stored)?),
             template_version: template.version.clone(),
             labels,
@@ -178,8 +178,8 @@ impl Planner<'_> {
             return Ok(());
         }
         match self.stored::<Agent>(Noun::Agent, &spec.name, &tenant).await? {
-            Some(found) => self.change_agent(apply, manifest, spec, &found, reference),
-            None => self.create_agent(apply, manifest, spec, tenant, reference),
+            Some(found) => self.change_agent(apply, manifest, spec, &found, reference.as_ref()),
+            None => self.create_agent(apply, manifest, spec, tenant, reference.as_ref()),
         }
     }
 
@@ -189,19 +189,19 @@ impl Planner<'_> {
         manifest: &Manifest,
         spec: &Spec,
         tenant: String,
-        reference: Option<Reference>,
+        reference: Option<&Reference>,
     ) -> Result<(), CommandError> {
         let record = NewAgent {
             name: spec.name.clone(),
-            kind: reference.as_ref().map(|it| it.template.kind.clone()).unwrap_or_default(),
+            kind: reference.map(|it| it.template.kind.clone()).unwrap_or_default(),
             tenant,
             pool_id: None,
-            template_id: reference.as_ref().map(|it| it.id.clone()),
+            template_id: reference.map(|it| it.id.clone()),
             template_version: reference
                 .as_ref()
                 .map(|it| it.template.version.clone())
                 .unwrap_or_default(),
-            labels: reference.as_ref().map(|it| it.template.labels.clone()).unwrap_or_default(),
+            labels: reference.map(|it| it.template.labels.clone()).unwrap_or_default(),
             desired: Desired::Running,
             config: reference
                 .as_ref()
@@ -232,7 +232,7 @@ impl Planner<'_> {
         manifest: &Manifest,
         spec: &Spec,
         found: &Found<Agent>,
-        reference: Option<Reference>,
+        reference: Option<&Reference>,
     ) -> Result<(), CommandError> {
         let before = &found.value;
         apply.draft.rely_on_agent(found.id(), before);
@@ -244,7 +244,7 @@ impl Planner<'_> {
         let mut set = spec.clone();
         let desired = set.set.shift_remove("desired");
         let mut start = found.document.body.clone();
-        if let Some(reference) = &reference {
+        if let Some(reference) = reference {
             self.rebase(&mut start, before, reference, spec)?;
         }
         let mut after: Agent = merged(start, &set)?;
