@@ -12,7 +12,7 @@ mod logs;
 mod manifests;
 mod output;
 mod rows;
-//mod shot;
+mod shot;
 mod status;
 
 use std::io::{IsTerminal, Write};
@@ -69,6 +69,7 @@ fn run(cli: Cli) -> Result<(), Fail> {
             demo::run(&threads()?, &with_console(&request, &args.console), &args)
         }
 
+        Some(Verb::Shot(args)) => shot::run(&threads()?, &request, &args),
         Some(Verb::Daemon(serve)) => serve_forever(&with_serve(request, &serve)),
         None if cli.daemon => serve_forever(&request),
         None => open_console(&request, &cli.console),
