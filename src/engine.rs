@@ -13,6 +13,7 @@ pub mod health;
 pub mod journal;
 pub mod leadership;
 pub mod messaging;
+pub mod mirror;
 pub mod operations;
 pub mod pubsub;
 pub mod reconcile;

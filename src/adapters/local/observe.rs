@@ -187,7 +187,7 @@ impl Observatory {
         let Table { entries, by_token, by_watch, drawn, children, .. } = &mut *table;
         let here = home.path().is_dir();
         if !here {
-            let Some(entry) = entries.remove(agent) else { return None };
+            let entry = entries.remove(agent)?;
             by_token.remove(&entry.token);
             by_watch.retain(|_, watched| watched != agent);
             children.extend(entry.start.map(|start| start.child));

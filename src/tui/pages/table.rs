@@ -5,13 +5,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::TableKind;
+use super::papers::Papers;
 use super::row::{Rows, SortKey, Spec};
 use super::words;
 use crate::engine::view::FleetView;
+use crate::model::filter::Filter as StoreFilter;
 use crate::model::filter::query::RowQuery;
 use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::ports::store::Bookmark;
 use crate::tui::effect::EffectId;
 use crate::tui::widgets::table::{Column, TableState};
 
@@ -84,6 +87,15 @@ pub struct Fetched {
     pub asked: Option<EffectId>,
     pub error: Option<Safe>,
     pub at: Option<Time>,
+    pub papers: Papers,
+    /// Nothing newer is shown until it thaws.
+    pub frozen: bool,
+    /// Where the rows read so far end, if there are older ones.
+    pub more: Option<Bookmark>,
+    /// What the store was asked for.
+    pub filter: Option<StoreFilter>,
+    /// What the view said of these rows when they were read: while it says the same, they are up to date.
+    pub sign: u64,
 }
 
 impl TablePage {
@@ -167,7 +179,8 @@ impl TablePage {
         let mut chosen: Vec<u32> = Vec::with_capacity(rows.len());
         let mut total = 0;
         for row in 0..rows.len() {
-            if self.owner.as_ref().is_some_and(|owner| !rows.is_within(row, owner)) {
+            let elsewhere = self.owner.as_ref().is_some_and(|owner| !rows.is_within(row, owner));
+            if elsewhere || !rows.is_listed(row) {
                 continue;
             }
             total += 1;
