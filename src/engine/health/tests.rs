@@ -117,7 +117,7 @@ async fn a_calm_fleet_is_judged_once_and_nothing_more_is_written() {
         let (calls, cursor) = (world.store.calls(), world.store.cursor().await.unwrap());
         tokio::time::sleep(Duration::from_secs(300)).await;
         assert_eq!(world.store.cursor().await.unwrap(), cursor);
-        assert_eq!(world.store.calls(), calls + 1, "our own look alone");
+        assert_eq!(world.store.calls(), calls + 2, "our own two looks alone");
     })
     .await;
     end.unwrap();
