@@ -11,6 +11,7 @@ pub mod documents;
 pub mod fenced;
 pub mod fields;
 pub mod handle;
+pub mod health;
 pub mod journal;
 pub mod leadership;
 pub mod messaging;
