@@ -2,6 +2,7 @@
 //! marks, cursor by id); what it shows comes from the view of the moment.
 
 pub mod agents;
+pub mod help;
 pub mod pools;
 pub mod row;
 pub mod table;
@@ -48,7 +49,12 @@ impl TableKind {
     }
 
     /// The rows of this kind; `fetched` are those that the view does not carry.
-    pub fn rows<'a>(self, view: &'a FleetView, _fetched: &'a Fetched, now: Time) -> Box<dyn Rows + 'a> {
+    pub fn rows<'a>(
+        self,
+        view: &'a FleetView,
+        _fetched: &'a Fetched,
+        now: Time,
+    ) -> Box<dyn Rows + 'a> {
         match self {
             Self::Agents => Box::new(agents::Agents::new(view, now)),
             Self::Pools => Box::new(pools::Pools::new(view, now)),
@@ -77,6 +83,15 @@ impl Page {
         }
     }
 
+    /// The page without its rows: what is worth remembering of it.
+    #[must_use]
+    pub fn memo(&self) -> Self {
+        match self {
+            Self::Table(page) => Self::Table(Box::new(page.memo())),
+            Self::Text(page) => Self::Text(Box::new(page.memo())),
+        }
+    }
+
     /// The line that opens it again: `:agents /failed sort:queue:desc`.
     pub fn line(&self) -> String {
         match self {
@@ -91,5 +106,16 @@ impl Page {
             Self::Table(page) => page.crumb(),
             Self::Text(page) => page.crumb(),
         }
+    }
+
+    /// Something was written into the journal: what shows such things takes it in.
+    pub fn journal(&mut self, _entry: &std::sync::Arc<crate::model::event::Event>) {}
+
+    /// More lines of the log that it follows.
+    pub fn log(
+        &mut self,
+        _lines: Vec<crate::ports::runtime::LogLine>,
+        _look: super::widgets::Look<'_>,
+    ) {
     }
 }

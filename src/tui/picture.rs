@@ -118,7 +118,8 @@ mod tests {
         let mut screen = vt100::Parser::new(4.try_into().unwrap(), 12.try_into().unwrap(), 0);
         screen.process(ansi(&buf).replace('\n', "\r\n").as_bytes());
         let screen = screen.screen();
-        let lines: Vec<String> = screen.rows(0, 12).map(|line| line.trim_end().to_owned()).collect();
+        let lines: Vec<String> =
+            screen.rows(0, 12).map(|line| line.trim_end().to_owned()).collect();
         assert_eq!(lines, ["plain red", "宽x", "i", ""]);
         let cell = |y, x| screen.cell(y, x).unwrap();
         assert_eq!(

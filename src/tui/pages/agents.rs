@@ -264,7 +264,11 @@ impl Rows for Agents<'_> {
         match row.phase {
             Phase::Failed => true,
             Phase::Deleted | Phase::Stopped => row.desired == Desired::Running,
-            Phase::Pending | Phase::Deploying | Phase::Running | Phase::Paused | Phase::Draining => {
+            Phase::Pending
+            | Phase::Deploying
+            | Phase::Running
+            | Phase::Paused
+            | Phase::Draining => {
                 row.failures > 0
                     || row.queue.dead > 0
                     || matches!(row.health, HealthStatus::Unhealthy | HealthStatus::Degraded)
@@ -295,16 +299,19 @@ impl Rows for Agents<'_> {
         let mut lines = words::Lines::new(look);
         let (sign, word, style) = state(row, look);
         let since = words::exact(self.now.since(row.phase_since));
-        lines.add().word(sign, style).word(" ", style).word(word, style).put(
-            format_args!(" for {since}"),
-            look.theme.muted,
-        );
+        lines
+            .add()
+            .word(sign, style)
+            .word(" ", style)
+            .word(word, style)
+            .put(format_args!(" for {since}"), look.theme.muted);
         if !reason(row).as_str().is_empty() {
             lines.add().safe(reason(row), look.theme.text);
         }
         if let Some(retry) = row.retry_at.filter(|retry| *retry > self.now) {
             let wait = words::exact(retry.since(self.now));
-            lines.named("back-off", format_args!("next start in {wait}, {} failures", row.failures));
+            lines
+                .named("back-off", format_args!("next start in {wait}, {} failures", row.failures));
         }
         let (sign, style) = words::health(row.health, look);
         let health: &'static str = row.health.into();
@@ -312,7 +319,10 @@ impl Rows for Agents<'_> {
         line.word(sign, style).word(" ", style).word(health, style);
         if let Some(beat) = row.heartbeat {
             let ago = words::exact(self.now.since(beat));
-            lines.named("heartbeat", format_args!("{ago} ago, every {}s", row.heartbeat_interval.as_secs()));
+            lines.named(
+                "heartbeat",
+                format_args!("{ago} ago, every {}s", row.heartbeat_interval.as_secs()),
+            );
         }
         lines.text("pool", &row.pool_name);
         lines.text("template", &row.template_name);
@@ -321,10 +331,15 @@ impl Rows for Agents<'_> {
         let queue = row.queue;
         lines.named(
             "queue",
-            format_args!("{} waiting, {} held, {} dead, {} done", queue.pending, queue.leased, queue.dead, queue.delivered),
+            format_args!(
+                "{} waiting, {} held, {} dead, {} done",
+                queue.pending, queue.leased, queue.dead, queue.delivered
+            ),
         );
         if let Some(usage) = row.usage {
-            let limit = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+            let limit = |limit: Option<String>| {
+                limit.map_or_else(String::new, |limit| format!(" of {limit}"))
+            };
             let cpu = limit(row.cpu_limit.map(|limit| Cpu(limit).to_string()));
             let memory = limit(row.memory_limit.map(human_bytes));
             lines.named("cpu", format_args!("{}{cpu}", Cpu(usage.cpu_millis)));

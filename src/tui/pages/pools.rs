@@ -269,9 +269,11 @@ impl Rows for Pools<'_> {
         match owner.noun {
             Noun::Pool => row.id.as_str() == owner.id,
             Noun::Template => row.template.as_ref().is_some_and(|it| it.as_str() == owner.id),
-            Noun::Agent | Noun::Message | Noun::Subscription | Noun::Publication | Noun::Operation => {
-                false
-            }
+            Noun::Agent
+            | Noun::Message
+            | Noun::Subscription
+            | Noun::Publication
+            | Noun::Operation => false,
         }
     }
 
@@ -289,7 +291,10 @@ impl Rows for Pools<'_> {
         }
         lines.named(
             "agents",
-            format_args!("{} wanted, {} ready, {} pending, {} unhealthy", row.desired, row.ready, row.pending, row.unhealthy),
+            format_args!(
+                "{} wanted, {} ready, {} pending, {} unhealthy",
+                row.desired, row.ready, row.pending, row.unhealthy
+            ),
         );
         lines.named("limits", format_args!("{} to {}", row.min, row.max));
         lines.text("autoscale", &row.last_decision);
@@ -297,13 +302,22 @@ impl Rows for Pools<'_> {
             lines.named("held", format_args!("for {} more", words::exact(hold.since(self.now))));
         }
         lines.text("template", &row.template_name);
-        lines.named("version", format_args!("{}, {} of {} updated", row.template_version, row.updated, row.total));
+        lines.named(
+            "version",
+            format_args!("{}, {} of {} updated", row.template_version, row.updated, row.total),
+        );
         lines.text("before", &row.previous_version);
-        lines.named("rollout", format_args!("surge {}, unavailable {}", row.max_surge, row.max_unavailable));
+        lines.named(
+            "rollout",
+            format_args!("surge {}, unavailable {}", row.max_surge, row.max_unavailable),
+        );
         let queue = row.queue;
         lines.named(
             "queue",
-            format_args!("{} waiting, {} held, {} dead, {} done", queue.pending, queue.leased, queue.dead, queue.delivered),
+            format_args!(
+                "{} waiting, {} held, {} dead, {} done",
+                queue.pending, queue.leased, queue.dead, queue.delivered
+            ),
         );
         if let Some(usage) = row.usage {
             lines.named("cpu", format_args!("{}", Cpu(usage.cpu_millis)));

@@ -12,7 +12,9 @@ use crate::model::filter::query::RowQuery;
 use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
 use crate::model::time::Time;
-use crate::tui::effect::EffectId;
+use crate::ports::store::chain;
+use crate::tui::effect::{EffectId, Fetch};
+use crate::tui::event::{Fault, Reply};
 use crate::tui::widgets::table::{Column, TableState};
 
 /// The filter of a page: what was typed, and the last line that made sense.
@@ -83,7 +85,6 @@ pub struct Fetched {
     /// The read that is on its way.
     pub asked: Option<EffectId>,
     pub error: Option<Safe>,
-    pub at: Option<Time>,
 }
 
 impl TablePage {
@@ -103,6 +104,12 @@ impl TablePage {
             goal: None,
             settings: 0,
         }
+    }
+
+    /// Everything but the rows.
+    #[must_use]
+    pub fn memo(&self) -> Self {
+        Self { listing: Listing::default(), fetched: Fetched::default(), ..self.clone() }
     }
 
     /// The columns shown. Among faults the reason stands near the front, or a narrow screen would hide it.
@@ -142,6 +149,25 @@ impl TablePage {
         self.frozen = None;
         self.touch();
         true
+    }
+
+    /// What it must read from the store, because no view carries it.
+    pub fn fetch(&self) -> Option<Fetch> {
+        match self.kind {
+            TableKind::Agents | TableKind::Pools => None,
+        }
+    }
+
+    /// What was read has come; the fault is given back for telling.
+    pub fn answered(&mut self, answer: Result<Reply, Fault>) -> Option<Fault> {
+        self.touch();
+        match (answer, self.kind) {
+            (Ok(_), TableKind::Agents | TableKind::Pools) => None,
+            (Err(fault), _) => {
+                self.fetched.error = Some(Safe::new(&chain(&fault)));
+                Some(fault)
+            }
+        }
     }
 
     /// Freezes the order of the rows in sight, or lets it go.
@@ -280,10 +306,8 @@ fn order(
     frozen: Option<&HashMap<Arc<str>, usize>>,
 ) {
     // Keys are taken once a row, not once a comparison. Equal keys stay in the order of the ids.
-    let mut keyed: Vec<(SortKey<'_>, u32)> = chosen
-        .iter()
-        .map(|row| (rows.sort_key(place(*row), sort.column), *row))
-        .collect();
+    let mut keyed: Vec<(SortKey<'_>, u32)> =
+        chosen.iter().map(|row| (rows.sort_key(place(*row), sort.column), *row)).collect();
     if sort.descending {
         keyed.sort_by(|(a, x), (b, y)| b.cmp(a).then(x.cmp(y)));
     } else {
