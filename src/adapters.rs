@@ -3,4 +3,8 @@
 pub mod faulty;
 #[cfg(target_os = "linux")]
 pub mod local;
+#[cfg(not(target_os = "linux"))]
+#[path = "adapters/local_elsewhere.rs"]
+pub mod local;
+pub mod simulated;
 pub mod sqlite;

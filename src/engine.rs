@@ -2,6 +2,7 @@
 //!
 //! Every process embeds one; all of them meet in the store. The one that holds the leader lease runs the loops.
 
+pub mod autoscale;
 pub mod brake;
 pub mod context;
 pub mod documents;
@@ -11,6 +12,7 @@ pub mod handle;
 pub mod journal;
 pub mod leadership;
 pub mod messaging;
+pub mod mirror;
 pub mod operations;
 pub mod pubsub;
 pub mod reconcile;

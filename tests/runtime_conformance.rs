@@ -8,6 +8,8 @@ mod fixture;
 mod local;
 #[path = "runtime/rules.rs"]
 mod rules;
+#[path = "runtime/simulated.rs"]
+mod simulated;
 
 /// `conforms!(adapter, fixture, [rule, …])`: one test for each rule.
 macro_rules! conforms {
@@ -60,5 +62,30 @@ conforms!(
         bytes_that_are_no_text_are_logged_as_what_they_are_not,
         an_agent_gets_its_environment_and_nothing_of_the_engines,
         a_busy_agent_uses_more_than_an_idle_one,
+    ]
+);
+
+conforms!(
+    simulation,
+    crate::simulated::Simulated::open(),
+    [
+        a_workload_starts_and_is_seen_running,
+        applying_twice_starts_it_once,
+        engines_that_race_start_it_once,
+        another_engine_sees_what_the_first_started,
+        the_watch_tells_everything_once_and_then_changes,
+        a_removed_workload_ends_and_is_listed_until_it_is_forgotten,
+        removing_and_forgetting_what_is_not_there_is_no_error,
+        a_running_workload_is_not_forgotten,
+        a_newer_incarnation_takes_the_place_of_the_older,
+        an_older_incarnation_is_refused,
+        an_incarnation_that_has_ended_is_not_begun_again,
+        an_empty_command_is_refused_by_name,
+        info_names_the_kind_and_a_node_with_room,
+        what_is_not_there_has_no_log_and_runs_no_command,
+        a_command_runs_beside_the_agent,
+        a_command_that_takes_too_long_is_ended,
+        usage_is_given_for_what_runs_and_missing_for_the_rest,
+        the_tail_of_a_log_is_its_last_lines,
     ]
 );

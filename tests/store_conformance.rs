@@ -5,7 +5,10 @@
 mod store {
     #[macro_use]
     pub mod macros;
+    #[cfg(unix)]
+    mod files;
     pub mod fixture;
+    mod processes;
     pub mod rules_claims;
     pub mod rules_documents;
     pub mod rules_edges;

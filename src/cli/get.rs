@@ -23,7 +23,6 @@ pub async fn run(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<(), F
                 rows::Chosen::Rows(table) => table.cells(wide),
                 rows::Chosen::Documents => {
                     let documents = documents(handle, actor, args).await?;
-                    let documents = rows::filter_documents(documents, args)?;
                     rows::document_cells(args.kind, &documents, wide)
                 }
             };
@@ -35,7 +34,7 @@ pub async fn run(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<(), F
         GetOutput::Json | GetOutput::Yaml => {
             let documents = match chosen {
                 rows::Chosen::Rows(table) => by_ids(handle, actor, args, &table.ids()).await?,
-                rows::Chosen::Documents => rows::filter_documents(documents(handle, actor, args).await?, args)?,
+                rows::Chosen::Documents => documents(handle, actor, args).await?,
             };
             let whole: Vec<Value> = documents
                 .into_iter()
@@ -85,18 +84,20 @@ async fn by_ids(handle: &Handle, actor: &Actor, args: &GetArgs, ids: &[String]) 
 
 /// The newest documents of the kind.
 async fn documents(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<Vec<Document>, Fail> {
+    let (filter, now) = (rows::store_filter(args)?, handle.views().borrow().at);
     let mut found = Vec::new();
     let mut after = None;
     while found.len() < args.limit {
-        let limit = (args.limit - found.len()).min(1_000);
-        let listing = Listing { collection: collection(args.kind), filter: Filter::All, limit, after };
+        let filter = filter.clone();
+        let listing = Listing { collection: collection(args.kind), filter, limit: 1_000, after };
         let (page, next) = handle.list(actor, listing).await?;
-        found.extend(page);
+        found.extend(rows::filter_documents(page, args, now)?);
         after = next;
         if after.is_none() {
             break;
         }
     }
+    found.truncate(args.limit);
     Ok(found)
 }
 

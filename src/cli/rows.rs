@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::args::{GetArgs, GetKind};
 use super::fail::Fail;
-use crate::engine::fields::{AGENT_FIELDS, OPERATION_FIELDS, POOL_FIELDS, Seen, TEMPLATE_FIELDS};
+use crate::engine::fields::{
+    AGENT_FIELDS, OPERATION_FIELDS, POOL_FIELDS, Paper, PaperKind, Seen, TEMPLATE_FIELDS,
+};
 use crate::engine::handle::Handle;
 use crate::engine::view::{AgentRow, OperationRow, PoolRow, TemplateRow};
-use crate::model::filter::query::{FieldKind, FieldSpec, FieldValue, Row, RowQuery};
+use crate::model::filter::Filter;
+use crate::model::filter::query::{FieldSpec, Row, RowQuery};
 use crate::model::filter::selector::Selector;
 use crate::model::quantity::{human_age, human_bytes};
 use crate::model::text::Safe;
@@ -237,79 +240,31 @@ fn operation(row: &OperationRow, now: Time) -> Vec<Safe> {
     ]
 }
 
-const MESSAGE_FIELDS: &[FieldSpec] = &[
-    FieldSpec::new("id", FieldKind::Text),
-    FieldSpec::new("from", FieldKind::Text),
-    FieldSpec::new("to", FieldKind::Text),
-    FieldSpec::new("type", FieldKind::Text),
-    FieldSpec::new("status", FieldKind::Text),
-    FieldSpec::new("error", FieldKind::Text),
-    FieldSpec::new("correlation", FieldKind::Text),
-    FieldSpec::new("priority", FieldKind::Number),
-    FieldSpec::new("attempts", FieldKind::Number),
-    FieldSpec::new("seq", FieldKind::Number),
-];
-
-const EVENT_FIELDS: &[FieldSpec] = &[
-    FieldSpec::new("seq", FieldKind::Number),
-    FieldSpec::new("type", FieldKind::Text),
-    FieldSpec::new("subject", FieldKind::Text),
-    FieldSpec::new("id", FieldKind::Text),
-    FieldSpec::new("actor", FieldKind::Text),
-    FieldSpec::new("reason", FieldKind::Text),
-    FieldSpec::new("operation", FieldKind::Text),
-];
-
-/// A document seen as a row.
-struct Paper<'a> {
-    key: &'a str,
-    body: &'a Map<String, Value>,
+/// What of the arguments' filter the store can answer; the documents found must still pass [`filter_documents`].
+///
+/// # Errors
+/// Exit code 2 for a bad filter or selector.
+pub fn store_filter(args: &GetArgs) -> Result<Filter, Fail> {
+    Ok(query(args, paper_kind(args).fields())?.to_store().0)
 }
 
-impl Row for Paper<'_> {
-    fn text(&self, out: &mut String) {
-        out.push_str(self.key);
-        for value in self.body.values() {
-            if let Value::String(text) = value {
-                out.push(' ');
-                out.push_str(text);
-            }
-        }
-    }
-
-    fn label(&self, key: &str) -> Option<&str> {
-        self.body.get("labels")?.get(key)?.as_str()
-    }
-
-    fn field(&self, name: &str) -> Option<FieldValue<'_>> {
-        let field = match name {
-            "id" if self.body.contains_key("aggregate_id") => "aggregate_id",
-            "id" => return Some(FieldValue::Text(self.key)),
-            "from" => "from_agent_id",
-            "to" => "to_agent_id",
-            "type" if self.body.contains_key("message_type") => "message_type",
-            "error" => "last_error",
-            "correlation" => "correlation_id",
-            "operation" => "operation_id",
-            other => other,
-        };
-        match self.body.get(field)? {
-            Value::String(text) => Some(FieldValue::Text(text)),
-            Value::Number(number) => Some(FieldValue::Number(number.as_f64()?)),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        }
-    }
+fn paper_kind(args: &GetArgs) -> PaperKind {
+    if args.kind == GetKind::Messages { PaperKind::Message } else { PaperKind::Event }
 }
 
 /// Keeps the documents that match names and filter.
 ///
 /// # Errors
 /// Exit code 2 for a bad filter.
-pub fn filter_documents(documents: Vec<Document>, args: &GetArgs) -> Result<Vec<Document>, Fail> {
-    let fields = if args.kind == GetKind::Messages { MESSAGE_FIELDS } else { EVENT_FIELDS };
-    let (query, selector) = (query(args, fields)?, selector(args)?);
+pub fn filter_documents(
+    documents: Vec<Document>,
+    args: &GetArgs,
+    now: Time,
+) -> Result<Vec<Document>, Fail> {
+    let kind = paper_kind(args);
+    let (query, selector) = (query(args, kind.fields())?, selector(args)?);
     let keep = |document: &Document| {
-        let paper = Paper { key: document.key.as_str(), body: &document.body };
+        let paper = Paper::new(kind, document, now);
         (args.names.is_empty() || args.names.iter().any(|name| name == document.key.as_str()))
             && query.matches(&paper)
             && selector.matches_with(|key| document.body.get("labels")?.get(key)?.as_str())

@@ -3,10 +3,16 @@
 
 use std::time::Duration;
 
-use crate::engine::view::{AgentRow, OperationRow, PoolRow, Queue, TemplateRow, UsageNote};
+mod papers;
+
+use crate::engine::view::{
+    AgentRow, OperationRow, PoolRow, Queue, SubscriptionRow, TemplateRow, UsageNote,
+};
 use crate::model::filter::query::{FieldKind, FieldSpec, FieldValue, Row};
 use crate::model::quantity::{Bytes, Cpu};
 use crate::model::time::Time;
+
+pub use papers::{EVENT_FIELDS, MESSAGE_FIELDS, PUBLICATION_FIELDS, Paper, PaperKind};
 
 /// A row at a moment: ages and waiting times are counted up to `now`.
 #[derive(Debug, Clone, Copy)]
@@ -315,6 +321,47 @@ impl Row for Seen<'_, OperationRow> {
             "took" => {
                 FieldValue::Duration(row.finished_at.unwrap_or(self.now).since(row.created_at))
             }
+            _ => return None,
+        })
+    }
+}
+
+pub const SUBSCRIPTION_FIELDS: &[FieldSpec] = &[
+    FieldSpec::new("id", TEXT),
+    FieldSpec::new("subscriber", TEXT),
+    FieldSpec::new("pattern", TEXT),
+    FieldSpec::new("active", TEXT),
+    FieldSpec::new("cursor", NUMBER),
+    FieldSpec::new("matched", NUMBER),
+    FieldSpec::new("age", SPAN),
+    FieldSpec::new("idle", SPAN),
+];
+
+impl Row for Seen<'_, SubscriptionRow> {
+    fn text(&self, out: &mut String) {
+        let row = self.row;
+        join(out, [row.pattern.as_str(), row.subscriber.as_str(), row.id.as_str()].into_iter());
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(self.row.pattern.as_str())
+    }
+
+    fn label(&self, _key: &str) -> Option<&str> {
+        None
+    }
+
+    fn field(&self, name: &str) -> Option<FieldValue<'_>> {
+        let row = self.row;
+        Some(match name {
+            "id" => FieldValue::Text(row.id.as_str()),
+            "subscriber" => text(&row.subscriber),
+            "pattern" => text(&row.pattern),
+            "active" => FieldValue::Text(if row.active { "yes" } else { "no" }),
+            "cursor" => number(row.cursor),
+            "matched" => number(row.matched),
+            "age" => self.age(row.created_at),
+            "idle" => self.age(row.last_matched_at.unwrap_or(row.created_at)),
             _ => return None,
         })
     }

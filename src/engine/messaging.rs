@@ -60,12 +60,14 @@ impl Receiver {
     }
 }
 
-/// A message under this receiver's lease. `attempts` and owner together prove the lease.
+/// A message under a receiver's lease, as [`Messaging::claim`] handed it out; nobody else can make one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
     pub key: Key,
-    pub rev: Rev,
     pub message: Message,
+    rev: Rev,
+    /// With the number of the attempt, the proof of the lease.
+    owner: Arc<str>,
 }
 
 /// Shortest and longest lease.
@@ -248,7 +250,8 @@ impl Messaging {
         for document in documents {
             match read(&document) {
                 Ok(message) => {
-                    claimed.push(Claimed { key: document.key, rev: document.rev, message });
+                    let Document { key, rev, .. } = document;
+                    claimed.push(Claimed { key, message, rev, owner: receiver.owner.clone() });
                 }
                 Err(error) => self.bury(&document, &error, now).await?,
             }
@@ -349,7 +352,7 @@ impl Messaging {
         set: Fields,
     ) -> Result<(), MessagingError> {
         let not_held = || MessagingError::NotHeld { key: claimed.key.clone() };
-        if claimed.message.lease_owner.as_deref() != Some(&*receiver.owner) {
+        if claimed.owner != receiver.owner {
             return Err(not_held());
         }
         let mut rev = claimed.rev.clone();

@@ -3,9 +3,10 @@
 //! repeat, by the next leader too.
 
 mod agents;
+mod diff;
+mod pools;
+mod progress;
 mod sights;
-#[cfg(test)]
-mod testing;
 mod workload;
 
 use std::sync::Arc;
@@ -21,6 +22,10 @@ use crate::ports::store::BoxError;
 /// # Errors
 /// When another leader has begun. Nothing else ends it: a store or runtime that is away is waited for.
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
-    tokio::try_join!(agents::run(ctx.clone(), fence.clone(), stop.clone()))?;
+    tokio::try_join!(
+        agents::run(ctx.clone(), fence.clone(), stop.clone()),
+        pools::run(ctx.clone(), fence.clone(), stop.clone()),
+        progress::run(ctx, fence, stop),
+    )?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What engine tests are built on: a store and a runtime in memory, clocks that a test moves, and an engine's context
 //! over them. Compiled for tests only.
 
+pub mod loops;
 pub mod memory;
 pub mod runtime;
 

@@ -7,6 +7,8 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use super::plan::{Goal, TargetRef, Tier};
 use super::time::Time;
 
+pub mod advance;
+
 #[derive(
     Debug,
     Clone,

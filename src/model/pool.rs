@@ -11,6 +11,8 @@ use super::scaling::ScalingSpec;
 use super::template::FieldError;
 use super::time::Time;
 
+pub mod members;
+
 /// Collection `agent_pools`, keyed by the pool's id.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

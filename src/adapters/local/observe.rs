@@ -46,10 +46,17 @@ struct Entry {
     start: Option<Start>,
     /// Why the last start of ours came to nothing, and which incarnation it was.
     failed: Option<(u64, String)>,
-    /// The living shim, and what tells us of its end.
-    shim: Option<(Process, Option<OwnedFd>)>,
+    /// The living shim, or the agent that outlived its shim for a moment, and what tells us of its end.
+    followed: Option<(Process, Option<OwnedFd>)>,
     watch: Option<i32>,
     token: u64,
+}
+
+impl Entry {
+    /// Whether something may happen to it that the kernel does not tell us.
+    fn is_unseen(&self) -> bool {
+        self.watch.is_none() || self.start.is_some() || matches!(self.followed, Some((_, None)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +84,7 @@ pub struct Observatory {
 
 impl Drop for Observatory {
     fn drop(&mut self) {
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes()); // the thread finds nobody and ends
+        self.ring(); // the thread finds nobody and ends
     }
 }
 
@@ -180,7 +187,7 @@ impl Observatory {
         let Table { entries, by_token, by_watch, drawn, children, .. } = &mut *table;
         let here = home.path().is_dir();
         if !here {
-            let Some(entry) = entries.remove(agent) else { return None };
+            let entry = entries.remove(agent)?;
             by_token.remove(&entry.token);
             by_watch.retain(|_, watched| watched != agent);
             children.extend(entry.start.map(|start| start.child));
@@ -207,13 +214,17 @@ impl Observatory {
             }
         }
         settle_start(entry, status.as_ref(), &home, children);
+        let left = status.as_ref().filter(|_| !lives).and_then(Status::living_agent);
         let shim = status.as_ref().filter(|_| lives).map(|status| status.shim);
-        if entry.shim.as_ref().map(|(shim, _)| *shim) != shim {
+        if entry.followed.as_ref().map(|(process, _)| *process) != shim.or(left) {
             by_token.remove(&entry.token);
             *drawn += 1;
             entry.token = *drawn;
             by_token.insert(entry.token, agent.clone());
-            entry.shim = shim.map(|shim| (shim, self.follow(shim, *drawn)));
+            entry.followed = shim.or(left).map(|process| (process, self.follow(process, *drawn)));
+        }
+        if entry.is_unseen() {
+            self.ring(); // the thread shall look at it more often
         }
         let observed = if home.forgotten().is_some() {
             None
@@ -231,9 +242,13 @@ impl Observatory {
         drop(self.changes.send(sight)); // nobody listening is fine
     }
 
-    /// Asks the kernel to tell us of the end of `shim`.
-    fn follow(&self, shim: Process, token: u64) -> Option<OwnedFd> {
-        let fd = shim.open()?;
+    fn ring(&self) {
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes()); // full means rung already
+    }
+
+    /// Asks the kernel to tell us of the end of `process`.
+    fn follow(&self, process: Process, token: u64) -> Option<OwnedFd> {
+        let fd = process.open()?;
         epoll::add(&self.poll, &fd, EventData::new_u64(token), EventFlags::IN).ok()?;
         Some(fd)
     }
@@ -244,12 +259,9 @@ impl Observatory {
 
     /// Agents of which the kernel cannot tell us everything.
     fn blind(&self) -> Vec<AgentId> {
-        let unseen = |entry: &Entry| {
-            entry.watch.is_none() || entry.start.is_some() || matches!(entry.shim, Some((_, None)))
-        };
         let table = self.lock();
         let entries = table.entries.iter();
-        entries.filter(|(_, entry)| unseen(entry)).map(|(agent, _)| agent.clone()).collect()
+        entries.filter(|(_, entry)| entry.is_unseen()).map(|(agent, _)| agent.clone()).collect()
     }
 
     fn hear_files(&self) {
@@ -377,6 +389,7 @@ fn observe(
 fn keep_watching(weak: &Weak<Observatory>, poll: &OwnedFd, wake: &OwnedFd, clock: &dyn Clock) {
     let mut events = Vec::with_capacity(256);
     let mut looked = clock.instant();
+    let mut hurried = looked;
     loop {
         let Some(blind) = weak.upgrade().map(|this| this.blind()) else { return };
         let patience = if blind.is_empty() { SLOW } else { HURRIED };
@@ -399,15 +412,17 @@ fn keep_watching(weak: &Weak<Observatory>, poll: &OwnedFd, wake: &OwnedFd, clock
                 }
             }
         }
-        if events.is_empty() {
+        let now = clock.instant();
+        if now.saturating_duration_since(hurried) >= HURRIED {
             for agent in &blind {
                 this.look(agent);
             }
             this.collect_children();
+            hurried = now;
         }
-        if clock.instant().saturating_duration_since(looked) >= SLOW {
+        if now.saturating_duration_since(looked) >= SLOW {
             this.look_at_all();
-            looked = clock.instant();
+            looked = now;
         }
     }
 }

@@ -176,7 +176,7 @@ async fn an_ack_by_anyone_but_the_holder_is_refused() {
     let refused = post.messaging.ack(&other, &claimed).await;
     assert!(matches!(refused, Err(MessagingError::NotHeld { .. })), "{refused:?}");
     let mut forged = claimed.clone();
-    forged.message.lease_owner = Some(other.owner.to_string());
+    forged.owner = other.owner.clone();
     forged.rev = Rev("0".into());
     let refused = post.messaging.ack(&other, &forged).await;
     assert!(matches!(refused, Err(MessagingError::NotHeld { .. })), "{refused:?}");

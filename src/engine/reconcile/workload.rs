@@ -12,7 +12,7 @@ pub fn of(ctx: &Context, id: &AgentId, agent: &Agent) -> Workload {
     let mut env = BTreeMap::from([
         ("CVXC_AGENT_ID".to_owned(), id.to_string()),
         ("CVXC_AGENT_NAME".to_owned(), agent.name.clone()),
-        ("CVXC_AGENT_INCARNATION".to_owned(), agent.incarnation.to_string()),
+        ("CVXC_INCARNATION".to_owned(), agent.incarnation.to_string()),
     ]);
     if !ctx.settings.agent_store.is_empty() {
         env.insert("CVXC_STORE".to_owned(), ctx.settings.agent_store.clone());

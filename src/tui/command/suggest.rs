@@ -97,8 +97,14 @@ fn arguments(head: &str, rest: &str, view: &FleetView) -> Vec<Suggestion> {
         let owners = pools().map(|(name, _)| (format!("in:pool/{name}"), "owner"));
         let words = ["faults", "wide", "all"].map(|word| (word.to_owned(), "how"));
         let names: Vec<_> = match kind {
-            TableKind::Agents => agents().collect(),
+            TableKind::Agents | TableKind::Health | TableKind::Queues => agents().collect(),
             TableKind::Pools => pools().collect(),
+            TableKind::Templates => templates().collect(),
+            TableKind::Messages
+            | TableKind::Subscriptions
+            | TableKind::Publications
+            | TableKind::Events
+            | TableKind::Operations => Vec::new(),
         };
         return add(names.into_iter().chain(sorts).chain(words).chain(owners).collect());
     }

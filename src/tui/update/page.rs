@@ -108,9 +108,11 @@ impl Turn<'_> {
     ) -> Option<T> {
         let (view, now) = (self.view, self.ui.now);
         let Page::Table(page) = self.ui.page_mut() else { return None };
-        let fetched = page.fetched.clone();
-        let rows = page.kind.rows(view, &fetched, now);
-        Some(act(page, rows.as_ref()))
+        // Lent for the while: the rows read must not be copied for each key.
+        let fetched = std::mem::take(&mut page.fetched);
+        let acted = act(page, page.kind.rows(view, &fetched, now).as_ref());
+        page.fetched = fetched;
+        Some(acted)
     }
 
     fn move_by(&mut self, by: isize) {

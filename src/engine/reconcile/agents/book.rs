@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::diff;
 use super::Done;
 use crate::engine::view::AgentRow;
 use crate::model::agent::lifecycle::{Act, Tried};
@@ -54,24 +55,21 @@ impl Book {
         self.due.extend(agents);
     }
 
-    /// Marks whose row changed in anything that matters here. Both slices are in the order of ids; rows that are the
-    /// same object are passed over.
+    /// Marks those whose row changed in anything that matters here.
     pub fn compare(&mut self, rows: &Arc<[Arc<AgentRow>]>) {
         if Arc::ptr_eq(rows, &self.rows) {
             return;
         }
         let before = std::mem::replace(&mut self.rows, rows.clone());
-        let mut old = before.iter().peekable();
-        for row in rows.iter() {
-            while old.peek().is_some_and(|was| was.id < row.id) {
-                self.due.extend(old.next().map(|gone| gone.id.clone()));
-            }
-            let was = old.next_if(|was| was.id == row.id);
-            if was.is_none_or(|was| !Arc::ptr_eq(was, row) && essence(was) != essence(row)) {
-                self.due.insert(row.id.clone());
-            }
-        }
-        self.due.extend(old.map(|gone| gone.id.clone()));
+        diff::each(
+            &before,
+            rows,
+            |row| &row.id,
+            |was, is| match (was, is) {
+                (Some(was), Some(is)) if essence(was) == essence(is) => {}
+                (was, is) => self.due.extend(is.or(was).map(|row| row.id.clone())),
+            },
+        );
     }
 
     /// Marks those whose time has come.

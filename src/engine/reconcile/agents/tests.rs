@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::testing::{self, Loop, beside, events, kinds, set, term, until, world};
 use super::*;
 use crate::engine::context::EngineSettings;
+use crate::engine::testing::loops::{Loop, beside, events, kinds, set, term, until, world};
 use crate::engine::testing::{World, agent};
 use crate::engine::view::FleetView;
 use crate::model::agent::Desired;
@@ -300,7 +300,7 @@ async fn a_start_that_hangs_fails_after_its_time_and_is_taken_back() {
         if world.runtime.seen(&id("slow")).is_some_and(|seen| seen.state == State::Starting) {
             world.runtime.come_up(&id("slow"));
         }
-        testing::until(&world, "running", in_phase("slow", Phase::Running)).await;
+        until(&world, "running", in_phase("slow", Phase::Running)).await;
     })
     .await;
     end.unwrap();

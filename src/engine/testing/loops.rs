@@ -1,4 +1,4 @@
-//! What the loops' tests share: a leader's fence, a view made from the store, and a way to run a loop beside a test's steps.
+//! What the leader's loops' tests share: a fence, a view made from the store, and a way to run a loop beside a test's steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,14 @@ async fn look(world: &World) -> FleetView {
     let pools = page(Collection::AgentPools).await;
     let pools: Vec<Arc<PoolRow>> = pools
         .iter()
-        .map(|document| Arc::new(pool_row(document.key.as_str(), read(document).unwrap())))
+        .map(|document| {
+            let mut row = pool_row(document.key.as_str(), read(document).unwrap());
+            for member in agents.iter().filter(|member| member.pool.as_ref() == Some(&row.id)) {
+                row.queue.pending += member.queue.pending;
+                row.queue.leased += member.queue.leased;
+            }
+            Arc::new(row)
+        })
         .collect();
     FleetView {
         version: world.ctx.view().version + 1,

@@ -1,0 +1,430 @@
+//! Pools: members are created, replaced and let go until each pool is what is wanted of it, and its status says how far
+//! that has come. The view only says which pools need a look; what is done is decided on the documents.
+
+mod create;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use self::create::Mould;
+use super::diff;
+use crate::engine::context::Context;
+use crate::engine::documents::{overlay, read};
+use crate::engine::fenced::{Fault, Fenced, Pace};
+use crate::engine::journal::{Change, Fence};
+use crate::engine::view::{AgentRow, FleetView, PoolRow};
+use crate::model::agent::intent::Intent;
+use crate::model::agent::lifecycle::KEEP_TOMBSTONE;
+use crate::model::agent::{Agent, Desired, Phase};
+use crate::model::filter::{Field, Filter};
+use crate::model::health::HealthStatus;
+use crate::model::id::{AgentId, PoolId};
+use crate::model::pool::members::{self, Member, Steps};
+use crate::model::pool::{Pool, PoolStatus, UpdatePolicy};
+use crate::model::schema::Collection;
+use crate::ports::store::{BoxError, Document, Key, Query, StoreError, Write, chain};
+
+const NAME: &str = "pools";
+/// Every pool is looked at again after this long, whatever was missed.
+const FULL_LOOK: Duration = Duration::from_secs(10);
+/// A pool's status is written at most this often, unless there is something to do.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// Changes are taken together for a moment, so that a burst of them is one turn.
+const GATHER: Duration = Duration::from_millis(50);
+/// Documents in one transaction.
+const BATCH: usize = 200;
+/// How long a member that is let go may finish what it holds (`console.md` §5).
+const DRAIN: Duration = Duration::from_secs(60);
+
+struct Pools {
+    pen: Fenced,
+    rows: Arc<[Arc<AgentRow>]>,
+    pools: Arc<[Arc<PoolRow>]>,
+    /// Pools to look at, and not before when.
+    due: BTreeMap<PoolId, Instant>,
+    written: HashMap<PoolId, Instant>,
+    full_look: Instant,
+}
+
+pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
+    let mut views = ctx.views.subscribe();
+    let mut pools = Pools {
+        rows: Arc::default(),
+        pools: Arc::default(),
+        due: BTreeMap::new(),
+        written: HashMap::new(),
+        full_look: ctx.clock.instant() + FULL_LOOK,
+        pen: Fenced::new(ctx.clone(), fence, "loop:reconcile"),
+    };
+    let mut pace = Pace::default();
+    while !stop.is_cancelled() {
+        let began = ctx.clock.instant();
+        let outcome = pools.turn().await;
+        if let Some(pause) = pace.turned(&ctx, NAME, began, outcome)? {
+            stop.run_until_cancelled(sleep(pause)).await;
+            continue;
+        }
+        let next = pools.due.values().min().map_or(pools.full_look, |at| *at);
+        let until = next.min(pools.full_look).saturating_duration_since(ctx.clock.instant());
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = sleep(until) => {}
+            changed = views.changed() => if changed.is_err() { break },
+        }
+        stop.run_until_cancelled(sleep(GATHER)).await;
+    }
+    Ok(())
+}
+
+impl Pools {
+    async fn turn(&mut self) -> Result<(), Fault> {
+        let view = self.pen.ctx.view();
+        if !view.loaded || view.stale_since.is_some() {
+            return Ok(());
+        }
+        let now = self.pen.ctx.clock.instant();
+        self.compare(&view, now);
+        let due: Vec<PoolId> =
+            self.due.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        let mut rows: HashMap<&PoolId, Vec<Member>> =
+            due.iter().map(|pool| (pool, Vec::new())).collect();
+        for row in view.agents.iter().filter(|row| row.phase != Phase::Deleted) {
+            if let Some(members) = row.pool.as_ref().and_then(|pool| rows.get_mut(pool)) {
+                members.push(glimpse(row));
+            }
+        }
+        for id in &due {
+            let busy = || view.agents.iter().filter(|row| row.pool.as_ref() == Some(id));
+            let needs = match view.pool(id) {
+                Some(row) => self.needs(row, rows.get(id).map_or(&[], Vec::as_slice), now),
+                None => Needs::Nothing,
+            };
+            match needs {
+                Needs::Nothing => {}
+                Needs::Later(at) => {
+                    self.due.insert(id.clone(), at);
+                    continue;
+                }
+                Needs::Look => {
+                    let queues = busy()
+                        .map(|row| (row.id.clone(), row.queue.pending + row.queue.leased))
+                        .collect();
+                    self.bring(id, &queues).await?;
+                }
+            }
+            // only now: a look that failed stays due
+            self.due.remove(id);
+        }
+        Ok(())
+    }
+
+    /// Marks the pools whose row, or one of whose members, changed in anything that matters here.
+    fn compare(&mut self, view: &FleetView, now: Instant) {
+        if now >= self.full_look {
+            self.full_look = now + FULL_LOOK;
+            self.due.extend(view.pools.iter().map(|row| (row.id.clone(), now)));
+        }
+        let mut touched: Vec<PoolId> = Vec::new();
+        if !Arc::ptr_eq(&self.rows, &view.agents) {
+            diff::each(
+                &self.rows,
+                &view.agents,
+                |row| &row.id,
+                |was, is| match (was, is) {
+                    (Some(was), Some(is)) if essence(was) == essence(is) => {}
+                    (was, is) => {
+                        let pools =
+                            [was, is].into_iter().flatten().filter_map(|row| row.pool.clone());
+                        touched.extend(pools);
+                    }
+                },
+            );
+            self.rows = view.agents.clone();
+        }
+        if !Arc::ptr_eq(&self.pools, &view.pools) {
+            diff::each(
+                &self.pools,
+                &view.pools,
+                |row| &row.id,
+                |_, is| {
+                    touched.extend(is.map(|row| row.id.clone()));
+                },
+            );
+            self.pools = view.pools.clone();
+        }
+        for pool in touched {
+            self.due.entry(pool).or_insert(now);
+        }
+    }
+
+    /// Whether the documents must be looked at, as far as the rows tell.
+    fn needs(&self, row: &PoolRow, members: &[Member], now: Instant) -> Needs {
+        let pool = sketch(row);
+        let steps = members::next(&pool, members);
+        if !steps.is_none() {
+            return Needs::Look;
+        }
+        let said = members::status(&pool, members, &steps, None);
+        let counted = |status: &PoolStatus| {
+            [status.ready, status.updated, status.unhealthy, status.pending, status.total]
+        };
+        // the row's reason is made safe for the screen, so it is compared in that form
+        let reason = crate::model::text::Safe::new(&said.reason);
+        if counted(&said) == counted(&pool.status)
+            && said.halted == pool.status.halted
+            && reason == row.reason
+        {
+            return Needs::Nothing;
+        }
+        match self.written.get(&row.id).map(|at| *at + STATUS_EVERY) {
+            Some(at) if at > now => Needs::Later(at),
+            Some(_) | None => Needs::Look,
+        }
+    }
+
+    /// Does the next things for one pool, decided on the documents as they are now.
+    async fn bring(&mut self, id: &PoolId, busy: &HashMap<AgentId, u64>) -> Result<(), Fault> {
+        let ctx = self.pen.ctx.clone();
+        let key = Key::new(id.as_str())?;
+        let document = match ctx.store.get(Collection::AgentPools, &key).await {
+            Ok(document) => document,
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let pool: Pool = match read(&document) {
+            Ok(pool) => pool,
+            Err(error) => {
+                tracing::warn!(pool = %id, error = chain(&error), "a pool is skipped");
+                return Ok(());
+            }
+        };
+        let agents = members_of(&ctx, id).await?;
+        let members: Vec<Member> = agents
+            .iter()
+            .map(|(agent_id, _, agent)| {
+                let waiting = busy.get(agent_id).copied().unwrap_or(0);
+                Member::of(agent_id.clone(), agent.clone(), waiting)
+            })
+            .collect();
+        let steps = members::next(&pool, &members);
+        let mut trouble = None;
+        if steps.create > 0 {
+            match Mould::of(&ctx, id, &pool).await? {
+                // the newcomers are the next look's reason, and only then does the status count them
+                Ok(mould) => return self.create(&document, &mould, &steps).await,
+                Err(why) => trouble = Some(why),
+            }
+        }
+        if !steps.delete.is_empty() {
+            self.let_go(&document, &agents, &steps).await?;
+        }
+        self.conclude(&document, &pool, &members, &steps, trouble.as_deref()).await?;
+        self.written.insert(id.clone(), ctx.clock.instant());
+        Ok(())
+    }
+
+    /// Creates what is missing, as long as the pool stays as it was decided on.
+    async fn create(&self, pool: &Document, mould: &Mould, steps: &Steps) -> Result<(), Fault> {
+        let mut left = steps.create as usize;
+        while left > 0 {
+            let now = left.min(BATCH);
+            for _ in 0..10 {
+                let changes = mould.cast(&self.pen.ctx, now)?;
+                let check = unchanged(pool);
+                match self.pen.commit(&steps.reason, None, changes, vec![check]).await {
+                    Ok(_) => break,
+                    // a name was taken: draw again
+                    Err(Fault::Store(StoreError::Exists {
+                        collection: Collection::Agents,
+                        ..
+                    })) => {}
+                    // the pool is wanted otherwise now: the next look decides
+                    Err(Fault::Store(
+                        StoreError::Conflict { .. } | StoreError::NotFound { .. },
+                    )) => {
+                        return Ok(());
+                    }
+                    Err(fault) => return Err(fault),
+                }
+            }
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// Wishes members deleted; they drain first.
+    async fn let_go(
+        &self,
+        pool: &Document,
+        agents: &[(AgentId, Document, Agent)],
+        steps: &Steps,
+    ) -> Result<(), Fault> {
+        let now = self.pen.ctx.clock.now();
+        let leaving = agents.iter().filter(|(id, _, _)| steps.delete.contains(id));
+        let changes: Vec<Change> = leaving
+            .filter_map(|(_, document, agent)| {
+                let mut after = Intent::Delete.apply(agent, None, now).ok().flatten()?;
+                after.drain_deadline = Some(now.plus(DRAIN));
+                Some(Change {
+                    collection: Collection::Agents,
+                    key: document.key.clone(),
+                    before: Some(document.clone()),
+                    after: Some(overlay(&document.body, agent, &after)),
+                    kind: "agent.delete_requested",
+                    subject: agent.name.clone(),
+                    evidence: Value::Null,
+                })
+            })
+            .collect();
+        for chunk in changes.chunks(BATCH) {
+            let check = vec![unchanged(pool)];
+            match self.pen.commit(&steps.reason, None, chunk.to_vec(), check).await {
+                Ok(_) => {}
+                // somebody else was faster with one of them, or with the pool: the next look decides
+                Err(Fault::Store(StoreError::Conflict { .. } | StoreError::NotFound { .. })) => {
+                    return Ok(());
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the status if it changed, and the pool's own end.
+    async fn conclude(
+        &self,
+        document: &Document,
+        pool: &Pool,
+        members: &[Member],
+        steps: &Steps,
+        trouble: Option<&str>,
+    ) -> Result<(), Fault> {
+        let now = self.pen.ctx.clock.now();
+        let mut after = pool.clone();
+        after.status = members::status(pool, members, steps, trouble);
+        let mut kind = "pool.status";
+        if steps.halt.is_some() {
+            kind = "pool.update_halted";
+        }
+        if steps.finished {
+            kind = "pool.deleted";
+            after.live_name = None;
+            after.purge_at = Some(now.plus(KEEP_TOMBSTONE));
+            after.status.reason = String::new();
+        }
+        if after == *pool {
+            return Ok(());
+        }
+        let reason = after.status.reason.clone();
+        let change = Change {
+            collection: Collection::AgentPools,
+            key: document.key.clone(),
+            before: Some(document.clone()),
+            after: Some(overlay(&document.body, pool, &after)),
+            kind,
+            subject: pool.name.clone(),
+            evidence: Value::Null,
+        };
+        self.pen.commit_each(&reason, vec![change]).await?;
+        Ok(())
+    }
+}
+
+enum Needs {
+    Nothing,
+    /// The status alone, and that was written a moment ago.
+    Later(Instant),
+    Look,
+}
+
+/// Fails the transaction if the pool is no longer as it was decided on.
+fn unchanged(pool: &Document) -> Write {
+    let (key, rev) = (pool.key.clone(), Some(pool.rev.clone()));
+    Write::Check { collection: Collection::AgentPools, key, rev }
+}
+
+/// The pool's agents but its tombstones, as they are in the store.
+async fn members_of(
+    ctx: &Context,
+    pool: &PoolId,
+) -> Result<Vec<(AgentId, Document, Agent)>, StoreError> {
+    let field =
+        |name| Field::new(name).map_err(|error| StoreError::Invalid { message: error.to_string() });
+    let filter = Filter::And(vec![
+        Filter::Eq(field("pool_id")?, pool.as_str().into()),
+        Filter::Ne(field("phase")?, Phase::Deleted.name().into()),
+    ]);
+    let mut query = Query::new(Collection::Agents, filter);
+    let mut found = Vec::new();
+    loop {
+        let page = ctx.store.query(query.clone()).await?;
+        for document in page.documents {
+            match (AgentId::new(document.key.as_str()), read::<Agent>(&document)) {
+                (Ok(id), Ok(agent)) => found.push((id, document, agent)),
+                (Err(error), _) => tracing::warn!(error = chain(&error), "no agent's key"),
+                (_, Err(error)) => tracing::warn!(error = chain(&error), "an agent is skipped"),
+            }
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// What the row tells of a member. Whether it ever ran is not in it: a failed one is looked up.
+fn glimpse(row: &AgentRow) -> Member {
+    Member {
+        id: row.id.clone(),
+        name: row.name.as_str().to_owned(),
+        version: row.template_version.as_str().to_owned(),
+        desired: row.desired,
+        phase: row.phase,
+        health: row.health,
+        busy: 0,
+        pinned: row.pinned,
+        created_at: row.created_at,
+        failures: row.failures,
+        ran: row.phase != Phase::Failed,
+        reason: row.reason.as_str().to_owned(),
+    }
+}
+
+/// What the row tells of a pool.
+fn sketch(row: &PoolRow) -> Pool {
+    Pool {
+        name: row.name.as_str().to_owned(),
+        desired: row.desired,
+        template_version: row.template_version.as_str().to_owned(),
+        update: UpdatePolicy { max_surge: row.max_surge, max_unavailable: row.max_unavailable },
+        paused: row.paused,
+        deleting: row.deleting,
+        purge_at: row.purge_at,
+        status: PoolStatus {
+            ready: row.ready,
+            updated: row.updated,
+            unhealthy: row.unhealthy,
+            pending: row.pending,
+            total: row.total,
+            reason: row.reason.as_str().to_owned(),
+            halted: row.halted,
+            ..PoolStatus::default()
+        },
+        ..Pool::default()
+    }
+}
+
+/// What of an agent's row matters to its pool.
+fn essence(row: &AgentRow) -> impl PartialEq + use<'_> {
+    let is: (Desired, Phase, HealthStatus, u32) =
+        (row.desired, row.phase, row.health, row.failures);
+    (row.pool.as_ref(), is, &row.template_version, row.pinned, &row.reason)
+}
