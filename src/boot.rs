@@ -15,12 +15,16 @@ use crate::engine::core::Core;
 use crate::engine::handle::Handle;
 use crate::engine::run::{self, Running};
 use crate::model::access::Actor;
+use crate::model::agent::Phase;
+use crate::model::filter::{Field, Filter};
+use crate::model::id::AgentId;
+use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::model::time::Time;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::ids::RandomIds;
 use crate::ports::runtime::Runtime;
-use crate::ports::store::{Store, StoreError};
+use crate::ports::store::{Query, Store, StoreError};
 use crate::settings::places::Places;
 use crate::settings::{self, LoadError, Loaded, RuntimeKind, Settings};
 
@@ -167,8 +171,9 @@ pub async fn open(
                 seed,
                 clock: ground.clock.clone(),
             };
-            let runtime = Arc::new(SimulatedRuntime::new(options));
-            runtime
+            let runtime = SimulatedRuntime::new(options);
+            runtime.adopt(up(&*store).await?);
+            Arc::new(runtime)
         }
         (None, RuntimeKind::Local) => {
             let runtime = LocalRuntime::new(LocalOptions::new(
@@ -197,6 +202,31 @@ pub async fn open(
     );
     let running = run::start(context.clone());
     Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, context })
+}
+
+/// The agents that a reopened store says are up, at their incarnation: played ones have no process to be found by.
+async fn up(store: &dyn Store) -> Result<Vec<(AgentId, u64)>, StoreError> {
+    let field = |name: &str| {
+        Field::new(name).map_err(|error| StoreError::Invalid { message: error.to_string() })
+    };
+    let phases = [Phase::Deploying, Phase::Running, Phase::Paused, Phase::Draining];
+    let phases = phases.iter().map(|phase| phase.name().into()).collect();
+    let mut query = Query::new(Collection::Agents, Filter::In(field("phase")?, phases));
+    let mut found = Vec::new();
+    loop {
+        let page = store.query(query.clone()).await?;
+        for document in &page.documents {
+            let incarnation = document.body.get("incarnation").and_then(serde_json::Value::as_u64);
+            if let (Ok(id), Some(incarnation)) = (AgentId::new(document.key.as_str()), incarnation)
+            {
+                found.push((id, incarnation));
+            }
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(found);
+        }
+    }
 }
 
 fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path) -> EngineSettings {

@@ -81,14 +81,16 @@ impl Demo {
         simulation: Option<Simulation>,
     ) -> Result<Self, Fail> {
         let folder = folder(request, simulation.is_some())?;
-        let mut flags: Vec<_> = PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
+        let mut flags: Vec<_> =
+            PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
         if let Some(simulation) = simulation {
             flags.retain(|(key, _, _)| *key != "health.usage-interval");
             flags.push(("health.usage-interval", sampling(simulation), "demo"));
         }
         flags.extend(request.flags.iter().cloned());
         let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
-        let logs = telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
+        let logs =
+            telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
         let opened = runtime.block_on(async {
             let opened = boot::open(&ground, Part::Contend, simulation).await?;
             match opened.loaded(Duration::from_secs(20)).await {
@@ -133,7 +135,9 @@ impl Demo {
         });
         let left = left.map_err(|error| Fail::failed(chain(&error)))?;
         if let Folder::ThrowAway(dir) = self.folder {
-            dir.close().map_err(|error| Fail::failed(format!("the demo's folder could not be removed: {error}")))?;
+            dir.close().map_err(|error| {
+                Fail::failed(format!("the demo's folder could not be removed: {error}"))
+            })?;
         }
         Ok(left)
     }
@@ -141,7 +145,11 @@ impl Demo {
 
 /// # Errors
 /// Exit code 1, naming what was not seen, when a headless run did not show everything in time.
-pub fn run(runtime: &tokio::runtime::Runtime, request: &Request, args: &DemoArgs) -> Result<(), Fail> {
+pub fn run(
+    runtime: &tokio::runtime::Runtime,
+    request: &Request,
+    args: &DemoArgs,
+) -> Result<(), Fail> {
     let simulation =
         args.simulated.map(|agents| Simulation { agents, updates: args.updates, seed: args.seed });
     let mut demo = Demo::begin(runtime, request, simulation)?;
@@ -161,7 +169,9 @@ pub fn run(runtime: &tokio::runtime::Runtime, request: &Request, args: &DemoArgs
             report.leftover_processes = left;
             finish(&report, args)
         }
-        None if left > 0 => Err(Fail::failed(format!("{left} processes of the demo could not be ended"))),
+        None if left > 0 => {
+            Err(Fail::failed(format!("{left} processes of the demo could not be ended")))
+        }
         None => Ok(()),
     }
 }
@@ -193,7 +203,8 @@ async fn seed(opened: &Opened, simulation: Option<Simulation>) -> Result<(), Fai
     if !opened.handle.views().borrow().pools.is_empty() {
         return Ok(());
     }
-    let text = simulation.map_or_else(|| FLEET.to_owned(), |simulation| simulated_fleet(simulation.agents));
+    let text = simulation
+        .map_or_else(|| FLEET.to_owned(), |simulation| simulated_fleet(simulation.agents));
     let manifests = manifests::parse("config/demo.yaml", &text)?;
     let plan = opened.handle.plan(&opened.actor, Command::Apply { manifests }).await?;
     let consent = Consent { typed: plan.confirm_word.clone(), reason: "demo".into() };

@@ -52,10 +52,19 @@ const SHOTS: &[Shot] = &[
 ///
 /// # Errors
 /// Exit code 2 for an unknown picture, 1 when the fleet did not start or a file cannot be written.
-pub fn run(runtime: &tokio::runtime::Runtime, request: &Request, args: &ShotArgs) -> Result<(), Fail> {
-    if let Some(unknown) = args.pages.iter().find(|page| !SHOTS.iter().any(|shot| shot.name == page.as_str())) {
+pub fn run(
+    runtime: &tokio::runtime::Runtime,
+    request: &Request,
+    args: &ShotArgs,
+) -> Result<(), Fail> {
+    if let Some(unknown) =
+        args.pages.iter().find(|page| !SHOTS.iter().any(|shot| shot.name == page.as_str()))
+    {
         let known: Vec<&str> = SHOTS.iter().map(|shot| shot.name).collect();
-        return Err(Fail::usage(format!("no picture is called {unknown:?}: expected one of {}", known.join(", "))));
+        return Err(Fail::usage(format!(
+            "no picture is called {unknown:?}: expected one of {}",
+            known.join(", ")
+        )));
     }
     std::fs::create_dir_all(&args.dir)?;
     let demo = demo::Demo::start(runtime, request)?;
@@ -72,9 +81,17 @@ async fn draw(
     clock: &std::sync::Arc<dyn crate::ports::clock::Clock>,
     args: &ShotArgs,
 ) -> Result<(), Fail> {
-    for shot in SHOTS.iter().filter(|shot| args.pages.is_empty() || args.pages.iter().any(|page| page == shot.name)) {
-        let mut camera =
-            Camera::new(opened.handle.clone(), opened.actor.clone(), clock.clone(), shot.theme, shot.size);
+    for shot in SHOTS
+        .iter()
+        .filter(|shot| args.pages.is_empty() || args.pages.iter().any(|page| page == shot.name))
+    {
+        let mut camera = Camera::new(
+            opened.handle.clone(),
+            opened.actor.clone(),
+            clock.clone(),
+            shot.theme,
+            shot.size,
+        );
         camera.press(keys_of(shot.keys)).await;
         let file = args.dir.join(shot.name).with_extension("svg");
         std::fs::write(&file, camera.shoot())?;
@@ -108,7 +125,11 @@ mod tests {
 
     #[test]
     fn every_picture_has_keys_that_a_terminal_can_send() {
-        assert_eq!(keys_of(":po<enter>"), [keys::parse(":"), keys::parse("p"), keys::parse("o"), keys::parse("enter")].map(Option::unwrap));
+        assert_eq!(
+            keys_of(":po<enter>"),
+            [keys::parse(":"), keys::parse("p"), keys::parse("o"), keys::parse("enter")]
+                .map(Option::unwrap)
+        );
         assert_eq!(keys_of("cpu<1").len(), 5, "a sign that names no key is typed");
         for shot in SHOTS {
             assert_eq!(keys_of(shot.keys).is_empty(), shot.keys.is_empty(), "{}", shot.name);

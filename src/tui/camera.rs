@@ -38,7 +38,13 @@ pub struct Camera {
 
 impl Camera {
     /// To be made inside the engine's runtime. `theme` is a shipped one.
-    pub fn new(handle: Handle, actor: Actor, clock: Arc<dyn Clock>, theme: &str, size: (u16, u16)) -> Self {
+    pub fn new(
+        handle: Handle,
+        actor: Actor,
+        clock: Arc<dyn Clock>,
+        theme: &str,
+        size: (u16, u16),
+    ) -> Self {
         let (theme, _) = theme::load::load(theme, None);
         let (keymap, _) = keymap::load::load("default", None);
         let mut ui = Ui::new(actor.clone(), theme.clone(), keymap, clock.now());
