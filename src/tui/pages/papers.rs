@@ -41,9 +41,9 @@ pub struct PaperRow {
 /// The newest documents of one kind, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Papers {
-    pub rows: Vec<PaperRow>,
+    pub rows: Vec<Arc<PaperRow>>,
     /// Came while the page was frozen; newest last.
-    held: VecDeque<PaperRow>,
+    held: VecDeque<Arc<PaperRow>>,
     /// How many more came than `held` keeps.
     lost: u64,
 }
@@ -51,7 +51,7 @@ pub struct Papers {
 impl Papers {
     /// Takes what was read, newest first, in place of everything.
     pub fn replace(&mut self, rows: Vec<PaperRow>) {
-        self.rows = rows;
+        self.rows = rows.into_iter().map(Arc::new).collect();
         self.held.clear();
         self.lost = 0;
         self.tidy();
@@ -59,12 +59,13 @@ impl Papers {
 
     /// Adds what was read below the oldest.
     pub fn append(&mut self, rows: Vec<PaperRow>) {
-        self.rows.extend(rows);
+        self.rows.extend(rows.into_iter().map(Arc::new));
         self.tidy();
     }
 
     /// Adds what just came; kept back while `frozen`.
     pub fn push(&mut self, row: PaperRow, frozen: bool) {
+        let row = Arc::new(row);
         if frozen {
             self.held.push_back(row);
             if self.held.len() > KEPT {
