@@ -62,7 +62,16 @@ struct Entry {
     at: Option<Time>,
     stderr: bool,
     text: Safe,
+    /// The whole line, where it is spread over several.
+    raw: Option<Safe>,
     kind: Kind,
+}
+
+impl Entry {
+    /// A line of our own.
+    fn said(text: Safe, kind: Kind) -> Self {
+        Self { at: None, stderr: false, text, raw: None, kind }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,14 +142,42 @@ impl LogText {
         self.bytes = 0;
     }
 
-    pub fn end(&mut self) {
+    /// The same way of looking, without the lines.
+    #[must_use]
+    pub fn memo(&self) -> Self {
+        let Self { since, time, pretty, .. } = *self;
+        Self { since, time, pretty, ..Self::new(self.previous) }
+    }
+
+    /// No more lines come; `error` says why, if that was not to be expected.
+    pub fn end(&mut self, error: Option<&Safe>) {
         self.ended = true;
+        if let Some(error) = error {
+            self.add(Entry::said(error.clone(), Kind::Gap));
+        }
+    }
+
+    /// Spreads lines of JSON out, or brings them back together.
+    pub fn toggle_pretty(&mut self) {
+        self.pretty = !self.pretty;
+        let lines = std::mem::take(&mut self.lines);
+        self.bytes = 0;
+        for entry in lines {
+            match entry.kind {
+                Kind::Spread => {}
+                Kind::Line => {
+                    let text = entry.raw.clone().unwrap_or_else(|| entry.text.clone());
+                    self.add(Entry { text, raw: None, ..entry });
+                }
+                Kind::Mark | Kind::Gap => self.add(entry),
+            }
+        }
     }
 
     /// Draws a line under what is there now.
     pub fn mark(&mut self, now: Time) -> Dropped {
         let text = Safe::new(&format!("marked at {}", words::clock(now)));
-        self.add(Entry { at: None, stderr: false, text, kind: Kind::Mark });
+        self.add(Entry::said(text, Kind::Mark));
         self.trim()
     }
 
@@ -150,16 +187,18 @@ impl LogText {
             if line.skipped > 0 {
                 self.skipped += line.skipped;
                 let text = Safe::new(&format!("{} lines were lost here", line.skipped));
-                self.add(Entry { at: None, stderr: false, text, kind: Kind::Gap });
+                self.add(Entry::said(text, Kind::Gap));
             }
             let text = Safe::new(&line.text);
-            self.add(Entry { at: Some(line.at), stderr: line.stderr, text, kind: Kind::Line });
+            let (at, stderr) = (Some(line.at), line.stderr);
+            self.add(Entry { at, stderr, text, raw: None, kind: Kind::Line });
         }
         self.trim()
     }
 
     fn add(&mut self, entry: Entry) {
-        if self.pretty && entry.kind == Kind::Line
+        if self.pretty
+            && entry.kind == Kind::Line
             && let Some(spread) = spread(&entry)
         {
             for entry in spread {
@@ -222,8 +261,9 @@ fn spread(entry: &Entry) -> Option<Vec<Entry>> {
     }
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
     let mut lines = words::json_lines(&value, SPREAD).into_iter();
-    let first = Entry { text: lines.next()?, ..entry.clone() };
-    let rest = lines.map(|text| Entry { at: None, text, kind: Kind::Spread, stderr: entry.stderr });
+    let raw = Some(entry.text.clone());
+    let first = Entry { text: lines.next()?, raw, ..entry.clone() };
+    let rest = lines.map(|text| Entry { stderr: entry.stderr, ..Entry::said(text, Kind::Spread) });
     Some(std::iter::once(first).chain(rest).collect())
 }
 
@@ -241,7 +281,9 @@ impl Lines for LogText {
         };
         match entry.kind {
             Kind::Mark => {
-                out.word("──── ", theme.accent).safe(&entry.text, theme.accent).word(" ────", theme.accent);
+                out.word("──── ", theme.accent)
+                    .safe(&entry.text, theme.accent)
+                    .word(" ────", theme.accent);
             }
             Kind::Gap => {
                 out.word(look.glyphs.failed, theme.warn).word(" ", theme.warn);
@@ -258,7 +300,8 @@ impl Lines for LogText {
                     let time = at.to_jiff().strftime("%H:%M:%S%.3f ");
                     out.put(format_args!("{time}"), theme.muted);
                 }
-                let (sign, style) = if entry.stderr { ("! ", theme.warn) } else { ("  ", theme.text) };
+                let (sign, style) =
+                    if entry.stderr { ("! ", theme.warn) } else { ("  ", theme.text) };
                 out.word(sign, style).safe(&entry.text, style);
             }
         }
@@ -320,6 +363,10 @@ mod tests {
         (log.pretty, log.time) = (true, false);
         log.push(vec![line(r#"{"level":"error","n":1}"#), line("{ not json"), line("plain")]);
         assert_eq!(text(&log), ["  level: error", "  n: 1", "  { not json", "  plain"]);
+        log.toggle_pretty();
+        assert_eq!(text(&log)[0], r#"  {"level":"error","n":1}"#);
+        log.toggle_pretty();
+        assert_eq!(text(&log).len(), 4);
     }
 
     #[test]

@@ -100,14 +100,23 @@ fn agents(view: &FleetView, look: Look<'_>) -> Tile {
     let health = |status: HealthStatus| totals.health.get(&status).copied().unwrap_or(0);
     let failed = totals.phase(Phase::Failed);
     let (unhealthy, degraded) = (health(HealthStatus::Unhealthy), health(HealthStatus::Degraded));
-    let mut facts = vec![(format!("{} {} running", glyphs.ok, words::grouped(totals.phase(Phase::Running))), theme.ok)];
+    let mut facts = vec![(
+        format!("{} {} running", glyphs.ok, words::grouped(totals.phase(Phase::Running))),
+        theme.ok,
+    )];
     facts.push(if failed + unhealthy + degraded > 0 {
-        let text = format!("{} {failed} failed  {} {} unwell", glyphs.failed, glyphs.degraded, unhealthy + degraded);
+        let text = format!(
+            "{} {failed} failed  {} {} unwell",
+            glyphs.failed,
+            glyphs.degraded,
+            unhealthy + degraded
+        );
         (text, if failed > 0 { theme.alarm } else { theme.warn })
     } else {
         (format!("{} all well", glyphs.done), theme.muted)
     });
-    let alive = view.agents.len() as u64 - totals.phase(Phase::Deleted).min(view.agents.len() as u64);
+    let alive =
+        view.agents.len() as u64 - totals.phase(Phase::Deleted).min(view.agents.len() as u64);
     let to = Way { kind: TableKind::Agents, filter: "", faults: failed + unhealthy + degraded > 0 };
     Tile { title: "Agents", figure: words::grouped(alive), facts, history: None, to }
 }
@@ -134,7 +143,13 @@ fn pools(view: &FleetView, look: Look<'_>) -> Tile {
         facts.push((format!("{} all ready", glyphs.done), theme.muted));
     }
     let to = Way { kind: TableKind::Pools, filter: "", faults: halted + short > 0 };
-    Tile { title: "Pools", figure: words::grouped(view.pools.len() as u64), facts, history: None, to }
+    Tile {
+        title: "Pools",
+        figure: words::grouped(view.pools.len() as u64),
+        facts,
+        history: None,
+        to,
+    }
 }
 
 fn waiting(view: &FleetView, now: Time, look: Look<'_>) -> Tile {
@@ -170,7 +185,11 @@ fn dead(view: &FleetView, look: Look<'_>) -> Tile {
 
 fn delivered(view: &FleetView, look: Look<'_>) -> Tile {
     let totals = &view.totals;
-    let style = if totals.sent_rate > totals.delivered_rate * 1.5 + 1.0 { look.theme.warn } else { look.theme.muted };
+    let style = if totals.sent_rate > totals.delivered_rate * 1.5 + 1.0 {
+        look.theme.warn
+    } else {
+        look.theme.muted
+    };
     let facts = vec![(format!("in {}", words::rate(totals.sent_rate)), style)];
     Tile {
         title: "Delivered",
@@ -182,9 +201,12 @@ fn delivered(view: &FleetView, look: Look<'_>) -> Tile {
 }
 
 fn operations(view: &FleetView, look: Look<'_>) -> Tile {
-    let count = |is: fn(OperationStatus) -> bool| view.operations.iter().filter(|row| is(row.status)).count();
+    let count = |is: fn(OperationStatus) -> bool| {
+        view.operations.iter().filter(|row| is(row.status)).count()
+    };
     let running = count(|status| status == OperationStatus::Running);
-    let failed = count(|status| matches!(status, OperationStatus::Failed | OperationStatus::RolledBack));
+    let failed =
+        count(|status| matches!(status, OperationStatus::Failed | OperationStatus::RolledBack));
     let mut facts = vec![(
         format!("{} {running} running", look.glyphs.busy),
         if running > 0 { look.theme.busy } else { look.theme.muted },
@@ -193,7 +215,13 @@ fn operations(view: &FleetView, look: Look<'_>) -> Tile {
         facts.push((format!("{} {failed} failed", look.glyphs.failed), look.theme.alarm));
     }
     let figure = words::grouped(view.operations.len() as u64);
-    Tile { title: "Operations", figure, facts, history: None, to: Way::plain(TableKind::Operations) }
+    Tile {
+        title: "Operations",
+        figure,
+        facts,
+        history: None,
+        to: Way::plain(TableKind::Operations),
+    }
 }
 
 fn published(view: &FleetView, look: Look<'_>) -> Tile {
@@ -225,7 +253,8 @@ fn system(view: &FleetView, look: Look<'_>) -> Tile {
     }
     facts.push((format!("{} events", words::grouped(view.totals.events)), look.theme.muted));
     let figure = format!("{sign} {word}");
-    let mut tile = Tile { title: "System", figure, facts, history: None, to: Way::plain(TableKind::Health) };
+    let mut tile =
+        Tile { title: "System", figure, facts, history: None, to: Way::plain(TableKind::Health) };
     if verdict != HealthStatus::Healthy {
         tile.facts.insert(0, ("see what is wrong".into(), style));
     }
@@ -233,7 +262,14 @@ fn system(view: &FleetView, look: Look<'_>) -> Tile {
 }
 
 /// Draws as many tiles as there is room for, the selected one always.
-pub fn draw(page: &PulsePage, view: &FleetView, now: Time, look: Look<'_>, area: Rect, buf: &mut Buffer) {
+pub fn draw(
+    page: &PulsePage,
+    view: &FleetView,
+    now: Time,
+    look: Look<'_>,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     let area = area.intersection(buf.area);
     let across = (area.width / WIDTH).max(1);
     let down = (area.height / HEIGHT).max(1);
