@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod events;
 pub mod health;
+pub mod help;
 pub mod messages;
 pub mod operations;
 pub mod papers;
@@ -37,6 +38,8 @@ pub enum TableKind {
     Pools,
     Templates,
     Messages,
+    /// Its name may not begin as `quit` does.
+    #[strum(serialize = "mq")]
     Queues,
     Subscriptions,
     Publications,
@@ -57,7 +60,7 @@ impl TableKind {
             Self::Pools => &["pools", "pool", "po"],
             Self::Templates => &["templates", "template", "tpl"],
             Self::Messages => &["messages", "message", "msg"],
-            Self::Queues => &["queues", "queue", "mq"],
+            Self::Queues => &["mq", "inbox"],
             Self::Subscriptions => &["subscriptions", "subscription", "subs", "sub"],
             Self::Publications => &["publications", "publication", "pubs", "topics"],
             Self::Health => &["health", "he"],
@@ -142,6 +145,15 @@ impl Page {
         }
     }
 
+    /// The page without its rows: what is worth remembering of it.
+    #[must_use]
+    pub fn memo(&self) -> Self {
+        match self {
+            Self::Table(page) => Self::Table(Box::new(page.memo())),
+            Self::Text(page) => Self::Text(Box::new(page.memo())),
+        }
+    }
+
     /// The line that opens it again: `:agents /failed sort:queue:desc`.
     pub fn line(&self) -> String {
         match self {
@@ -156,5 +168,16 @@ impl Page {
             Self::Table(page) => page.crumb(),
             Self::Text(page) => page.crumb(),
         }
+    }
+
+    /// Something was written into the journal: what shows such things takes it in.
+    pub fn journal(&mut self, _entry: &std::sync::Arc<crate::model::event::Event>) {}
+
+    /// More lines of the log that it follows.
+    pub fn log(
+        &mut self,
+        _lines: Vec<crate::ports::runtime::LogLine>,
+        _look: super::widgets::Look<'_>,
+    ) {
     }
 }

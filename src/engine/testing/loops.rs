@@ -262,3 +262,12 @@ pub async fn set(world: &World, collection: Collection, id: &str, field: &str, v
     body.insert(field.into(), value);
     world.put(collection, id, body).await;
 }
+
+/// A view of so many agents, all in `phase`.
+pub fn fleet(count: usize, phase: crate::model::agent::Phase) -> FleetView {
+    let agent = |n: usize| {
+        let id = format!("a{n:05}");
+        Arc::new(row(&id, Agent { phase, ..Agent::default() }, None, Queue::default()))
+    };
+    FleetView { agents: (0..count).map(agent).collect(), loaded: true, ..FleetView::default() }
+}

@@ -14,8 +14,9 @@ use crate::model::filter::query::RowQuery;
 use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
 use crate::model::time::Time;
-use crate::ports::store::Bookmark;
-use crate::tui::effect::EffectId;
+use crate::ports::store::{Bookmark, chain};
+use crate::tui::effect::{EffectId, Fetch};
+use crate::tui::event::{Fault, Reply};
 use crate::tui::widgets::table::{Column, TableState};
 
 /// The filter of a page: what was typed, and the last line that made sense.
@@ -117,6 +118,12 @@ impl TablePage {
         }
     }
 
+    /// Everything but the rows.
+    #[must_use]
+    pub fn memo(&self) -> Self {
+        Self { listing: Listing::default(), fetched: Fetched::default(), ..self.clone() }
+    }
+
     /// The columns shown. Among faults the reason stands near the front, or a narrow screen would hide it.
     pub fn columns(&self) -> Vec<&'static Column> {
         let all = self.kind.spec().columns.iter();
@@ -156,6 +163,19 @@ impl TablePage {
         true
     }
 
+    /// What it must read from the store, because no view carries it.
+    pub fn fetch(&self) -> Option<Fetch> {
+        None
+    }
+
+    /// What was read has come; the fault is given back for telling.
+    pub fn answered(&mut self, answer: Result<Reply, Fault>) -> Option<Fault> {
+        self.touch();
+        let fault = answer.err()?;
+        self.fetched.error = Some(Safe::new(&chain(&fault)));
+        Some(fault)
+    }
+
     /// Freezes the order of the rows in sight, or lets it go.
     pub fn toggle_freeze(&mut self, rows: &dyn Rows) {
         self.frozen = match self.frozen {
@@ -174,8 +194,14 @@ impl TablePage {
         if self.listing.stamp == Some(stamp) {
             return 0;
         }
-        let fetched = self.fetched.clone();
-        let rows = self.kind.rows(view, &fetched, now);
+        // Lent for the while: the rows read must not be copied for each frame.
+        let fetched = std::mem::take(&mut self.fetched);
+        let gone = self.list(self.kind.rows(view, &fetched, now).as_ref(), view.loaded, stamp);
+        self.fetched = fetched;
+        gone
+    }
+
+    fn list(&mut self, rows: &dyn Rows, loaded: bool, stamp: (u64, u64)) -> usize {
         let mut chosen: Vec<u32> = Vec::with_capacity(rows.len());
         let mut total = 0;
         for row in 0..rows.len() {
@@ -190,10 +216,10 @@ impl TablePage {
                 chosen.push(u32::try_from(row).unwrap_or(u32::MAX));
             }
         }
-        order(&mut chosen, rows.as_ref(), self.sort, self.frozen.as_ref());
+        order(&mut chosen, rows, self.sort, self.frozen.as_ref());
         self.listing = Listing { rows: chosen, total, stamp: Some(stamp) };
-        let gone = self.forget_marks(rows.as_ref(), view.loaded);
-        self.find_cursor(rows.as_ref());
+        let gone = self.forget_marks(rows, loaded);
+        self.find_cursor(rows);
         gone
     }
 
