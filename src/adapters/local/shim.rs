@@ -250,13 +250,13 @@ impl Shim {
             .map_err(|error| format!("its status cannot be written: {error}"))
     }
 
-    /// The last word matters most, so a full disk gets a while to be cleared.
+    /// The last word matters most, so a full disk gets a while to be cleared; a folder that was removed does not come back.
     fn say_end(&mut self, message: &str) -> Result<(), String> {
         self.status.ended_at = Some(self.clock.now());
         let mut tries = 0;
         loop {
             match self.say(Stage::Exited, message) {
-                Err(_) if tries < 60 => pause(Duration::from_secs(1)),
+                Err(_) if tries < 60 && self.home.path().is_dir() => pause(Duration::from_secs(1)),
                 done => return done,
             }
             tries += 1;
