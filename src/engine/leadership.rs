@@ -2,8 +2,6 @@
 //! it. Never compares two machines' clocks: a lease has expired when *this* observer saw one revision of it for its life.
 
 pub mod lease;
-#[cfg(test)]
-mod tests;
 mod watch;
 
 use std::fmt;
@@ -401,3 +399,6 @@ impl Candidate {
         (term.renewed + self.ttl).saturating_duration_since(self.ctx.clock.instant())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,6 @@ mod recent;
 mod rows;
 mod status;
 mod table;
-#[cfg(test)]
-mod tests;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -417,3 +415,6 @@ async fn flow_feed(store: &dyn Store) -> Result<Feed, StoreError> {
     let from = store.cursor().await?;
     store.changes(from, Watch { collections, topic: None, bodies: false }).await
 }
+
+#[cfg(test)]
+mod tests;
