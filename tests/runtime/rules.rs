@@ -34,7 +34,7 @@ pub async fn engines_that_race_start_it_once(fixture: &impl Fixture) {
             b.apply(workload.clone()),
             a.apply(workload.clone())
         );
-        (one.unwrap(), two.unwrap(), three.unwrap());
+        one.unwrap(); two.unwrap(); three.unwrap();
         let running = |s: &Observed| s.state == State::Running;
         let by_a = seen(&*a, &workload.agent, running).await;
         let by_b = seen(&*b, &workload.agent, running).await;

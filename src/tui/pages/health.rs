@@ -97,9 +97,8 @@ pub fn is_sick(row: &AgentRow) -> bool {
 
 /// What the verdict on an agent rests on.
 fn evidence(row: &AgentRow) -> &Safe {
-    if row.phase == Phase::Failed && !row.reason.as_str().is_empty() {
-        &row.reason
-    } else if row.health_message.as_str().is_empty() {
+    let failed = row.phase == Phase::Failed && !row.reason.as_str().is_empty();
+    if failed || row.health_message.as_str().is_empty() {
         &row.reason
     } else {
         &row.health_message

@@ -137,7 +137,7 @@ fn part(parts: &mut Parts, look: Look<'_>, name: &str, status: &crate::engine::v
         }
         (true, None) => {}
         (false, _) => {
-            parts.push((format!(" {} {}", glyphs.failed, status.error.as_str()), theme.alarm))
+            parts.push((format!(" {} {}", glyphs.failed, status.error.as_str()), theme.alarm));
         }
     }
     parts.push(("  ".into(), theme.text));

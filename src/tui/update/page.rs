@@ -224,7 +224,7 @@ impl Turn<'_> {
                 Action::ScrollRight if hidden > 0 => state.scrolled += 1,
                 Action::NextColumn => state.picked = (state.picked + 1) % count.max(1),
                 Action::PreviousColumn => {
-                    state.picked = (state.picked + count.max(1) - 1) % count.max(1)
+                    state.picked = (state.picked + count.max(1) - 1) % count.max(1);
                 }
                 _ => {}
             }
@@ -329,18 +329,16 @@ impl Turn<'_> {
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };
         let mut failed = None;
-        for page in self.ui.pages_mut().filter(|page| super::is_asked(page, id)) {
-            match page {
-                Page::Table(page) => {
-                    page.fetched.asked = None;
-                    failed = page.answered(answer, view);
-                }
-                Page::Text(page) => {
-                    page.asked = None;
-                    page.answered(answer, now, look);
-                }
+        match self.ui.pages_mut().find(|page| super::is_asked(page, id)) {
+            Some(Page::Table(page)) => {
+                page.fetched.asked = None;
+                failed = page.answered(answer, view);
             }
-            break;
+            Some(Page::Text(page)) => {
+                page.asked = None;
+                page.answered(answer, now, look);
+            }
+            None => {}
         }
         if let Some(fault) = failed {
             self.say_fault(&fault);
