@@ -293,7 +293,7 @@ impl Console {
             self.buffer = Buffer::empty(area);
         }
         let (hits, cursor) = render::render(&self.ui, &self.view, &mut self.buffer);
-        self.ui.hits = hits;
+        self.ui.seen(hits);
         let writer = self.screen.writer();
         let buffer = std::mem::take(&mut self.buffer);
         self.buffer = writer.post(Frame { buffer, cursor });

@@ -239,6 +239,14 @@ impl Ui {
         self.keymap.key_for(&self.scopes(), action)
     }
 
+    /// What the last frame looked like. The table's first row stays where it was until the cursor leaves the sight.
+    pub fn seen(&mut self, hits: Hits) {
+        self.hits = hits;
+        if let Page::Table(page) = self.page_mut() {
+            page.state.offset = hits.table.first;
+        }
+    }
+
     /// Takes another theme, in the colours of this terminal.
     pub fn wear(&mut self, theme: Theme) {
         self.theme = Arc::new(theme.fit(self.depth));

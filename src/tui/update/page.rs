@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::Turn;
-use crate::model::plan::{Noun, TargetRef};
+use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::effect::Effect;
 use crate::tui::effect::EffectId;
 use crate::tui::event::{Fault, Reply};
+use crate::tui::pages::Page;
 use crate::tui::pages::table::{TablePage, place};
 use crate::tui::pages::text::TextKind;
-use crate::tui::pages::{Page, TableKind};
 use crate::tui::ui::PromptKind;
 use crate::tui::widgets::Look;
 use crate::tui::widgets::table::CellText;
@@ -86,6 +86,11 @@ impl Turn<'_> {
     }
 
     fn cancel_or_quit(&mut self) {
+        if let Some(operation) = self.running_operation() {
+            let id = self.ui.next_effect();
+            self.effects.push(Effect::Cancel(id, operation));
+            return;
+        }
         match self.ui.watched.last().cloned() {
             Some(watched) => {
                 let id = self.ui.next_effect();
@@ -102,7 +107,7 @@ impl Turn<'_> {
     }
 
     /// Gives the rows of the table in sight to `act`.
-    fn with_rows<T>(
+    pub(super) fn with_rows<T>(
         &mut self,
         act: impl FnOnce(&mut TablePage, &dyn crate::tui::pages::row::Rows) -> T,
     ) -> Option<T> {
@@ -176,11 +181,18 @@ impl Turn<'_> {
             }
             Action::CopyName | Action::CopyCell => self.copy(action),
             Action::Open => self.open_row(),
-            Action::Describe | Action::Yaml => match self.selected() {
+            Action::Describe
+            | Action::Yaml
+            | Action::Logs
+            | Action::PreviousLogs
+            | Action::Events => match self.selected() {
                 Some(target) => self.about(action, target),
                 None => self.refuse("there is no row to look at"),
             },
             Action::Owner => self.owner(),
+            Action::NextPane => self.next_pane(true),
+            Action::PreviousPane => self.next_pane(false),
+            Action::ToggleFollow => self.toggle_follow(),
             _ => self.refuse("that does nothing here"),
         }
     }
@@ -286,54 +298,10 @@ impl Turn<'_> {
         self.with_rows(|page, rows| page.targets(rows)).unwrap_or_default()
     }
 
-    /// Enter: into what the row holds; where it holds nothing, its description.
-    fn open_row(&mut self) {
-        let Some(target) = self.selected() else { return };
-        match target.noun {
-            Noun::Pool | Noun::Template => {
-                let mut page = TablePage::new(TableKind::Agents);
-                page.owner = Some(target);
-                self.go(Page::Table(Box::new(page)));
-            }
-            Noun::Agent
-            | Noun::Message
-            | Noun::Subscription
-            | Noun::Publication
-            | Noun::Operation => {
-                self.about(Action::Describe, target);
-            }
-        }
-    }
-
-    /// `J`: from an agent to its pool, from a pool to its template.
-    fn owner(&mut self) {
-        let Some(target) = self.selected() else { return };
-        let view = self.view;
-        let to = match target.noun {
-            Noun::Agent => view
-                .agents
-                .iter()
-                .find(|row| row.id.as_str() == target.id)
-                .and_then(|row| row.pool.as_ref())
-                .map(|pool| (TableKind::Pools, pool.as_str().to_owned())),
-            Noun::Pool
-            | Noun::Template
-            | Noun::Message
-            | Noun::Subscription
-            | Noun::Publication
-            | Noun::Operation => None,
-        };
-        match to {
-            Some((kind, id)) => {
-                let mut page = TablePage::new(kind);
-                page.goal = Some(id);
-                self.go(Page::Table(Box::new(page)));
-            }
-            None => self.refuse("nothing owns this"),
-        }
-    }
-
     fn text_action(&mut self, action: Action) {
+        if self.log_action(action) {
+            return;
+        }
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };
         let hits = self.ui.hits.text;
@@ -357,16 +325,19 @@ impl Turn<'_> {
 
     /// What the page asked for has come.
     pub(super) fn page_answered(&mut self, id: EffectId, answer: Result<Reply, Fault>) {
+        let (view, now) = (self.view, self.ui.now);
+        let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
+        let look = Look { theme: &theme, glyphs: &glyphs };
         let mut failed = None;
         for page in self.ui.pages_mut().filter(|page| super::is_asked(page, id)) {
             match page {
                 Page::Table(page) => {
                     page.fetched.asked = None;
-                    failed = page.answered(answer);
+                    failed = page.answered(answer, view);
                 }
                 Page::Text(page) => {
                     page.asked = None;
-                    page.answered(answer);
+                    page.answered(answer, now, look);
                 }
             }
             break;
