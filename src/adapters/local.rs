@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use process_wrap::std::{CommandWrap, ProcessSession};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 use tokio_stream::wrappers::BroadcastStream;
 
 use self::log_read::Reader;
@@ -82,6 +82,16 @@ fn unavailable(what: &'static str) -> impl Fn(io::Error) -> RuntimeError {
     move |error| RuntimeError::Unavailable(format!("{what}: {error}").into())
 }
 
+/// Every agent costs the engine a descriptor or two, and 1024 is the customary limit. A wish: without it, agents beyond the
+/// limit are looked at by their files alone.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if limit.current != limit.maximum {
+        let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    }
+}
+
 impl LocalRuntime {
     /// Opens the folder of agents; what runs there already is adopted.
     ///
@@ -98,6 +108,7 @@ impl LocalRuntime {
             .and_then(|()| fs::canonicalize(&options.dir))
             .map(|dir| options.dir = dir)
             .map_err(unavailable("the folder of agents"))?;
+        raise_open_files();
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let seen = Observatory::open(&options.dir, node, Arc::clone(&options.clock))
             .map_err(unavailable("watching the agents"))?;
@@ -270,9 +281,11 @@ impl Runtime for LocalRuntime {
 
     async fn watch(&self) -> Result<BoxStream<'static, Sight>, RuntimeError> {
         let (seen, changes) = self.blocking(|inner| Ok(inner.seen.survey())).await?;
-        let changes = BroadcastStream::new(changes).map(|sight| sight.unwrap_or(Sight::Resync));
-        let owner = self.clone(); // the watching thread lives as long as anybody watches
-        let changes = changes.inspect(move |_| drop(Arc::clone(&owner.0)));
+        let owner = self.clone();
+        let changes = BroadcastStream::new(changes).map(move |sight| {
+            let _watched = &owner; // the watching thread lives as long as anybody watches
+            sight.unwrap_or(Sight::Resync)
+        });
         Ok(stream::iter(seen.into_iter().map(Sight::Changed)).chain(changes).boxed())
     }
 

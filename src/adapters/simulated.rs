@@ -64,7 +64,7 @@ impl SimulatedRuntime {
     pub fn adopt(&self, agents: impl IntoIterator<Item = (AgentId, u64)>) {
         let mut world = self.0.on();
         for (agent, incarnation) in agents {
-            world.adopt(agent, incarnation);
+            world.adopt(&agent, incarnation);
         }
         self.0.tell(&mut world);
     }

@@ -8,9 +8,11 @@ mod fault;
 mod feed;
 mod migrate;
 mod open;
+mod order;
 mod read;
 mod readers;
 mod sql;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -41,10 +43,12 @@ use writer::Writer;
 
 /// How long changes are kept for feeds that fell behind.
 const CHANGES_KEPT: Duration = Duration::from_secs(3_600);
-/// How many rows one transaction of [`Store::maintain`] removes, so that senders wait for none long.
-const SWEEP: usize = 500;
+/// How many documents one transaction of [`Store::maintain`] removes, so that senders wait for none long.
+const SWEEP: usize = 300;
+/// How many changes it removes: they have no indexes and go faster.
+const TRIM: usize = 3_000;
 /// How many such transactions one call makes for one collection.
-const SWEEPS: usize = 40;
+const SWEEPS: usize = 400;
 
 /// Where the store is and how it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,31 +97,30 @@ impl SqliteStore {
     /// - `Denied`: rights are missing, or the folder is on a network file system.
     /// - `Unavailable`: locked, or the disk is full; later may work.
     pub fn open(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StoreError> {
+        let path = options.path.clone();
+        Self::start(options, clock).map(Arc::new).map_err(|error| open::named(&path, error))
+    }
+
+    fn start(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let desk = if options.read_only {
             open::read_only(&options)?;
             None
         } else {
             Some(open::writer(&options)?)
         };
-        let lane = || open::reader(&options);
-        let lanes: Vec<_> =
-            (0..options.readers.clamp(1, 32)).map(|_| lane()).collect::<Result<_, _>>()?;
-        let (feed, feed_end) = feed::Hub::start(lane()?, &options.path)?;
-        let mut ends = vec![feed_end];
-        let writer = match desk {
-            None => None,
-            Some((lane, turnstile)) => {
-                let bell = feed.bell();
-                let ring = move |_| bell.ring();
-                let (writer, end) = Writer::start(lane, turnstile, clock.clone(), ring)?;
-                ends.push(end);
-                Some(writer)
-            }
-        };
-        let (readers, reader_ends) = Readers::start(lanes)?;
-        ends.extend(reader_ends);
-        let ends = Mutex::new(ends);
-        Ok(Arc::new(Self { options, clock, readers, writer, feed, ends }))
+        let count = options.readers.clamp(1, 32);
+        let lanes = (0..count).map(|_| open::reader(&options)).collect::<Result<_, _>>()?;
+        let (feed, feed_end) = feed::Hub::start(open::reader(&options)?, &options.path)?;
+        let (readers, mut ends) = Readers::start(lanes)?;
+        ends.push(feed_end);
+        let mut writer = None;
+        if let Some((lane, turnstile)) = desk {
+            let bell = feed.bell();
+            let ring = move || bell.ring();
+            let (started, end) = Writer::start(lane, turnstile, clock.clone(), ring, ends)?;
+            (writer, ends) = (Some(started), vec![end]);
+        }
+        Ok(Self { options, clock, readers, writer, feed, ends: Mutex::new(ends) })
     }
 
     /// Writes a consistent copy of the whole store to `to`, replacing it when the copy is complete. The copy is a store of
@@ -269,11 +272,12 @@ impl Store for SqliteStore {
         let writer = self.writer()?;
         for collection in Collection::iter() {
             for index in collection.indexes().iter().filter(|i| i.kind == IndexKind::Expiry) {
-                sweep(writer, move |tx| write::expire(tx, collection, index, now, SWEEP)).await?;
+                clear(writer, SWEEP, move |tx| sweep::expire(tx, collection, index, now, SWEEP))
+                    .await?;
             }
         }
         let before = now.minus(CHANGES_KEPT);
-        sweep(writer, move |tx| write::trim(tx, before, SWEEP)).await
+        clear(writer, TRIM, move |tx| sweep::trim(tx, before, TRIM)).await
     }
 
     async fn close(&self) {
@@ -285,13 +289,13 @@ impl Store for SqliteStore {
     }
 }
 
-/// Runs `step` until it removes less than a full sweep, a bounded number of times.
-async fn sweep<F>(writer: &Writer, step: F) -> Result<(), StoreError>
+/// Runs `step` until it removes less than `full`, a bounded number of times.
+async fn clear<F>(writer: &Writer, full: usize, step: F) -> Result<(), StoreError>
 where
     F: Fn(&write::Tx<'_>) -> Result<usize, StoreError> + Clone + Send + 'static,
 {
     for _ in 0..SWEEPS {
-        if writer.run(Durability::Relaxed, false, step.clone()).await? < SWEEP {
+        if writer.run(Durability::Relaxed, false, step.clone()).await? < full {
             break;
         }
     }

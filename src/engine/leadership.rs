@@ -2,8 +2,6 @@
 //! it. Never compares two machines' clocks: a lease has expired when *this* observer saw one revision of it for its life.
 
 pub mod lease;
-#[cfg(test)]
-mod tests;
 mod watch;
 
 use std::fmt;
@@ -11,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +22,8 @@ use crate::ports::store::{BoxError, Document, Rev, StoreError, chain};
 
 /// How long the loops may take to finish their step when leadership is given up in peace.
 pub const STEP_GRACE: Duration = Duration::from_secs(10);
-const RELEASE_GRACE: Duration = Duration::from_secs(3);
+/// How long giving the lease back may take after that.
+pub const RELEASE_GRACE: Duration = Duration::from_secs(3);
 /// First pause before a loop that failed runs again.
 const LOOP_PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,14 +53,15 @@ impl fmt::Debug for LoopSpec {
     }
 }
 
-/// Contends until `stop`, then finishes the current step, releases the lease and ends. Where the settings say not to
-/// contend, only waits.
+/// Contends until `stop`, then lets the loops finish their step for up to `grace`, releases the lease and ends. Where the
+/// settings say not to contend, only waits.
 ///
 /// # Errors
 /// None at present; a store that is gone is waited for.
 pub async fn run(
     ctx: Arc<Context>,
     loops: Vec<LoopSpec>,
+    grace: Receiver<Duration>,
     stop: CancellationToken,
 ) -> Result<(), BoxError> {
     if !ctx.settings.contend {
@@ -68,7 +69,7 @@ pub async fn run(
         return Ok(());
     }
     let mut watch = LeaseWatch::new(ctx.clone());
-    let mut candidate = Candidate::new(ctx);
+    let mut candidate = Candidate::new(ctx, grace);
     while let Some(term) = candidate.win(&mut watch, &stop).await {
         candidate.lead(term, &loops, &mut watch, &stop).await;
     }
@@ -138,15 +139,16 @@ struct Candidate {
     ctx: Arc<Context>,
     instance: String,
     ttl: Duration,
+    grace: Receiver<Duration>,
     /// The revision last seen and since when.
     seen: Option<(Rev, Instant)>,
 }
 
 impl Candidate {
-    fn new(ctx: Arc<Context>) -> Self {
+    fn new(ctx: Arc<Context>, grace: Receiver<Duration>) -> Self {
         let instance = ctx.ids.draw().simple().to_string();
         let ttl = ctx.settings.lease_ttl;
-        Self { ctx, instance, ttl, seen: None }
+        Self { ctx, instance, ttl, grace, seen: None }
     }
 
     /// Waits for the lease and takes it; `None` when `stop` fired first.
@@ -258,7 +260,8 @@ impl Candidate {
             tasks.stop(self.left(&term)).await;
         } else {
             // the lease is kept alive while the loops finish their step; were it lost, dropping `finish` aborts them
-            let (finish, never) = (tasks.stop(STEP_GRACE), CancellationToken::new());
+            let grace = *self.grace.borrow();
+            let (finish, never) = (tasks.stop(grace), CancellationToken::new());
             tokio::select! {
                 _ = finish => {}
                 lost = self.hold(&mut term, watch, &never, Manner::ToTheEnd) => end = lost,
@@ -396,3 +399,6 @@ impl Candidate {
         (term.renewed + self.ttl).saturating_duration_since(self.ctx.clock.instant())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,18 @@
 //! Every mutation as an operation: planned, confirmed, written with what is wanted in one transaction, followed to its
 //! end, undone. This module plans and confirms; the leader releases later batches and judges the steps by the fleet.
 
+mod agents;
+mod apply;
+pub(crate) mod confirm;
+pub(crate) mod draft;
 mod judge;
+mod messages;
+pub(crate) mod planner;
+mod pools;
 mod release;
+pub(crate) mod resolve;
+pub(crate) mod reversal;
+mod undo;
 
 pub use judge::{PROGRESS_DEADLINE, StepVerdict, judge};
 pub use release::{Released, release};

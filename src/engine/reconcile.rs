@@ -3,7 +3,7 @@
 //! repeat, by the next leader too.
 
 mod agents;
-mod diff;
+pub(crate) mod diff;
 mod pools;
 mod progress;
 mod sights;

@@ -6,6 +6,9 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::time::Time;
 
+pub mod flap;
+pub mod verdict;
+
 #[derive(
     Debug,
     Clone,

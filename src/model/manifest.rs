@@ -25,8 +25,6 @@ pub struct Spec {
     pub template: Option<String>,
     /// Pools and agents: the template's version; the newest when it is not named.
     pub version: Option<String>,
-    /// Agents: the pool's name or id.
-    pub pool: Option<String>,
 }
 
 /// A span of time that is written as text: its own type, so that [`Reader::of`] can check it.
@@ -48,7 +46,6 @@ impl Manifest {
             set: Map::new(),
             template: None,
             version: None,
-            pool: None,
         };
         match self.noun {
             Noun::Template => template(&mut reader),
@@ -131,7 +128,7 @@ fn agent(reader: &mut Reader<'_>, spec: &mut Spec) {
     spec.tenant = reader.reference("tenant");
     spec.template = reader.reference("template");
     spec.version = reader.reference("version");
-    spec.pool = reader.reference("pool");
+    reader.text("type");
     reader.pairs("labels");
     reader.flag("pinned");
     reader.of::<Desired>("desired", "running, paused or stopped");

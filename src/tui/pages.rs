@@ -2,18 +2,34 @@
 //! marks, cursor by id); what it shows comes from the view of the moment.
 
 pub mod agents;
+pub mod events;
+pub mod fetched;
+pub mod health;
+pub mod help;
+pub mod logs;
+pub mod messages;
+pub mod operations;
+pub mod papers;
 pub mod pools;
+pub mod publications;
+pub mod pulse;
+pub mod queues;
 pub mod row;
+pub mod steps;
+pub mod subscriptions;
 pub mod table;
+pub mod templates;
 pub mod text;
 pub mod words;
 
 use strum::IntoEnumIterator;
 
+use self::fetched::Fetched;
 use self::row::{Rows, Spec};
-use self::table::{Fetched, TablePage};
+use self::table::TablePage;
 use self::text::TextPage;
 use super::keymap::Scope;
+use crate::engine::fields::PaperKind;
 use crate::engine::view::FleetView;
 use crate::model::time::Time;
 
@@ -25,6 +41,16 @@ use crate::model::time::Time;
 pub enum TableKind {
     Agents,
     Pools,
+    Templates,
+    Messages,
+    /// Its name may not begin as `quit` does.
+    #[strum(serialize = "mq")]
+    Queues,
+    Subscriptions,
+    Publications,
+    Health,
+    Events,
+    Operations,
 }
 
 impl TableKind {
@@ -37,6 +63,14 @@ impl TableKind {
         match self {
             Self::Agents => &["agents", "agent", "ag"],
             Self::Pools => &["pools", "pool", "po"],
+            Self::Templates => &["templates", "template", "tpl"],
+            Self::Messages => &["messages", "message", "msg"],
+            Self::Queues => &["mq", "inbox"],
+            Self::Subscriptions => &["subscriptions", "subscription", "subs", "sub"],
+            Self::Publications => &["publications", "publication", "pubs", "topics"],
+            Self::Health => &["health", "he"],
+            Self::Events => &["events", "event", "ev"],
+            Self::Operations => &["operations", "operation", "op", "ops"],
         }
     }
 
@@ -44,6 +78,14 @@ impl TableKind {
         match self {
             Self::Agents => &agents::SPEC,
             Self::Pools => &pools::SPEC,
+            Self::Templates => &templates::SPEC,
+            Self::Messages => &messages::SPEC,
+            Self::Queues => &queues::SPEC,
+            Self::Subscriptions => &subscriptions::SPEC,
+            Self::Publications => &publications::SPEC,
+            Self::Health => &health::SPEC,
+            Self::Events => &events::SPEC,
+            Self::Operations => &operations::SPEC,
         }
     }
 
@@ -51,12 +93,38 @@ impl TableKind {
     pub fn rows<'a>(
         self,
         view: &'a FleetView,
-        _fetched: &'a Fetched,
+        fetched: &'a Fetched,
         now: Time,
     ) -> Box<dyn Rows + 'a> {
         match self {
             Self::Agents => Box::new(agents::Agents::new(view, now)),
             Self::Pools => Box::new(pools::Pools::new(view, now)),
+            Self::Templates => Box::new(templates::Templates::new(view, now)),
+            Self::Messages => Box::new(messages::Messages::new(&fetched.papers.rows, now)),
+            Self::Queues => Box::new(queues::Queues::new(view, now)),
+            Self::Subscriptions => Box::new(subscriptions::Subscriptions::new(view, now)),
+            Self::Publications => {
+                Box::new(publications::Publications::new(&fetched.papers.rows, now))
+            }
+            Self::Health => Box::new(health::Health::new(view, now)),
+            Self::Events => Box::new(events::Events::new(&fetched.papers.rows, now)),
+            Self::Operations => Box::new(operations::Operations::new(view, now)),
+        }
+    }
+
+    /// What the rows are documents of, where the view does not carry them.
+    pub fn papers(self) -> Option<PaperKind> {
+        match self {
+            Self::Messages => Some(PaperKind::Message),
+            Self::Publications => Some(PaperKind::Publication),
+            Self::Events => Some(PaperKind::Event),
+            Self::Agents
+            | Self::Pools
+            | Self::Templates
+            | Self::Queues
+            | Self::Subscriptions
+            | Self::Health
+            | Self::Operations => None,
         }
     }
 
@@ -79,6 +147,15 @@ impl Page {
         match self {
             Self::Table(page) => vec![page.kind.spec().scope, Scope::Table, Scope::Global],
             Self::Text(page) => page.kind.scopes(),
+        }
+    }
+
+    /// The page without its rows: what is worth remembering of it.
+    #[must_use]
+    pub fn memo(&self) -> Self {
+        match self {
+            Self::Table(page) => Self::Table(Box::new(page.memo())),
+            Self::Text(page) => Self::Text(Box::new(page.memo())),
         }
     }
 

@@ -120,7 +120,7 @@ local_tests! {
             let ended = exited(&fixture.runtime, &workload.agent).await;
             times.push(began.elapsed());
             assert_eq!(ended.exit, Some(Exit::Signal(9)));
-            assert!(ended.message.contains("SIGKILL"), "{}", ended.message);
+            assert_eq!(ended.end(), "killed by signal 9 (SIGKILL)");
         }
         times.sort_unstable();
         // the middle one, so that one hiccup of a busy machine does not fail it
@@ -254,6 +254,37 @@ local_tests! {
         let ended = fixture.ended(&workload).await;
         assert_eq!(ended.exit, Some(Exit::Code(127)));
         assert!(ended.message.contains("could not be started: No such file"), "{}", ended.message);
+    }
+
+    async fn a_program_that_runs_out_of_its_memory_is_seen_with_the_limit(fixture: &Local) {
+        // dash aborts nothing by itself, so it plays the program that does
+        let mut workload = fixture.script("ulimit -d; kill -ABRT $$");
+        workload.config.resources.limits.memory = Some(Bytes(64 << 20));
+        let ended = fixture.ended(&workload).await;
+        assert_eq!(ended.exit, Some(Exit::Signal(6)));
+        assert!(ended.end().contains("memory it is limited to (64Mi)"), "{}", ended.end());
+    }
+
+    async fn root_can_run_an_agent_as_another_user(fixture: &Local) {
+        if !rustix::process::geteuid().is_root() {
+            let mut workload = fixture.workload(Does::Run);
+            workload.config.security.run_as_user = Some(65_533);
+            let refused = fixture.runtime.apply(workload).await.unwrap_err();
+            assert!(refused.to_string().starts_with("config.security.run_as_user: "), "{refused}");
+            return;
+        }
+        let mut workload = fixture.script("id -u; id -G; echo mine > file; echo ready; exec sleep 600");
+        workload.config.security.run_as_user = Some(65_533);
+        fixture.ready(&workload).await;
+        let lines = log(&fixture.runtime, &workload.agent, LogOptions::default()).await;
+        assert_eq!(texts(&lines), ["65533", "65533", "ready"]);
+        let id = ["id".to_owned(), "-u".to_owned()];
+        let done = fixture.runtime.exec(&workload.agent, &id, LIMIT).await.unwrap();
+        assert_eq!(done.stdout, b"65533\n");
+        // tied to its shim all the same
+        let agent = status(fixture, &workload.agent).agent.unwrap();
+        assert!(status(fixture, &workload.agent).shim.signal(Signal::KILL));
+        until("it ends with its shim", || !agent.lives()).await;
     }
 
     async fn limits_are_the_agents_and_not_the_shims(fixture: &Local) {

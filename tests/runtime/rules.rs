@@ -175,10 +175,10 @@ pub async fn info_names_the_kind_and_a_node_with_room(fixture: &impl Fixture) {
 pub async fn an_exit_code_is_seen(fixture: &impl Fixture) {
     let ended = fixture.ended(&fixture.script("exit 3")).await;
     assert_eq!(ended.exit, Some(Exit::Code(3)));
-    assert!(ended.message.contains("code 3"), "{}", ended.message);
+    assert!(ended.end().contains("code 3"), "{ended:?}");
     let ended = fixture.ended(&fixture.script("kill -SEGV $$")).await;
     assert_eq!(ended.exit, Some(Exit::Signal(11)));
-    assert!(ended.message.contains("SIGSEGV"), "{}", ended.message);
+    assert!(ended.end().contains("SIGSEGV"), "{ended:?}");
 }
 
 pub async fn what_is_not_there_has_no_log_and_runs_no_command(fixture: &impl Fixture) {

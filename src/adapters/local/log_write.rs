@@ -128,6 +128,8 @@ pub struct Log {
     /// The last write ended in the middle of a line.
     torn: bool,
     limit: u64,
+    /// The last time written, and its text.
+    stamp: (Time, String),
 }
 
 impl Log {
@@ -154,6 +156,7 @@ impl Log {
             lost: 0,
             torn: false,
             limit,
+            stamp: (Time::EPOCH, String::new()),
         };
         log.turn();
         log
@@ -163,7 +166,10 @@ impl Log {
         if self.waiting.len() + text.len() > LINE_MAX * 2 {
             self.flush(at);
         }
-        self.waiting.extend_from_slice(at.to_string().as_bytes());
+        if self.stamp.0 != at || self.stamp.1.is_empty() {
+            self.stamp = (at, at.to_string()); // many lines come in the same millisecond
+        }
+        self.waiting.extend_from_slice(self.stamp.1.as_bytes());
         self.waiting.extend_from_slice(&[b' ', mark, b' ']);
         self.waiting.extend_from_slice(text);
         self.waiting.push(b'\n');
@@ -238,4 +244,26 @@ fn put(file: &mut File, bytes: &[u8]) -> usize {
         }
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_the_disk_does_not_take_are_counted_and_the_next_ones_are_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::begin(dir.path(), 1);
+        let mut out = Lines::new(Stream::Out);
+        out.feed(b"one\n", Time::EPOCH, &mut log);
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let disk = log.file.replace(full);
+        out.feed(b"two\nthree\n", Time::EPOCH, &mut log);
+        log.file = disk;
+        out.feed(b"four\n", Time::EPOCH, &mut log);
+        let text = fs::read_to_string(log.segment.path(dir.path())).unwrap();
+        let at = Time::EPOCH;
+        assert_eq!(text, format!("{HEADER}0\n{at} o one\n{at} x 2\n{at} o four\n"));
+        assert_eq!(log.lines, 4);
+    }
 }

@@ -78,7 +78,8 @@ pub struct Observatory {
     table: Mutex<Table>,
     changes: broadcast::Sender<Sight>,
     poll: OwnedFd,
-    files: OwnedFd,
+    /// None when the kernel gives none (each user may have only so many): then everything is looked at often.
+    files: Option<OwnedFd>,
     wake: OwnedFd,
 }
 
@@ -93,9 +94,12 @@ impl Observatory {
     /// When the kernel gives no descriptors or no thread.
     pub fn open(dir: &Path, node: String, clock: Arc<dyn Clock>) -> std::io::Result<Arc<Self>> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        let files = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let files = inotify::init(flags).ok();
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&poll, &files, EventData::new_u64(FILES), EventFlags::IN)?;
+        if let Some(files) = &files {
+            epoll::add(&poll, files, EventData::new_u64(FILES), EventFlags::IN)?;
+        }
         epoll::add(&poll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
         let waker = wake.try_clone()?;
         let poller = poll.try_clone()?;
@@ -157,8 +161,12 @@ impl Observatory {
         let mut table = self.lock();
         if table.root.is_none() {
             let flags = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-            table.root = inotify::add_watch(&self.files, &self.dir, flags).ok();
+            table.root = self.watch_path(&self.dir, flags);
         }
+    }
+
+    fn watch_path(&self, path: &Path, flags: WatchFlags) -> Option<i32> {
+        inotify::add_watch(self.files.as_ref()?, path, flags).ok()
     }
 
     /// Notes a shim that was just started, so that its agent is seen before the shim has written anything.
@@ -187,7 +195,7 @@ impl Observatory {
         let Table { entries, by_token, by_watch, drawn, children, .. } = &mut *table;
         let here = home.path().is_dir();
         if !here {
-            let Some(entry) = entries.remove(agent) else { return None };
+            let entry = entries.remove(agent)?;
             by_token.remove(&entry.token);
             by_watch.retain(|_, watched| watched != agent);
             children.extend(entry.start.map(|start| start.child));
@@ -199,7 +207,7 @@ impl Observatory {
         let entry = entries.entry(agent.clone()).or_default();
         if entry.watch.is_none() {
             let flags = WatchFlags::MOVED_TO | WatchFlags::DELETE | WatchFlags::DELETE_SELF;
-            entry.watch = inotify::add_watch(&self.files, home.path(), flags).ok();
+            entry.watch = self.watch_path(home.path(), flags);
             by_watch.extend(entry.watch.map(|watch| (watch, agent.clone())));
         }
         // the watch stands before we read, so a later change is told
@@ -265,8 +273,9 @@ impl Observatory {
     }
 
     fn hear_files(&self) {
+        let Some(files) = &self.files else { return };
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(&self.files, &mut buffer);
+        let mut events = inotify::Reader::new(files, &mut buffer);
         let (mut changed, mut all) = (Vec::new(), false);
         while let Ok(event) = events.next() {
             all |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);

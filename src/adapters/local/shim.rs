@@ -23,6 +23,7 @@ use super::launch;
 use super::log_write::{Lines, Log, Stream};
 use super::process::{self, Process};
 use super::record::{End, Home, Spec, Stage, Status};
+use crate::model::quantity::Bytes;
 use crate::model::time::span;
 use crate::ports::clock::{Clock, SystemClock};
 
@@ -249,13 +250,13 @@ impl Shim {
             .map_err(|error| format!("its status cannot be written: {error}"))
     }
 
-    /// The last word matters most, so a full disk gets a while to be cleared.
+    /// The last word matters most, so a full disk gets a while to be cleared; a folder that was removed does not come back.
     fn say_end(&mut self, message: &str) -> Result<(), String> {
         self.status.ended_at = Some(self.clock.now());
         let mut tries = 0;
         loop {
             match self.say(Stage::Exited, message) {
-                Err(_) if tries < 60 => pause(Duration::from_secs(1)),
+                Err(_) if tries < 60 && self.home.path().is_dir() => pause(Duration::from_secs(1)),
                 done => return done,
             }
             tries += 1;
@@ -409,28 +410,28 @@ impl Shim {
         self.say_end(&message)
     }
 
+    /// How it ended, and what that alone does not say.
     fn words(&self, how: WaitStatus) -> (End, String) {
         if !self.refused.is_empty() {
             return (End::Code(i32::from(launch::NOT_STARTED)), self.refused.clone());
         }
-        let asked = self.status.stage == Stage::Ending;
-        // a program that is refused memory mostly aborts; the kernel's own rescue kills
-        let memory = self.spec.memory.filter(|_| !asked).map_or_else(String::new, |bytes| {
-            format!("; it may have run out of the {} MiB of memory it is limited to", bytes >> 20)
-        });
-        match (how.exit_status(), how.terminating_signal()) {
-            (Some(0), _) => (End::Code(0), "exited with code 0".to_owned()),
-            (Some(code), _) => (End::Code(code), format!("exited with code {code}")),
-            (None, Some(signal)) => {
-                let name = signal_hook::low_level::signal_name(signal).unwrap_or("unnamed");
-                let why = if self.killed {
-                    format!(" after its grace of {}", span::format(self.status.grace))
-                } else {
-                    memory
-                };
-                (End::Signal(signal), format!("ended by signal {signal} ({name}){why}"))
-            }
-            (None, None) => (End::Unknown, "ended".to_owned()),
-        }
+        let end = match (how.exit_status(), how.terminating_signal()) {
+            (Some(code), _) => End::Code(code),
+            (None, Some(signal)) => End::Signal(signal),
+            (None, None) => End::Unknown,
+        };
+        let message = if self.killed {
+            format!("killed after its grace of {}", span::format(self.status.grace))
+        } else if self.status.stage == Stage::Ending {
+            "asked to end".to_owned()
+        } else {
+            // a program that is refused memory mostly aborts; the kernel's own rescue kills
+            let memory = self.spec.memory.filter(|_| matches!(end, End::Signal(_)));
+            memory.map_or_else(String::new, |bytes| {
+                let limit = Bytes(bytes);
+                format!("it may have run out of the memory it is limited to ({limit})")
+            })
+        };
+        (end, message)
     }
 }

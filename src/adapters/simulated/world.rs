@@ -46,9 +46,9 @@ impl Why {
             Self::Starting => "pulling its image",
             Self::BackOff => "its container ended and is started again",
             Self::Asked => "asked to end",
-            Self::Crashed => "exited with code 1",
-            Self::OutOfMemory => "out of memory: ended by signal 9 (SIGKILL)",
-            Self::Done => "exited with code 0",
+            Self::Crashed => "simulated failure",
+            Self::OutOfMemory => "out of memory",
+            Self::Done => "asked to end",
         }
     }
 
@@ -297,18 +297,18 @@ impl World {
         self.begin(slot, &workload.agent, workload.incarnation, at);
         self.change(slot, at, State::Starting, Why::Starting);
         let throw = self.dice.about_text(workload.agent.as_str()).about(workload.incarnation);
-        let delay = throw.span(Duration::from_millis(100), Duration::from_millis(1500));
+        let delay = throw.span(Duration::from_millis(100), Duration::from_millis(800));
         self.after(slot, at, delay);
         Ok(())
     }
 
-    pub fn adopt(&mut self, agent: AgentId, incarnation: u64) {
-        if self.index.contains_key(&agent) {
+    pub fn adopt(&mut self, agent: &AgentId, incarnation: u64) {
+        if self.index.contains_key(agent) {
             return;
         }
-        let slot = self.slot(&agent);
+        let slot = self.slot(agent);
         let at = self.at;
-        self.begin(slot, &agent, incarnation, at);
+        self.begin(slot, agent, incarnation, at);
         self.change(slot, at, State::Running, Why::Nothing);
     }
 

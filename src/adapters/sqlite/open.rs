@@ -67,6 +67,25 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<(Lane, Turnstile), Store
     Ok((lane, turnstile))
 }
 
+/// An error of opening, with the file's name where it lacks it.
+pub(super) fn named(path: &Path, error: StoreError) -> StoreError {
+    let place = path.display().to_string();
+    match error {
+        StoreError::Corrupt { message } if !message.contains(&place) => refuse(path, "is damaged"),
+        other => other,
+    }
+}
+
+/// The refusal of a file that cannot be used.
+fn refuse(path: &Path, what: &str) -> StoreError {
+    StoreError::Corrupt {
+        message: format!(
+            "{} {what}; it was left as it is: restore a backup, or move it away to begin anew",
+            path.display()
+        ),
+    }
+}
+
 /// Moves what the write-ahead log holds into the file, as far as readers let it.
 pub(super) fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(fault::of)
@@ -84,7 +103,15 @@ pub(super) fn read_only(options: &SqliteOptions) -> Result<(), StoreError> {
             "there is no store at {}, and reading only makes none",
             options.path.display()
         ))),
-        Standing::There => probe(&options.path, options.patience),
+        Standing::There => match probe(&options.path, options.patience)? {
+            VERSION => Ok(()),
+            older => Err(StoreError::Denied {
+                message: format!(
+                    "{} has the older schema {older}: open it once for writing, which brings it forward",
+                    options.path.display()
+                ),
+            }),
+        },
     }
 }
 
@@ -111,6 +138,8 @@ fn connect(path: &Path, access: OpenFlags, patience: Duration) -> Result<Connect
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fault::of)?;
     connection.busy_timeout(patience).map_err(fault::of)?;
+    // without this, a value bound anew makes SQLite plan most of our statements anew, which takes longer than running them
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fault::of)?;
     connection
         .execute_batch(
             "PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;
@@ -162,6 +191,30 @@ pub(super) fn private_file(path: &Path) -> io::Result<File> {
 /// Locks and shared memory do not work over a network: two machines would destroy the file.
 #[cfg(target_os = "linux")]
 fn refuse_network(path: &Path) -> Result<(), StoreError> {
+    let folder = folder_of(path);
+    let Ok(found) = rustix::fs::statfs(folder) else { return Ok(()) };
+    // the magic number is 32 bits wide, whatever the field that holds it
+    let magic = (found.f_type as u64 & 0xFFFF_FFFF) as u32;
+    let remote = || {
+        let place = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        is_remote_fuse(&place, &mounts)
+    };
+    match network(magic) {
+        None => Ok(()),
+        Some("FUSE") if !remote() => Ok(()),
+        Some(name) => Err(StoreError::Denied {
+            message: format!(
+                "{} is on a network file system ({name}), where a store would be damaged: choose a local folder, or a store server",
+                folder.display()
+            ),
+        }),
+    }
+}
+
+/// The network file system with this magic number, from `linux/magic.h`. FUSE may be one.
+#[cfg(target_os = "linux")]
+pub(super) fn network(magic: u32) -> Option<&'static str> {
     const NETWORK: &[(u32, &str)] = &[
         (0x0000_6969, "NFS"),
         (0x0000_517B, "SMB"),
@@ -174,36 +227,21 @@ fn refuse_network(path: &Path) -> Result<(), StoreError> {
         (0x4750_4653, "GPFS"),
         (0x6573_5546, "FUSE"),
     ];
-    let folder = folder_of(path);
-    let Ok(found) = rustix::fs::statfs(folder) else { return Ok(()) };
-    // the magic number is 32 bits wide, whatever the field that holds it
-    let magic = (found.f_type as u64 & 0xFFFF_FFFF) as u32;
-    let name = NETWORK.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name);
-    match name {
-        None => Ok(()),
-        Some("FUSE") if !is_remote_fuse(folder) => Ok(()),
-        Some(name) => Err(StoreError::Denied {
-            message: format!(
-                "{} is on a network file system ({name}), where a store would be damaged: choose a local folder, or a store server",
-                folder.display()
-            ),
-        }),
-    }
+    NETWORK.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }
 
 /// Whether a FUSE mount leads to another machine, by its type in the mount table (`fuse.sshfs`, …).
 #[cfg(target_os = "linux")]
-fn is_remote_fuse(folder: &Path) -> bool {
+pub(super) fn is_remote_fuse(folder: &Path, mounts: &str) -> bool {
     const REMOTE: &[&str] =
         &["fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.glusterfs", "fuse.davfs", "fuse.cifs"];
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let entries = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
-        words.next().zip(words.next())
+        words.next().map(|place| place.replace("\\040", " ")).zip(words.next())
     });
-    let under = entries.filter(|(place, _)| folder.starts_with(place.replace("\\040", " ")));
-    let nearest = under.max_by_key(|(place, _)| place.len());
+    // of two mounts on one place the later one counts
+    let nearest =
+        entries.filter(|(place, _)| folder.starts_with(place)).max_by_key(|(p, _)| p.len());
     nearest.is_some_and(|(_, kind)| REMOTE.contains(&kind))
 }
 
@@ -231,15 +269,9 @@ fn examine(path: &Path) -> Result<Standing, StoreError> {
     if about.len() == 0 {
         return Ok(Standing::Missing);
     }
-    let refuse = |what: &str| StoreError::Corrupt {
-        message: format!(
-            "{} {what}; it was left as it is: restore a backup, or move it away to begin anew",
-            path.display()
-        ),
-    };
     let mut header = [0_u8; 100];
     if file.read_exact(&mut header).is_err() || !header.starts_with(b"SQLite format 3\0") {
-        return Err(refuse("is not a database"));
+        return Err(refuse(path, "is not a database"));
     }
     let word = |at: usize| {
         u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
@@ -248,14 +280,16 @@ fn examine(path: &Path) -> Result<Standing, StoreError> {
     if i64::from(word(68)) == APPLICATION && version > VERSION {
         return Err(migrate::newer(path, version));
     }
-    // While a log exists its pages may not have reached the file yet; without one the file must be whole.
+    // While a log exists its pages may not have reached the file yet; without one the file must be whole. The length is
+    // asked last: others may be writing, and the file only grows.
     let log = std::fs::metadata(beside_log(path)).map_or(0, |log| log.len());
+    let length = file.metadata().map_err(failed)?.len();
     let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
         1 => 65_536,
         size => size,
     };
-    if log == 0 && word(24) == word(92) && about.len() < u64::from(word(28)) * page {
-        return Err(refuse("is damaged (it is shorter than it should be)"));
+    if log == 0 && word(24) == word(92) && length < u64::from(word(28)) * page {
+        return Err(refuse(path, "is damaged (it is shorter than it should be)"));
     }
     Ok(Standing::There)
 }
@@ -266,29 +300,24 @@ fn beside_log(path: &Path) -> std::path::PathBuf {
     name.into()
 }
 
-/// Asks SQLite, for reading only, whether the file is a whole store that this program may write.
-fn probe(path: &Path, patience: Duration) -> Result<(), StoreError> {
+/// Asks SQLite, for reading only, whether the file is a whole store that this program knows; its schema's version.
+fn probe(path: &Path, patience: Duration) -> Result<i64, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, patience)?;
     // closing must not touch the file either
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(fault::of)?;
     let ask = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let refuse = |what: String| StoreError::Corrupt {
-        message: format!(
-            "{} {what}; it was left as it is: restore a backup, or move it away to begin anew",
-            path.display()
-        ),
-    };
     let asked = || -> rusqlite::Result<(i64, i64, i64)> {
-        Ok((
-            ask("PRAGMA application_id")?,
-            ask("PRAGMA user_version")?,
-            ask("SELECT count(*) FROM sqlite_schema")?,
-        ))
+        // in one transaction: another process may be making the store just now
+        let together = connection.unchecked_transaction()?;
+        let tables = ask("SELECT count(*) FROM sqlite_schema")?;
+        let answers = (ask("PRAGMA application_id")?, ask("PRAGMA user_version")?, tables);
+        together.commit()?;
+        Ok(answers)
     };
     let damaged = |error: rusqlite::Error| match fault::of(error) {
-        StoreError::Corrupt { .. } => refuse("is damaged".to_owned()),
+        StoreError::Corrupt { .. } => refuse(path, "is damaged"),
         other => other,
     };
     let (application, version, tables) = asked().map_err(damaged)?;
@@ -296,14 +325,14 @@ fn probe(path: &Path, patience: Duration) -> Result<(), StoreError> {
         return Err(migrate::newer(path, version));
     }
     if application != APPLICATION && tables > 0 {
-        return Err(refuse("is a database of another program".to_owned()));
+        return Err(refuse(path, "is a database of another program"));
     }
     if std::fs::metadata(path).is_ok_and(|about| about.len() <= CHECKED) {
         let check = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
         let verdict: String = check.map_err(damaged)?;
         if verdict != "ok" {
-            return Err(refuse(format!("is damaged ({verdict})")));
+            return Err(refuse(path, &format!("is damaged ({verdict})")));
         }
     }
-    Ok(())
+    Ok(version)
 }

@@ -17,6 +17,7 @@ use crate::ports::store::{
 };
 
 use super::fault::{self, invalid};
+use super::order;
 use super::sql::{self, Sql};
 
 /// A connection, and the filters that the statement under way asks about by place.
@@ -121,11 +122,11 @@ pub(super) fn select(
 ) -> Result<Sql, StoreError> {
     let mut sql = Sql::new(format!("SELECT {columns} FROM {} WHERE ", collection.name()));
     sql::filter(&mut sql, filter, 0)?;
-    sql::hint_sparse(&mut sql, collection, filter);
+    order::hint_sparse(&mut sql, collection, filter);
     sql.push(" AND ");
     sql.push(&extra.text);
     sql.bound.extend(extra.bound.iter().cloned());
-    sql::order_by(&mut sql, collection, filter, sort);
+    order::order_by(&mut sql, collection, filter, sort);
     sql.push(" LIMIT ");
     sql.bind(Bound::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
     Ok(sql)
@@ -134,8 +135,8 @@ pub(super) fn select(
 /// The statements of one page, in the order in which they are to be run.
 pub(super) fn page_statements(query: &Query) -> Result<Vec<Sql>, StoreError> {
     limited(query.limit)?;
-    sql::sorted_by(&query.sort)?;
-    let parts = sql::after(&query.sort, query.after.as_ref())?;
+    order::sorted_by(&query.sort)?;
+    let parts = order::after(&query.sort, query.after.as_ref())?;
     let select = |extra: &Sql| {
         let (collection, filter, sort) = (query.collection, &query.filter, &query.sort);
         select("key,rev,body", collection, filter, extra, sort, query.limit + 1)
@@ -187,7 +188,7 @@ pub(super) fn count(
 ) -> Result<u64, StoreError> {
     let mut sql = Sql::new(format!("SELECT count(*) FROM {} WHERE ", collection.name()));
     sql::filter(&mut sql, filter, 0)?;
-    sql::hint_sparse(&mut sql, collection, filter);
+    order::hint_sparse(&mut sql, collection, filter);
     let counts = lane.rows(&sql, |row| row.get::<_, i64>(0).map_err(fault::of))?;
     Ok(counts.first().map_or(0, |count| count.unsigned_abs()))
 }
@@ -209,7 +210,7 @@ pub(super) fn tally(
     let mut sql =
         Sql::new(format!("SELECT count(*),{least},{groups} FROM {} WHERE ", collection.name()));
     sql::filter(&mut sql, filter, 0)?;
-    sql::hint_sparse(&mut sql, collection, filter);
+    order::hint_sparse(&mut sql, collection, filter);
     sql.push(" GROUP BY ");
     sql.push(&groups);
     sql.push(" ORDER BY ");

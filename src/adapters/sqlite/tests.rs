@@ -324,3 +324,43 @@ async fn a_new_index_of_the_schema_needs_no_step() {
     assert_eq!(migrate::missing(&connection).unwrap(), Vec::<String>::new());
     assert_eq!(store.count(Collection::Alerts, Filter::All).await.unwrap(), 0);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn network_file_systems_are_known_by_their_number_and_fuse_by_its_mount() {
+    let known = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x0102_1997].map(open::network);
+    assert_eq!(known, [Some("NFS"), Some("SMB"), Some("CIFS"), Some("SMB2"), Some("9P")]);
+    // ext4, xfs, btrfs, tmpfs, overlay, zfs
+    let local = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0x2FC1_2FC1];
+    assert_eq!(local.map(open::network), [None; 6]);
+    let mounts = "/dev/vda / ext4 rw 0 0\n\
+                  me@far:/x /mnt/far\\040away fuse.sshfs rw 0 0\n\
+                  disk /mnt/near fuseblk rw 0 0\n\
+                  /dev/vdb /mnt/far\\040away/back ext4 rw 0 0\n";
+    let remote = |place: &str| open::is_remote_fuse(Path::new(place), mounts);
+    assert!(remote("/mnt/far away/fleet"));
+    assert!(!remote("/mnt/far away/back/fleet"), "a nearer mount is what counts");
+    assert!(!remote("/mnt/near/fleet"));
+    assert!(!remote("/home"));
+}
+
+#[tokio::test]
+async fn a_statement_is_planned_once_whatever_is_bound_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let lane = open::reader(&store.options).unwrap();
+    let due = |at: String| {
+        let filter = claim().filter.and(Filter::Or(vec![
+            Filter::Lte("available_at".into(), at.clone().into()),
+            Filter::Not(Box::new(Filter::Exists("available_at".into()))),
+        ]));
+        let (sort, from) = (ascending(&["rank", "created_at"]), sql::Sql::new("1"));
+        read::select("key,rev,body", Collection::AgentMessages, &filter, &from, &sort, 1).unwrap()
+    };
+    for day in 10..30 {
+        lane.rows(&due(format!("2026-11-{day}")), |_| Ok(())).unwrap();
+    }
+    let text = due(String::new()).text;
+    let statement = lane.connection.prepare_cached(&text).unwrap();
+    assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+}

@@ -11,7 +11,8 @@ use crate::model::time::Time;
 use crate::ports::store::{Body, Document, Key, Rev, StoreError, UpdateWhere, Write};
 
 use super::fault::{self, invalid};
-use super::read::{self, Lane, known_key, revision};
+use super::order;
+use super::read::{self, Lane, revision};
 use super::sql::{self, Sql};
 
 /// The largest body, in bytes of JSON.
@@ -52,7 +53,11 @@ impl<'a> Tx<'a> {
         self.last.get()
     }
 
-    fn execute(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<usize> {
+    pub(super) fn execute(
+        &self,
+        sql: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> rusqlite::Result<usize> {
         self.lane.connection.prepare_cached(sql)?.execute(values)
     }
 
@@ -265,7 +270,9 @@ pub(super) fn apply(tx: &Tx<'_>, write: &Ready) -> Result<Option<Rev>, StoreErro
         }
         Ready::Remove(collection, key, rev) => {
             match rev {
-                Some(rev) => drop(at(tx, *collection, key, rev)?),
+                Some(rev) => {
+                    at(tx, *collection, key, rev)?;
+                }
                 None if tx.standing(*collection, key)?.is_some() => {}
                 None => {
                     return Err(StoreError::NotFound { collection: *collection, key: key.clone() });
@@ -343,7 +350,7 @@ pub(super) fn check_update(update: &UpdateWhere) -> Result<(), StoreError> {
 }
 
 fn select(update: &UpdateWhere) -> Result<Sql, StoreError> {
-    sql::sorted_by(&update.sort)?;
+    order::sorted_by(&update.sort)?;
     let (collection, filter) = (update.collection, &update.filter);
     read::select("key,rev,body", collection, filter, &Sql::new("1"), &update.sort, update.limit)
 }
@@ -410,47 +417,4 @@ fn set(body: &mut Body, field: &Field, value: Value) {
     } else {
         here.insert((*last).to_owned(), value);
     }
-}
-
-/// Removes up to `limit` documents whose expiry index has passed; returns how many there were.
-pub(super) fn expire(
-    tx: &Tx<'_>,
-    collection: Collection,
-    index: &Index,
-    now: Time,
-    limit: usize,
-) -> Result<usize, StoreError> {
-    let Some(field) = index.fields.first() else { return Ok(0) };
-    let expr = sql::compared(field);
-    let mut sql = Sql::new(format!(
-        "SELECT key FROM {} WHERE {expr} IS NOT NULL AND {expr}>='' AND {expr}<=",
-        collection.name()
-    ));
-    sql.bind(now.to_string().into());
-    sql.push(&format!(" ORDER BY {expr},key LIMIT {limit}"));
-    let keys = tx.lane.rows(&sql, |row| row.get::<_, String>(0).map_err(fault::of))?;
-    for key in &keys {
-        tx.remove(collection, known_key(key)?.as_str())?;
-    }
-    Ok(keys.len())
-}
-
-/// Removes up to `limit` of the oldest changes made before `before`; the last one always stays, as the counter.
-pub(super) fn trim(tx: &Tx<'_>, before: Time, limit: usize) -> Result<usize, StoreError> {
-    const EDGE: &str = "SELECT max(seq) FROM (SELECT seq,at FROM changes ORDER BY seq LIMIT ?1) \
-                        WHERE at<?2 AND seq<(SELECT max(seq) FROM changes)";
-    let connection = &tx.lane.connection;
-    let edge: Option<i64> = connection
-        .prepare_cached(EDGE)
-        .and_then(|mut statement| {
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            statement.query_row(params![limit, before.millis()], |row| row.get(0))
-        })
-        .map_err(fault::of)?;
-    let Some(edge) = edge else { return Ok(0) };
-    let gone = tx.execute("DELETE FROM changes WHERE seq<=?1", params![edge]);
-    let gone = gone.map_err(fault::of)?;
-    tx.execute("UPDATE meta SET value=?1 WHERE name='feed_floor'", params![edge.to_string()])
-        .map_err(fault::of)?;
-    Ok(gone)
 }

@@ -88,12 +88,14 @@ impl std::fmt::Debug for dyn Job {
 }
 
 impl Writer {
-    /// Starts the thread. `committed` is called after each commit that changed something, with the last change's number.
+    /// Starts the thread. `committed` is called after each commit that changed something. The thread ends after the
+    /// `others`, whose connections can only read: the last to close the file must be able to put its log away.
     pub(super) fn start(
         lane: Lane,
         turnstile: Turnstile,
         clock: Arc<dyn Clock>,
-        committed: impl Fn(i64) + Send + 'static,
+        committed: impl Fn() + Send + 'static,
+        others: Vec<oneshot::Receiver<()>>,
     ) -> Result<(Self, oneshot::Receiver<()>), StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (ended, end) = oneshot::channel();
@@ -110,7 +112,7 @@ impl Writer {
         std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
-                desk.work(jobs);
+                desk.work(jobs, others);
                 drop(ended); // which is what tells the closer
             })
             .map_err(|error| unavailable(format!("no thread for the store's writer: {error}")))?;
@@ -148,7 +150,7 @@ struct Desk {
     lane: Lane,
     turnstile: Turnstile,
     clock: Arc<dyn Clock>,
-    committed: Box<dyn Fn(i64) + Send>,
+    committed: Box<dyn Fn() + Send>,
     /// What `synchronous` was last set for.
     flushing: Option<Durability>,
     outdated: AtomicBool,
@@ -156,7 +158,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn work(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+    fn work(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>, others: Vec<oneshot::Receiver<()>>) {
         while let Some(first) = jobs.blocking_recv() {
             let mut waiting = vec![first];
             while !waiting.is_empty() {
@@ -168,6 +170,9 @@ impl Desk {
                 waiting = self.commit(waiting);
             }
         }
+        for other in others {
+            drop(other.blocking_recv()); // an error, since ending is all that it says
+        }
     }
 
     /// Runs and commits as many of `waiting` as fit into one transaction; returns the others.
@@ -176,7 +181,7 @@ impl Desk {
         let turn = match turnstile.take() {
             Ok(turn) => turn,
             Err(error) => {
-                all_fail(waiting, error);
+                all_fail(waiting, &error);
                 return Vec::new();
             }
         };
@@ -187,7 +192,7 @@ impl Desk {
         let tx = match begun {
             Ok(tx) => tx,
             Err(error) => {
-                all_fail(waiting, error);
+                all_fail(waiting, &error);
                 return Vec::new();
             }
         };
@@ -216,7 +221,7 @@ impl Desk {
                 drop(self.execute("ROLLBACK"));
             }
             drop(turn);
-            all_fail(tried.into_iter().map(|(job, _)| job), fault::of_commit(error));
+            all_fail(tried.into_iter().map(|(job, _)| job), &fault::of_commit(error));
             return rest;
         }
         if last > head {
@@ -226,7 +231,7 @@ impl Desk {
         self.figures.commits.fetch_add(1, Ordering::Relaxed);
         self.figures.jobs.fetch_add(tried.len() as u64, Ordering::Relaxed);
         if last > head {
-            (self.committed)(last);
+            (self.committed)();
         }
         for (job, end) in tried {
             job.done(end);
@@ -312,8 +317,8 @@ fn is_the_files(error: &StoreError) -> bool {
 }
 
 /// Tells every job the same.
-fn all_fail(jobs: impl IntoIterator<Item = Box<dyn Job>>, error: StoreError) {
+fn all_fail(jobs: impl IntoIterator<Item = Box<dyn Job>>, error: &StoreError) {
     for job in jobs {
-        job.done(Err(fault::copy(&error)));
+        job.done(Err(fault::copy(error)));
     }
 }

@@ -64,9 +64,10 @@ impl Contender {
             }
         });
         let mut tasks = Supervisor::new(CancellationToken::new());
+        let (_, grace) = watch::channel(STEP_GRACE);
         let ctx = world.ctx.clone();
         tasks.spawn("leadership", Role::Vital, move |stop| {
-            run(ctx.clone(), vec![spec.clone()], stop)
+            run(ctx.clone(), vec![spec.clone()], grace.clone(), stop)
         });
         let leading = world.ctx.leading.subscribe();
         Self { world, tasks, leading, terms: kept }

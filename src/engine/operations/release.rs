@@ -1,5 +1,5 @@
-//! Releases one batch of an operation: what its steps want of their agents, as changes for the journal. Used when an
-//! operation is confirmed (batch 0) and by the leader for each batch after that.
+//! Releases one batch of an operation: what its steps want of their agents, as changes for the journal. The first batch is
+//! written when the operation is confirmed; the leader releases each one after that.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ pub async fn release(
             released.refused.push((at, "it is gone".to_owned()));
             continue;
         };
-        match intend(document, intent, deadline, now) {
+        match intend(&document, intent, deadline, now) {
             Ok(Some(change)) => released.changes.push(change),
             Ok(None) => {}
             Err(why) => released.refused.push((at, why)),
@@ -71,26 +71,31 @@ pub async fn release(
 
 /// One agent's change for `intent`; `None` when it is already wished for.
 fn intend(
-    document: Document,
+    document: &Document,
     intent: Intent,
     deadline: Option<std::time::Duration>,
     now: crate::model::time::Time,
 ) -> Result<Option<Change>, String> {
-    let before: Agent = read(&document).map_err(|error| error.to_string())?;
+    let before: Agent = read(document).map_err(|error| error.to_string())?;
     let after = match intent.apply(&before, deadline, now) {
         Ok(Some(after)) => after,
         Ok(None) => return Ok(None),
         Err(refusal) => return Err(refusal.to_string()),
     };
-    Ok(Some(Change {
+    Ok(Some(wished(document, intent, &before, after)))
+}
+
+/// The change that a wish makes of an agent's document.
+pub(super) fn wished(document: &Document, intent: Intent, before: &Agent, after: Agent) -> Change {
+    Change {
         collection: Collection::Agents,
         key: document.key.clone(),
-        after: Some(overlay(&document.body, &before, &after)),
-        before: Some(document),
+        after: Some(overlay(&document.body, before, &after)),
+        before: Some(document.clone()),
         kind: kind(intent),
         subject: after.name,
         evidence: Value::Null,
-    }))
+    }
 }
 
 /// The type of the event that a wish leaves in the journal.

@@ -86,7 +86,8 @@ async fn mirror(world: &World) {
     }
 }
 
-async fn look(world: &World) -> FleetView {
+/// The view of what is stored now, with its statuses as they are written there.
+pub async fn look(world: &World) -> FleetView {
     let all = |collection| Query { limit: 10_000, ..Query::new(collection, Filter::All) };
     let page =
         |collection| async move { world.store.query(all(collection)).await.unwrap().documents };
@@ -260,4 +261,13 @@ pub async fn set(world: &World, collection: Collection, id: &str, field: &str, v
     let mut body = world.body(collection, id).await.unwrap();
     body.insert(field.into(), value);
     world.put(collection, id, body).await;
+}
+
+/// A view of so many agents, all in `phase`.
+pub fn fleet(count: usize, phase: crate::model::agent::Phase) -> FleetView {
+    let agent = |n: usize| {
+        let id = format!("a{n:05}");
+        Arc::new(row(&id, Agent { phase, ..Agent::default() }, None, Queue::default()))
+    };
+    FleetView { agents: (0..count).map(agent).collect(), loaded: true, ..FleetView::default() }
 }

@@ -472,7 +472,7 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) {
-        self.set_lost(true);
+        self.set_cut(true);
     }
 }
 

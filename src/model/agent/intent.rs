@@ -209,13 +209,7 @@ pub fn restore(agent: &Agent, to: Desired, now: Time) -> Result<Agent, Refusal> 
     if agent.desired != Desired::Deleted {
         return Err(Refusal::NotDeleted { agent: agent.name.clone() });
     }
-    let mut next = agent.clone();
-    next.desired = to;
-    next.drain_deadline = None;
-    forgive(&mut next);
-    if is_over(agent.phase) && to != Desired::Stopped {
-        next.wanted_incarnation = agent.incarnation + 1;
-    }
+    let mut next = wanted_back(agent, to, now);
     if agent.phase == Phase::Deleted {
         next.phase = if to == Desired::Stopped { Phase::Stopped } else { Phase::Pending };
         next.phase_since = now;
@@ -223,20 +217,34 @@ pub fn restore(agent: &Agent, to: Desired, now: Time) -> Result<Agent, Refusal> 
         next.purge_at = None;
     }
     next.live_name = Some(agent.name.clone());
-    next.generation += 1;
-    next.updated_at = now;
     Ok(next)
 }
 
-/// When a restored agent (as [`restore`] made it) is back.
+/// Takes back a change of what is wanted of an agent: wanted as before, whatever its phase by now. The reconcile loop
+/// brings it there from wherever it is.
+pub fn wanted_back(agent: &Agent, to: Desired, now: Time) -> Agent {
+    let mut next = agent.clone();
+    next.desired = to;
+    next.drain_deadline = None;
+    if matches!(to, Desired::Running | Desired::Paused) && is_over(agent.phase) {
+        next.wanted_incarnation = agent.incarnation + 1;
+        forgive(&mut next);
+    }
+    next.generation += 1;
+    next.updated_at = now;
+    next
+}
+
+/// When an agent is back, as [`restore`] or [`wanted_back`] wants it.
 pub fn restored_goal(agent: &Agent) -> Goal {
-    let phase = match agent.desired {
-        Desired::Running => Phase::Running,
-        Desired::Paused => Phase::Paused,
-        Desired::Stopped => Phase::Stopped,
+    let run = agent.wanted_incarnation.min(agent.incarnation + 1);
+    let (phase, incarnation) = match agent.desired {
+        Desired::Running => (Phase::Running, run),
+        Desired::Paused => (Phase::Paused, run),
+        Desired::Stopped => (Phase::Stopped, agent.incarnation),
         Desired::Deleted => return Goal::AgentGone,
     };
-    Goal::Agent { phase, incarnation: agent.wanted_incarnation.min(agent.incarnation + 1) }
+    Goal::Agent { phase, incarnation }
 }
 
 /// What a new agent is made of.

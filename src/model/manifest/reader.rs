@@ -68,7 +68,9 @@ impl<'a> Reader<'a> {
 
     /// The field's value, unless it is missing or null; null is kept, as the wish for the default.
     fn field(&mut self, name: &'static str) -> Option<&'a Value> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         match self.object.get(name)? {
             Value::Null => {
                 self.out.insert(name.to_owned(), Value::Null);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ratatui::style::Style;
 
-use super::row::{Rows, SortKey, Spec};
+use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, wide};
 use super::words;
 use crate::engine::fields::{AGENT_FIELDS, Seen};
 use crate::engine::view::{AgentRow, FleetView};
@@ -13,7 +13,7 @@ use crate::model::filter::query::RowQuery;
 use crate::model::health::HealthStatus;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::quantity::{Cpu, human_bytes};
-use crate::model::text::{Align, Safe};
+use crate::model::text::Safe;
 use crate::model::time::Time;
 use crate::tui::action::Action;
 use crate::tui::keymap::Scope;
@@ -21,21 +21,10 @@ use crate::tui::widgets::Look;
 use crate::tui::widgets::table::{CellText, Column, Width};
 use crate::tui::widgets::text::Pieces;
 
-const fn column(key: &'static str, title: &'static str, width: Width, align: Align) -> Column {
-    Column { key, title, width, align, wide: false }
-}
-
-const fn wide(key: &'static str, title: &'static str, width: u16, align: Align) -> Column {
-    Column { key, title, width: Width::Fixed(width), align, wide: true }
-}
-
-const LEFT: Align = Align::Left;
-const RIGHT: Align = Align::Right;
-
 pub const SPEC: Spec = Spec {
     scope: Scope::Agents,
     columns: &[
-        column("name", "NAME", Width::Flex { min: 14, weight: 3 }, LEFT),
+        column("name", "NAME", Width::Flex { min: 20, weight: 3 }, LEFT),
         column("pool", "POOL", Width::Flex { min: 9, weight: 1 }, LEFT),
         column("state", "STATE", Width::Fixed(11), LEFT),
         column("restarts", "RST", Width::Fixed(4), RIGHT),

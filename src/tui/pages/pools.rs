@@ -4,31 +4,20 @@ use std::sync::Arc;
 
 use ratatui::style::Style;
 
-use super::row::{Rows, SortKey, Spec};
+use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, wide};
 use super::words;
 use crate::engine::fields::{POOL_FIELDS, Seen};
 use crate::engine::view::{FleetView, PoolRow};
 use crate::model::filter::query::RowQuery;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::quantity::{Cpu, human_bytes};
-use crate::model::text::{Align, Safe};
+use crate::model::text::Safe;
 use crate::model::time::Time;
 use crate::tui::action::Action;
 use crate::tui::keymap::Scope;
 use crate::tui::widgets::Look;
 use crate::tui::widgets::table::{CellText, Column, Width};
 use crate::tui::widgets::text::Pieces;
-
-const fn column(key: &'static str, title: &'static str, width: Width, align: Align) -> Column {
-    Column { key, title, width, align, wide: false }
-}
-
-const fn wide(key: &'static str, title: &'static str, width: u16, align: Align) -> Column {
-    Column { key, title, width: Width::Fixed(width), align, wide: true }
-}
-
-const LEFT: Align = Align::Left;
-const RIGHT: Align = Align::Right;
 
 pub const SPEC: Spec = Spec {
     scope: Scope::Pools,

@@ -6,11 +6,11 @@ use ratatui::style::Style;
 
 use crate::model::filter::query::{FieldSpec, RowQuery};
 use crate::model::plan::TargetRef;
-use crate::model::text::Safe;
+use crate::model::text::{Align, Safe};
 use crate::tui::action::Action;
 use crate::tui::keymap::Scope;
 use crate::tui::widgets::Look;
-use crate::tui::widgets::table::{CellText, Column};
+use crate::tui::widgets::table::{CellText, Column, Width};
 use crate::tui::widgets::text::Pieces;
 
 /// What is the same for every page of a kind.
@@ -27,6 +27,24 @@ pub struct Spec {
     /// What stands there when there are no rows at all.
     pub empty: &'static str,
 }
+
+/// A column that every view of its table shows.
+pub const fn column(key: &'static str, title: &'static str, width: Width, align: Align) -> Column {
+    Column { key, title, width, align, wide: false }
+}
+
+/// A column of the wide view alone.
+pub const fn wide(key: &'static str, title: &'static str, width: u16, align: Align) -> Column {
+    Column { key, title, width: Width::Fixed(width), align, wide: true }
+}
+
+/// A column that takes its share of what is left over.
+pub const fn flex(min: u16, weight: u16) -> Width {
+    Width::Flex { min, weight }
+}
+
+pub const LEFT: Align = Align::Left;
+pub const RIGHT: Align = Align::Right;
 
 /// What rows are sorted by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +101,10 @@ pub trait Rows {
     fn matches(&self, row: usize, query: &RowQuery) -> bool;
     /// Whether it belongs to the thing that the page was opened for.
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool;
+    /// Whether it is a row of this page at all.
+    fn is_listed(&self, _row: usize) -> bool {
+        true
+    }
     /// A style under the whole row.
     fn style(&self, row: usize, look: Look<'_>) -> Option<Style>;
     /// The side pane's lines about it.

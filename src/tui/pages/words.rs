@@ -9,9 +9,11 @@ use crate::model::health::HealthStatus;
 use crate::model::quantity::human_age;
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::tui::theme::{Glyphs, Theme};
 use crate::tui::widgets::Look;
+use crate::tui::widgets::json::{Format, JsonLines};
 use crate::tui::widgets::table::CellText;
-use crate::tui::widgets::text::Pieces;
+use crate::tui::widgets::text::{Lines as TextLines, Pieces};
 
 /// Names of things come from others: safe before they are part of a line of ours.
 pub fn plain(text: &str) -> String {
@@ -67,6 +69,57 @@ pub fn share_style(used: u64, limit: Option<u64>, look: Look<'_>) -> Option<Styl
         0..70 => None,
         70..90 => Some(look.theme.warn),
         _ => Some(look.theme.alarm),
+    }
+}
+
+/// How long a message may wait before it is worth a look, and before it is worth an alarm.
+const LONG: Duration = Duration::from_secs(60);
+const TOO_LONG: Duration = Duration::from_secs(600);
+
+/// How worrying a wait in a queue is.
+pub fn waiting_style(wait: Duration, look: Look<'_>) -> Style {
+    if wait >= TOO_LONG {
+        look.theme.alarm
+    } else if wait >= LONG {
+        look.theme.warn
+    } else {
+        look.theme.text
+    }
+}
+
+/// The time of day in UTC, to the second.
+pub fn clock(at: Time) -> String {
+    at.to_jiff().strftime("%H:%M:%S").to_string()
+}
+
+/// At most `most` lines of a value as YAML-like text, for a glance beside the table.
+pub fn json_lines(value: &serde_json::Value, most: usize) -> Vec<Safe> {
+    let folded = std::collections::BTreeSet::new();
+    let lines = JsonLines::new(value, Format::Yaml, &folded);
+    let look = Look { theme: &Theme::default(), glyphs: &Glyphs::UNICODE };
+    let mut pieces = Pieces::default();
+    let mut line = |index: usize| {
+        pieces.clear();
+        TextLines::line(&lines, index, look, &mut pieces);
+        Safe::new(pieces.as_str())
+    };
+    let count = TextLines::count(&lines);
+    let mut out: Vec<Safe> = (0..count.min(most)).map(&mut line).collect();
+    if count > most {
+        out.push(Safe::new(&format!("… {} more lines", count - most)));
+    }
+    out
+}
+
+/// How much of a whole is done, in `width` cells.
+pub fn bar(out: &mut CellText, part: u32, whole: u32, width: u32, look: Look<'_>) {
+    let [empty, .., full] = look.glyphs.spark;
+    let filled = u64::from(part.min(whole)) * u64::from(width);
+    // What has begun shows at least one cell, what is not all done leaves one.
+    let filled = filled.div_ceil(u64::from(whole.max(1)));
+    let filled = if part < whole { filled.min(u64::from(width) - 1) } else { filled };
+    for cell in 0..u64::from(width) {
+        out.word(if cell < filled { full } else { empty });
     }
 }
 
@@ -155,9 +208,9 @@ pub fn rate(per_second: f64) -> String {
 /// A delay in steps coarse enough that a quiet system shows a quiet number.
 pub fn latency(span: Duration) -> String {
     let millis = span.as_millis();
-    let step = [1, 2, 5, 10, 20, 50, 100, 200, 500].into_iter().find(|step| millis <= *step);
+    let step = [1, 2, 5, 10, 20, 50, 100, 200, 500].into_iter().find(|step| millis < *step);
     match step {
-        Some(step) => format!("≤{step}ms"),
+        Some(step) => format!("<{step}ms"),
         None => format!("{:.1}s", span.as_secs_f64()),
     }
 }
@@ -167,6 +220,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_bar_is_full_only_when_all_is_done_and_empty_only_when_nothing_is() {
+        let bar = |part, whole| {
+            let mut out = CellText::default();
+            bar(&mut out, part, whole, 4, crate::tui::testing::plain_look());
+            out.as_str().to_owned()
+        };
+        assert_eq!(bar(0, 10), "▁▁▁▁");
+        assert_eq!(bar(1, 1_000), "█▁▁▁");
+        assert_eq!(bar(999, 1_000), "███▁");
+        assert_eq!(bar(10, 10), "████");
+        assert_eq!(bar(0, 0), "▁▁▁▁");
+        assert_eq!(bar(u32::MAX, u32::MAX), "████");
+    }
+
+    #[test]
     fn numbers_are_short_and_steady() {
         assert_eq!(grouped(1_204), "1 204");
         assert_eq!(grouped(12), "12");
@@ -174,8 +242,8 @@ mod tests {
         assert_eq!(rate(0.0), "0/s");
         assert_eq!(rate(1.25), "1.2/s");
         assert_eq!(rate(412.4), "412/s");
-        assert_eq!(latency(Duration::from_micros(300)), "≤1ms");
-        assert_eq!(latency(Duration::from_millis(37)), "≤50ms");
+        assert_eq!(latency(Duration::from_micros(300)), "<1ms");
+        assert_eq!(latency(Duration::from_millis(37)), "<50ms");
         assert_eq!(latency(Duration::from_millis(1_640)), "1.6s");
         assert_eq!(exact(Duration::from_secs(125)), "2m 5s");
         assert_eq!(exact(Duration::from_secs(90_000)), "1d 1h");

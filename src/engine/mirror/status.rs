@@ -1,0 +1,210 @@
+//! The parts of the system as views show them: store, runtime, leader, loops, tasks. Tells news from noise: a latency
+//! that wavers and a loop that ran again as it should are shown with the next view and make none of their own.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::leadership::lease::Lease;
+use crate::engine::supervise::Board;
+use crate::engine::view::{Leader, LoopStatus, PartStatus, System};
+use crate::model::text::Safe;
+use crate::model::time::Time;
+use crate::ports::runtime::{RuntimeError, RuntimeInfo};
+use crate::ports::store::{Body, StoreInfo, chain};
+
+/// A loop's times alone make a new view this often at most.
+const TIMES_PERIOD: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Store,
+    Runtime,
+}
+
+#[derive(Debug, Default)]
+pub struct Status {
+    system: System,
+    /// Means of the last few latencies of store and runtime: one slow answer is no news.
+    latencies: [Option<Duration>; 2],
+    /// When the lease was last seen to change, and how long it lives.
+    lease: Option<(Instant, Duration)>,
+    loud: bool,
+    quiet: bool,
+    /// A loop has run since its times were shown, and when that was.
+    ran: bool,
+    times_shown: Option<Instant>,
+}
+
+impl Status {
+    pub fn new(contends: bool) -> Self {
+        let leader = Leader { contends, ..Leader::default() };
+        Self { system: System { leader, ..System::default() }, ..Self::default() }
+    }
+
+    pub fn store(&mut self, info: &StoreInfo, now: Time) {
+        let part = PartStatus {
+            kind: Safe::new(info.kind),
+            version: Safe::new(&info.version),
+            place: Safe::new(&info.place),
+            ok: true,
+            latency: Some(info.latency),
+            error: Safe::default(),
+            details: info
+                .details
+                .iter()
+                .map(|(name, value)| (Safe::new(name), Safe::new(value)))
+                .collect(),
+            checked_at: now,
+        };
+        self.note(Which::Store, part);
+    }
+
+    pub fn store_failed(&mut self, error: &(dyn std::error::Error + 'static), now: Time) {
+        let error = Safe::new(&chain(error));
+        let part = PartStatus { ok: false, error, checked_at: now, ..self.system.store.clone() };
+        self.note(Which::Store, part);
+    }
+
+    pub fn runtime(&mut self, info: Result<RuntimeInfo, RuntimeError>, now: Time) {
+        let part = match info {
+            Ok(info) => PartStatus {
+                kind: Safe::new(info.kind),
+                version: Safe::new(&info.version),
+                place: Safe::new(&info.place),
+                ok: true,
+                latency: Some(info.latency),
+                error: Safe::default(),
+                details: info
+                    .nodes
+                    .iter()
+                    .map(|node| {
+                        let gib = node.memory_bytes as f64 / f64::from(1 << 30);
+                        let size = format!("{} m cpu, {gib:.1} GiB", node.cpu_millis);
+                        (Safe::new(&node.name), Safe::new(&size))
+                    })
+                    .collect(),
+                checked_at: now,
+            },
+            Err(error) => {
+                let error = Safe::new(&chain(&error));
+                PartStatus { ok: false, error, checked_at: now, ..self.system.runtime.clone() }
+            }
+        };
+        self.note(Which::Runtime, part);
+    }
+
+    fn note(&mut self, which: Which, mut part: PartStatus) {
+        let mean = &mut self.latencies[which as usize];
+        *mean = match (*mean, part.latency.filter(|_| part.ok)) {
+            (Some(mean), Some(latency)) => Some((mean * 3 + latency) / 4),
+            (None, latency) => latency,
+            (mean, None) => mean,
+        };
+        let shown = match which {
+            Which::Store => &mut self.system.store,
+            Which::Runtime => &mut self.system.runtime,
+        };
+        let moved = differs(shown.latency, *mean);
+        part.latency = if moved { *mean } else { shown.latency };
+        self.loud |= moved
+            || (&shown.kind, &shown.version, &shown.place, shown.ok, &shown.error)
+                != (&part.kind, &part.version, &part.place, part.ok, &part.error);
+        self.quiet = true;
+        *shown = part;
+    }
+
+    /// Takes in the lease document, or that there is none.
+    pub fn lease(&mut self, body: Option<&Body>, now: Instant) {
+        let lease = body.map(Lease::read).unwrap_or_default();
+        self.lease = lease.is_held().then(|| (now, lease.ttl()));
+        let shown = &self.system.leader;
+        let leader = Leader {
+            holder: Safe::new(&lease.holder),
+            host: Safe::new(if lease.is_held() { &lease.host } else { "" }),
+            pid: if lease.is_held() { lease.pid } else { 0 },
+            epoch: lease.epoch,
+            renewed_at: lease.is_held().then_some(lease.renewed_at),
+            late: false,
+            me: shown.me,
+            contends: shown.contends,
+        };
+        self.loud |= Leader { renewed_at: shown.renewed_at, ..leader.clone() } != *shown;
+        self.quiet = true;
+        self.system.leader = leader;
+        self.loops(lease.loops.iter().map(LoopStatus::from).collect(), now);
+        self.brake(lease.brake.as_deref().map(Safe::new));
+    }
+
+    fn loops(&mut self, loops: Vec<LoopStatus>, now: Instant) {
+        self.times_shown.get_or_insert(now);
+        let of = |loops: &[LoopStatus]| -> Vec<(Safe, Safe)> {
+            loops.iter().map(|status| (status.name.clone(), status.error.clone())).collect()
+        };
+        self.loud |= of(&loops) != of(&self.system.loops);
+        self.ran |= loops != self.system.loops;
+        self.system.loops = loops;
+    }
+
+    fn brake(&mut self, why: Option<Safe>) {
+        self.loud |= why != self.system.brake;
+        self.system.brake = why;
+    }
+
+    /// Whether this process leads.
+    pub fn leading(&mut self, me: bool) {
+        self.loud |= std::mem::replace(&mut self.system.leader.me, me) != me;
+    }
+
+    pub fn tasks(&mut self, board: &Board) {
+        if self.system.tasks != *board {
+            self.system.tasks.clone_from(board);
+            self.loud = true;
+        }
+    }
+
+    /// When the lease will be late, unless it is renewed before.
+    pub fn late_at(&self) -> Option<Instant> {
+        let (since, ttl) = self.lease.filter(|_| !self.system.leader.late)?;
+        Some(since + ttl)
+    }
+
+    /// When times that are noise alone are worth a view.
+    pub fn times_due(&self, now: Instant) -> Option<Instant> {
+        let last = self.times_shown.unwrap_or(now);
+        (self.ran && !self.loud).then_some(last + TIMES_PERIOD)
+    }
+
+    /// Looks at the time: is the lease late, are times due?
+    pub fn tick(&mut self, now: Instant) {
+        if self.late_at().is_some_and(|late| now >= late) {
+            self.system.leader.late = true;
+            self.loud = true;
+        }
+        self.loud |= self.times_due(now).is_some_and(|due| now >= due);
+    }
+
+    /// There is something worth a view of its own.
+    pub fn is_dirty(&self) -> bool {
+        self.loud
+    }
+
+    /// The system as it now is, if anything about it changed since it was last taken.
+    pub fn take(&mut self, now: Instant) -> Option<System> {
+        let any = self.loud || self.quiet || self.ran;
+        if self.ran {
+            self.times_shown = Some(now);
+        }
+        (self.loud, self.quiet, self.ran) = (false, false, false);
+        any.then(|| self.system.clone())
+    }
+}
+
+/// Two latencies differ for a reader when one is twice the other, and by a millisecond at least.
+fn differs(shown: Option<Duration>, now: Option<Duration>) -> bool {
+    match (shown, now) {
+        (Some(shown), Some(now)) => {
+            let (low, high) = (shown.min(now), shown.max(now));
+            high >= low * 2 && high - low >= Duration::from_millis(1)
+        }
+        (shown, now) => shown.is_some() != now.is_some(),
+    }
+}

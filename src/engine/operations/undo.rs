@@ -1,0 +1,239 @@
+//! Plans that take an operation back. Undo is an operation like any other: planned, confirmed, journalled, and itself
+//! undone where that is possible.
+
+mod restore;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::draft::{Draft, count, target};
+use super::messages::replace;
+use super::planner::Planner;
+use super::resolve::{Found, refused};
+use super::reversal::{Reversal, put_back};
+use crate::engine::documents::{overlay, read};
+use crate::engine::handle::CommandError;
+use crate::engine::journal::Change;
+use crate::engine::messaging;
+use crate::model::agent::intent::{restored_goal, wanted_back};
+use crate::model::agent::{Agent, Desired, Phase};
+use crate::model::operation::{Operation, UndoInfo};
+use crate::model::plan::{Command, Goal, Noun, Targets, Tier};
+use crate::model::schema::Collection;
+use crate::ports::store::{Document, Key, StoreError};
+
+/// How long an operation can be taken back.
+const UNDO_WITHIN: Duration = Duration::from_secs(24 * 3_600);
+
+/// What a way back comes to, as it is put together.
+struct Undoing {
+    draft: Draft,
+    /// Things that are as they should be, or gone for good.
+    left_out: Vec<String>,
+    /// Fields that somebody changed since: with one of these nothing is taken back.
+    moved: Vec<String>,
+    reversals: Vec<Value>,
+    /// Pools and agents to delete, together at the end: their own plan knows how.
+    agents: Vec<String>,
+    pools: Vec<String>,
+    templates: Vec<String>,
+}
+
+impl Planner<'_> {
+    pub(super) async fn undo(&self, operation: &str) -> Result<Draft, CommandError> {
+        let found: Found<Operation> = self.resolver.one(Noun::Operation, operation).await?;
+        let it = &found.value;
+        if let Some(by) = &it.undone_by {
+            return Err(refused(format!("{:?} is undone already, by {by}", it.title)));
+        }
+        if self.now.since(it.created_at) > UNDO_WITHIN {
+            return Err(refused(format!("{:?} is too long ago: undo works for 24 h", it.title)));
+        }
+        let mut draft = match &it.undo {
+            UndoInfo::Never { why } => {
+                return Err(refused(format!("{:?} cannot be undone: {why}", it.title)));
+            }
+            UndoInfo::By { commands, .. } => self.undo_by(commands).await?,
+            UndoInfo::Restore { documents, .. } => self.undo_restore(documents).await?,
+        };
+        draft.title = format!("Undo: {}", it.title);
+        draft.rely(json!({ "operation": found.id(), "undone_by": it.undone_by }));
+        draft.fact("undoes", format!("{} of {} by {}", it.kind, it.created_at, it.actor));
+        Ok(draft)
+    }
+
+    async fn undo_by(&self, commands: &[Value]) -> Result<Draft, CommandError> {
+        let mut whole = Draft::new(String::new(), Tier::One);
+        let mut ways = Vec::new();
+        for command in commands {
+            let command: Command = serde_json::from_value(command.clone())
+                .map_err(|error| refused(format!("what undoes it cannot be read: {error}")))?;
+            let draft = Box::pin(self.draft(&command)).await?;
+            ways.push(draft.undo.clone());
+            whole.absorb(draft);
+        }
+        if let [one] = &ways[..] {
+            whole.undo = one.clone();
+        }
+        Ok(whole)
+    }
+
+    async fn undo_restore(&self, documents: &[Value]) -> Result<Draft, CommandError> {
+        let mut undoing = Undoing {
+            draft: Draft::new(String::new(), Tier::Two),
+            left_out: Vec::new(),
+            moved: Vec::new(),
+            reversals: Vec::new(),
+            agents: Vec::new(),
+            pools: Vec::new(),
+            templates: Vec::new(),
+        };
+        for document in documents {
+            let reversal: Reversal = serde_json::from_value(document.clone())
+                .map_err(|error| refused(format!("what undoes it cannot be read: {error}")))?;
+            self.reverse(&mut undoing, reversal).await?;
+        }
+        let Undoing { mut draft, left_out, moved, reversals, agents, pools, templates } = undoing;
+        if !moved.is_empty() {
+            return Err(refused(format!("somebody changed it since: {}", moved.join("; "))));
+        }
+        let mut ways = reversals;
+        for (noun, names) in
+            [(Noun::Agent, agents), (Noun::Pool, pools), (Noun::Template, templates)]
+        {
+            if names.is_empty() {
+                continue;
+            }
+            // a pool's agents go with it, so that its template is free only later
+            let ended = Command::Delete { targets: Targets { noun, names } };
+            let deletion = Box::pin(self.draft(&ended)).await?;
+            if let UndoInfo::Restore { documents, .. } = &deletion.undo {
+                ways.extend(documents.iter().cloned());
+            }
+            draft.absorb(deletion);
+        }
+        if draft.steps.is_empty() {
+            return Err(refused(match &left_out[..] {
+                [] => "there is nothing left to take back".to_owned(),
+                some => some.join("; "),
+            }));
+        }
+        draft.warnings.extend(left_out.iter().take(5).map(|it| format!("left out: {it}")));
+        draft.fact("takes back", count(draft.steps.len(), "step"));
+        draft.undo = if ways.is_empty() {
+            UndoInfo::Never { why: "run the command again instead".to_owned() }
+        } else {
+            UndoInfo::Restore { documents: ways, note: "as it was before this undo".to_owned() }
+        };
+        Ok(draft)
+    }
+
+    async fn get(
+        &self,
+        collection: Collection,
+        id: &str,
+    ) -> Result<Option<Document>, CommandError> {
+        match self.ctx.store.get(collection, &Key::new(id)?).await {
+            Ok(document) => Ok(Some(document)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn reverse(&self, to: &mut Undoing, reversal: Reversal) -> Result<(), CommandError> {
+        match reversal {
+            Reversal::Desired { id, name, was, now } => {
+                self.want_back(to, &id, &name, was, now).await
+            }
+            Reversal::Deleted { id, name, desired } => {
+                self.restore_agent(to, &id, &name, desired).await
+            }
+            Reversal::PoolDeleted { id, name } => self.restore_pool(to, &id, &name).await,
+            Reversal::Fields { collection, id, name, fields } => {
+                let Ok(collection) = collection.parse::<Collection>() else {
+                    return Err(refused(format!("there is no collection {collection}")));
+                };
+                let Some(document) = self.get(collection, &id).await? else {
+                    to.moved.push(format!("{name} is gone"));
+                    return Ok(());
+                };
+                match put_back(&document.body, &fields) {
+                    Err(moved) => {
+                        to.moved.extend(moved.iter().map(|it| format!("{name}: {it}")));
+                        Ok(())
+                    }
+                    Ok(body) => self.put_fields_back(to, collection, document, body, &name),
+                }
+            }
+            Reversal::Created { collection, id, name } => {
+                self.uncreate(to, &collection, &id, &name).await
+            }
+            Reversal::Removed { collection, id, name, body } => {
+                self.reinsert(to, &collection, &id, &name, body).await
+            }
+            Reversal::Message { id } => self.restore_message(to, &id).await,
+        }
+    }
+
+    /// Wants of an agent what was wanted before, unless somebody wants something else by now.
+    async fn want_back(
+        &self,
+        to: &mut Undoing,
+        id: &str,
+        name: &str,
+        was: Desired,
+        now: Desired,
+    ) -> Result<(), CommandError> {
+        let Some(document) = self.get(Collection::Agents, id).await? else {
+            to.left_out.push(format!("{name} is gone"));
+            return Ok(());
+        };
+        let agent: Agent = read(&document)?;
+        to.draft.rely_on_agent(id, &agent);
+        if agent.desired != now || agent.phase == Phase::Deleted {
+            to.left_out.push(format!("{name} is wanted {} by now", agent.desired));
+            return Ok(());
+        }
+        let after = wanted_back(&agent, was, self.now);
+        let what = target(Noun::Agent, id, name);
+        let note = format!("wanted {was} again; it is {}", agent.phase);
+        to.draft.step(0, "restore", what, restored_goal(&after), note);
+        to.draft.changes.push(Change {
+            collection: Collection::Agents,
+            key: document.key.clone(),
+            after: Some(overlay(&document.body, &agent, &after)),
+            before: Some(document),
+            kind: "agent.wanted_back",
+            subject: name.to_owned(),
+            evidence: Value::Null,
+        });
+        let (id, name) = (id.to_owned(), name.to_owned());
+        to.reversals.push(Reversal::Desired { id, name, was: now, now: was }.written());
+        Ok(())
+    }
+
+    async fn restore_message(&self, to: &mut Undoing, id: &str) -> Result<(), CommandError> {
+        let Some(document) = self.get(Collection::AgentMessages, id).await? else {
+            to.left_out.push(format!("{id} is gone for good"));
+            return Ok(());
+        };
+        let message = messaging::read(&document)?;
+        to.draft.rely(json!({ "message": id, "status": message.status }));
+        match messaging::restore(&document, self.now) {
+            Ok(body) => {
+                to.draft.extra.push(replace(Collection::AgentMessages, &document, body));
+                let what = target(Noun::Message, id, message.message_type);
+                to.draft.step(
+                    0,
+                    "restore",
+                    what,
+                    Goal::Written,
+                    format!("from {}", message.status),
+                );
+            }
+            Err(error) => to.left_out.push(format!("{id}: {error}")),
+        }
+        Ok(())
+    }
+}
