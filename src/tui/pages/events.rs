@@ -137,7 +137,9 @@ impl Rows for Events<'_> {
             }
             "kind" => drop(out.safe(&row.kind)),
             "epoch" => {
-                if let Some(epoch) = row.document.body.get("epoch").and_then(serde_json::Value::as_u64) {
+                if let Some(epoch) =
+                    row.document.body.get("epoch").and_then(serde_json::Value::as_u64)
+                {
                     out.put(format_args!("{epoch}"));
                 }
             }

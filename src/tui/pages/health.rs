@@ -98,11 +98,7 @@ pub fn is_sick(row: &AgentRow) -> bool {
 /// What the verdict on an agent rests on.
 fn evidence(row: &AgentRow) -> &Safe {
     let failed = row.phase == Phase::Failed && !row.reason.as_str().is_empty();
-    if failed || row.health_message.as_str().is_empty() {
-        &row.reason
-    } else {
-        &row.health_message
-    }
+    if failed || row.health_message.as_str().is_empty() { &row.reason } else { &row.health_message }
 }
 
 /// An agent's state in a word: failed, or what its health is.
