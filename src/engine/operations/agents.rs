@@ -161,6 +161,9 @@ impl Planner<'_> {
         if last > 0 {
             draft.fact("batches", format!("{}, each waits for the one before", last + 1));
         }
+        if intent == Intent::Delete {
+            warn_of_replacement(&crowd, &wished, &mut draft);
+        }
         self.add_load(&wished, &mut draft);
         draft.undo = undo(intent, &wished, flags);
         Ok(draft)
@@ -241,6 +244,17 @@ impl Planner<'_> {
             rows.fold((0, 0), |sum, queue| (sum.0 + queue.leased, sum.1 + queue.pending));
         draft.fact("in flight", count(usize::try_from(leased).unwrap_or(usize::MAX), "message"));
         draft.fact("queued", count(usize::try_from(pending).unwrap_or(usize::MAX), "message"));
+    }
+}
+
+/// A pool keeps its number: who deletes a member gets another.
+fn warn_of_replacement(crowd: &Crowd, wished: &[&Found<Agent>], draft: &mut Draft) {
+    for (id, pool) in crowd.pools.iter().filter(|(_, pool)| !pool.deleting) {
+        let of =
+            |it: &&&Found<Agent>| it.value.pool_id.as_ref().is_some_and(|own| own.as_str() == id);
+        let gone = count(wished.iter().filter(of).count(), "agent");
+        let name = &pool.name;
+        draft.warnings.push(format!("pool {name} replaces the {gone}: scale it to have fewer"));
     }
 }
 

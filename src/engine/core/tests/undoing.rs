@@ -148,6 +148,37 @@ async fn an_apply_that_created_things_takes_them_away_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_undoes_or_cancels_what_another_tenant_did() {
+    let desk = Desk::new();
+    desk.agent("a", "running", "running").await;
+    let (id, _) = desk.run(pause("a")).await.unwrap();
+    let mut theirs = desk.as_role(Role::TenantAdmin);
+    theirs.me.tenant = Some("other".into());
+    assert!(matches!(theirs.undo(&id).await, Err(CommandError::NotFound { .. })));
+    let cancelled = theirs.core.cancel(&theirs.me, &id).await;
+    assert!(matches!(cancelled, Err(CommandError::NotFound { .. })), "{cancelled:?}");
+    let mut own = desk.as_role(Role::TenantAdmin);
+    own.me.tenant = Some("default".into());
+    let (id, _) = own.run(Command::Resume { targets: Targets::agents(["a"]) }).await.unwrap();
+    own.undo(&id).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_paused_by_its_manifest_pauses_its_members() {
+    let desk = Desk::new();
+    desk.with_pool(2).await;
+    let before = desk.picture().await;
+    let paused = manifest(Noun::Pool, "triage", json!({"paused": true}));
+    let (id, operation) = desk.apply(vec![paused]).await;
+    assert_eq!(operation.steps.len(), 3);
+    assert_eq!(desk.field(Collection::Agents, "a001", "/desired").await, "paused");
+    desk.undo(&id).await.unwrap();
+    assert_eq!(desk.picture().await, before);
+    let plan = desk.plan(Command::Delete { targets: Targets::agents(["a000"]) }).await.unwrap();
+    assert_eq!(plan.warnings, ["pool triage replaces the 1 agent: scale it to have fewer"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_go_back_to_what_they_were() {
     let desk = Desk::new();
     desk.agent("a", "running", "running").await;
