@@ -292,3 +292,39 @@ proptest! {
         outcome?;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn later_batches_of_an_undo_take_back_what_is_there_then() {
+    let desk = Desk::new();
+    desk.agent("wanted", "running", "paused").await;
+    desk.agent("gone", "deleted", "deleted").await;
+    desk.agent("so-already", "running", "running").await;
+    let mut taken = crate::engine::testing::agent("taken", "deleted");
+    taken["desired"] = json!("deleted");
+    taken.as_object_mut().unwrap().shift_remove("live_name");
+    desk.world.put(Collection::Agents, "taken", taken).await;
+    desk.world
+        .put(Collection::Agents, "b", crate::engine::testing::agent("taken", "running"))
+        .await;
+    let mut tombstone = Value::Object(desk.body(Collection::Agents, "gone").await);
+    tombstone.as_object_mut().unwrap().shift_remove("live_name");
+    desk.world.put(Collection::Agents, "gone", tombstone).await;
+    let (id, _) = desk.run(pause("so-already")).await.unwrap();
+    let mut operation = Value::Object(desk.body(Collection::Operations, id.as_str()).await);
+    let step = |id: &str| {
+        json!({"batch": 1, "action": "restore",
+               "target": {"noun": "agent", "id": id, "name": id},
+               "goal": {"until": "agent", "phase": "running", "incarnation": 1}})
+    };
+    operation["steps"] = json!([step("wanted"), step("gone"), step("taken"), step("nobody")]);
+    let operation: Operation = serde_json::from_value(operation).unwrap();
+    let released =
+        crate::engine::operations::release(&desk.world.ctx, &operation, 1).await.unwrap();
+    let kinds: Vec<&str> = released.changes.iter().map(|change| change.kind).collect();
+    assert_eq!(kinds, ["agent.wanted_back", "agent.restored"]);
+    let back = released.changes[1].after.as_ref().unwrap();
+    assert_eq!((&back["phase"], &back["live_name"]), (&json!("pending"), &json!("gone")));
+    let why: Vec<(usize, &str)> =
+        released.refused.iter().map(|(at, why)| (*at, why.as_str())).collect();
+    assert_eq!(why, [(2, "the name taken is taken by now"), (3, "it is gone")]);
+}

@@ -6,7 +6,7 @@ use super::difference::note;
 use super::{Apply, Reference, insertion, merged};
 use crate::engine::documents::{body, overlay};
 use crate::engine::handle::CommandError;
-use crate::engine::operations::draft::{count, target};
+use crate::engine::operations::draft::{AT_ONCE, count, target};
 use crate::engine::operations::planner::Planner;
 use crate::engine::operations::resolve::Found;
 use crate::engine::operations::reversal::{Reversal, differences};
@@ -187,11 +187,14 @@ impl Planner<'_> {
             true => (Intent::Pause, Desired::Paused),
             false => (Intent::Resume, Desired::Running),
         };
+        let mut at = 0;
         for found in self.members(pool.id()).await? {
             apply.draft.rely_on_agent(found.id(), &found.value);
             // one that is stopped or failed stays so
             let Ok(Some(_)) = intent.apply(&found.value, None, self.now) else { continue };
-            apply.draft.wishes(0, intent, &found, None, self.now, "with its pool");
+            let batch = u32::try_from(at / AT_ONCE).unwrap_or(u32::MAX);
+            at += 1;
+            apply.draft.wishes(batch, intent, &found, None, self.now, "with its pool");
             let (id, name, was) =
                 (found.id().to_owned(), found.value.name.clone(), found.value.desired);
             apply.reversals.push(Reversal::Desired { id, name, was, now }.written());
