@@ -3,15 +3,19 @@
 
 pub mod agents;
 pub mod events;
+pub mod fetched;
 pub mod health;
 pub mod help;
+pub mod logs;
 pub mod messages;
 pub mod operations;
 pub mod papers;
 pub mod pools;
 pub mod publications;
+pub mod pulse;
 pub mod queues;
 pub mod row;
+pub mod steps;
 pub mod subscriptions;
 pub mod table;
 pub mod templates;
@@ -20,8 +24,9 @@ pub mod words;
 
 use strum::IntoEnumIterator;
 
+use self::fetched::Fetched;
 use self::row::{Rows, Spec};
-use self::table::{Fetched, TablePage};
+use self::table::TablePage;
 use self::text::TextPage;
 use super::keymap::Scope;
 use crate::engine::fields::PaperKind;
@@ -168,16 +173,5 @@ impl Page {
             Self::Table(page) => page.crumb(),
             Self::Text(page) => page.crumb(),
         }
-    }
-
-    /// Something was written into the journal: what shows such things takes it in.
-    pub fn journal(&mut self, _entry: &std::sync::Arc<crate::model::event::Event>) {}
-
-    /// More lines of the log that it follows.
-    pub fn log(
-        &mut self,
-        _lines: Vec<crate::ports::runtime::LogLine>,
-        _look: super::widgets::Look<'_>,
-    ) {
     }
 }

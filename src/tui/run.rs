@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 
 use self::alarms::Alarms;
-use self::effects::Effects;
+pub(super) use self::effects::Effects;
 use super::effect::Effect;
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;
@@ -293,7 +293,7 @@ impl Console {
             self.buffer = Buffer::empty(area);
         }
         let (hits, cursor) = render::render(&self.ui, &self.view, &mut self.buffer);
-        self.ui.hits = hits;
+        self.ui.seen(hits);
         let writer = self.screen.writer();
         let buffer = std::mem::take(&mut self.buffer);
         self.buffer = writer.post(Frame { buffer, cursor });

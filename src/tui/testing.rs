@@ -270,7 +270,7 @@ pub fn draw(ui: &mut Ui, view: &FleetView, width: u16, height: u16) -> Buffer {
     prepare(ui, view);
     let mut buf = Buffer::empty(Rect::new(0, 0, width, height));
     let (hits, _) = render(ui, view, &mut buf);
-    ui.hits = hits;
+    ui.seen(hits);
     buf
 }
 

@@ -15,10 +15,12 @@ use crate::engine::view::FleetView;
 use crate::model::text::Safe;
 
 mod act;
+mod into;
 mod open;
 mod page;
 mod plan;
 mod prompt;
+mod read;
 mod say;
 mod watch;
 
@@ -60,6 +62,7 @@ impl Turn<'_> {
             Event::Lines(id, lines) => self.lines(id, lines),
             Event::Done(id, answer) => self.done(id, answer),
             Event::Alarm(Alarm::Toast(number)) => self.ui.notices.fade(number),
+            Event::Alarm(Alarm::Reread) => self.rested(),
             Event::Alarm(Alarm::Minute) => {
                 self.effects.push(Effect::Wake(Alarm::Minute, std::time::Duration::from_secs(60)));
             }
@@ -159,6 +162,7 @@ impl Turn<'_> {
             let word = if gone == 1 { "marked row is" } else { "marked rows are" };
             self.say(Weight::Warn, &format!("{gone} {word} gone"));
         }
+        self.keep_up();
         self.tell_ends();
     }
 

@@ -5,18 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::TableKind;
-use super::papers::Papers;
+use super::fetched::Fetched;
 use super::row::{Rows, SortKey, Spec};
 use super::words;
 use crate::engine::view::FleetView;
-use crate::model::filter::Filter as StoreFilter;
 use crate::model::filter::query::RowQuery;
 use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
 use crate::model::time::Time;
-use crate::ports::store::{Bookmark, chain};
-use crate::tui::effect::{EffectId, Fetch};
-use crate::tui::event::{Fault, Reply};
 use crate::tui::widgets::table::{Column, TableState};
 
 /// The filter of a page: what was typed, and the last line that made sense.
@@ -79,24 +75,6 @@ pub struct TablePage {
     pub goal: Option<String>,
     /// Grows with every change of filter, sort and the like.
     settings: u64,
-}
-
-/// Rows read from the store for this page.
-#[derive(Debug, Clone, Default)]
-pub struct Fetched {
-    /// The read that is on its way.
-    pub asked: Option<EffectId>,
-    pub error: Option<Safe>,
-    pub at: Option<Time>,
-    pub papers: Papers,
-    /// Nothing newer is shown until it thaws.
-    pub frozen: bool,
-    /// Where the rows read so far end, if there are older ones.
-    pub more: Option<Bookmark>,
-    /// What the store was asked for.
-    pub filter: Option<StoreFilter>,
-    /// What the view said of these rows when they were read: while it says the same, they are up to date.
-    pub sign: u64,
 }
 
 impl TablePage {
@@ -163,19 +141,6 @@ impl TablePage {
         true
     }
 
-    /// What it must read from the store, because no view carries it.
-    pub fn fetch(&self) -> Option<Fetch> {
-        None
-    }
-
-    /// What was read has come; the fault is given back for telling.
-    pub fn answered(&mut self, answer: Result<Reply, Fault>) -> Option<Fault> {
-        self.touch();
-        let fault = answer.err()?;
-        self.fetched.error = Some(Safe::new(&chain(&fault)));
-        Some(fault)
-    }
-
     /// Freezes the order of the rows in sight, or lets it go.
     pub fn toggle_freeze(&mut self, rows: &dyn Rows) {
         self.frozen = match self.frozen {
@@ -190,6 +155,9 @@ impl TablePage {
 
     /// Lists the rows of `view` again if they or the settings changed. Returns how many marked rows are gone.
     pub fn prepare(&mut self, view: &FleetView, now: Time) -> usize {
+        if self.fetched.take_in() {
+            self.touch();
+        }
         let stamp = (view.version, self.settings);
         if self.listing.stamp == Some(stamp) {
             return 0;
@@ -246,7 +214,8 @@ impl TablePage {
                 return self.hold(rows);
             }
         }
-        let found = self.state.selected.as_ref().and_then(|id| {
+        let chosen = self.state.selected.as_ref().filter(|_| !self.follows());
+        let found = chosen.and_then(|id| {
             self.listing.rows.iter().position(|row| rows.id(place(*row)) == id.as_ref())
         });
         if let Some(found) = found {

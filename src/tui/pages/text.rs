@@ -6,10 +6,15 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use serde_json::Value;
 
-use super::words;
-use crate::engine::handle::Description;
+use super::logs::{Dropped, LogText};
+use super::{steps, words};
+use crate::engine::handle::{Description, Listing};
+use crate::model::filter::{Field, Filter};
 use crate::model::plan::TargetRef;
+use crate::model::schema::Collection;
 use crate::model::text::{Align, Safe};
+use crate::model::time::Time;
+use crate::ports::runtime::LogLine;
 use crate::ports::store::{Document, chain};
 use crate::tui::action::Action;
 use crate::tui::effect::{EffectId, Fetch};
@@ -32,6 +37,13 @@ pub enum TextKind {
     Aliases,
     Describe,
     Yaml,
+    /// The same document, as JSON at first.
+    Json,
+    /// What an operation did, step by step.
+    Steps,
+    /// The journal entry with this number.
+    Event(u64),
+    Logs,
 }
 
 impl TextKind {
@@ -45,7 +57,11 @@ impl TextKind {
                 vec![Scope::Help, Scope::Text, Scope::Global]
             }
             Self::Describe => vec![Scope::Describe, Scope::Text, Scope::Global],
-            Self::Yaml => vec![Scope::Yaml, Scope::Text, Scope::Global],
+            Self::Yaml | Self::Json | Self::Event(_) => {
+                vec![Scope::Yaml, Scope::Text, Scope::Global]
+            }
+            Self::Steps => vec![Scope::Operations, Scope::Describe, Scope::Text, Scope::Global],
+            Self::Logs => vec![Scope::Logs, Scope::Text, Scope::Global],
         }
     }
 }
@@ -59,6 +75,7 @@ pub enum Content {
     Failed(Safe),
     Plain(Vec<PlainLine>),
     Document(Box<DocumentText>),
+    Log(Box<LogText>),
 }
 
 /// A stored document, laid out anew when it is folded or the format changes.
@@ -123,6 +140,10 @@ pub struct TextPage {
     pub asked: Option<EffectId>,
     /// Uses the whole screen.
     pub full: bool,
+    /// What the view said of it when it was read.
+    pub sign: Option<u64>,
+    /// Was read not long ago: waits before it is read again.
+    pub resting: bool,
 }
 
 impl TextPage {
@@ -130,53 +151,129 @@ impl TextPage {
         Self {
             kind,
             about,
-            state: TextState::default(),
-            content: Content::Waiting,
+            state: TextState { follow: kind == TextKind::Logs, ..TextState::default() },
+            content: Content::empty(kind),
             filter: None,
             shown: None,
             asked: None,
             full: false,
+            sign: None,
+            resting: false,
         }
     }
 
     /// Everything but the text, which is read again.
     #[must_use]
     pub fn memo(&self) -> Self {
-        Self { content: Content::Waiting, shown: None, asked: None, ..self.clone() }
+        let content = match &self.content {
+            Content::Log(log) => Content::Log(Box::new(log.memo())),
+            Content::Waiting | Content::Failed(_) | Content::Plain(_) | Content::Document(_) => {
+                Content::empty(self.kind)
+            }
+        };
+        Self { content, shown: None, asked: None, sign: None, ..self.clone() }
     }
 
     /// What it is made of, if that has to be read.
     pub fn fetch(&self) -> Option<Fetch> {
-        let about = self.about.as_ref()?;
+        let about = self.about.as_ref();
         match self.kind {
-            TextKind::Help | TextKind::Notices | TextKind::Aliases => None,
-            TextKind::Describe => Some(Fetch::Describe(about.noun, about.id.clone())),
-            TextKind::Yaml => Some(Fetch::Document(about.noun, about.id.clone())),
+            TextKind::Help | TextKind::Notices | TextKind::Aliases | TextKind::Logs => None,
+            TextKind::Describe => about.map(|it| Fetch::Describe(it.noun, it.id.clone())),
+            TextKind::Yaml | TextKind::Json | TextKind::Steps => {
+                about.map(|it| Fetch::Document(it.noun, it.id.clone()))
+            }
+            TextKind::Event(seq) => Some(Fetch::List(Listing {
+                collection: Collection::Events,
+                filter: Filter::eq(Field::of("seq"), seq),
+                limit: 1,
+                after: None,
+            })),
         }
     }
 
     /// What was read has come, or has not.
-    pub fn answered(&mut self, answer: Result<Reply, Fault>) {
+    pub fn answered(&mut self, answer: Result<Reply, Fault>, now: Time, look: Look<'_>) {
         self.content = match answer {
             Ok(Reply::Described(description)) => Content::Plain(described(&description)),
-            Ok(Reply::Document(document)) => {
-                let (format, folded) = match &self.content {
-                    Content::Document(before) => (before.format, before.folded.clone()),
-                    Content::Waiting | Content::Failed(_) | Content::Plain(_) => Default::default(),
-                };
-                Content::Document(Box::new(DocumentText::new(whole(*document), format, folded)))
-            }
-            Ok(
-                Reply::Plan(_)
-                | Reply::Confirmed(_)
-                | Reply::Cancelled
-                | Reply::Listed(..)
-                | Reply::LogEnded,
-            ) => {
-                return;
+            Ok(Reply::Document(document)) => match self.kind {
+                TextKind::Steps => match steps::lines(&document, now, look.glyphs) {
+                    Some(lines) => Content::Plain(lines),
+                    None => self.document(*document),
+                },
+                _ => self.document(*document),
+            },
+            Ok(Reply::Listed(documents, _)) => match documents.into_iter().next() {
+                Some(document) => self.document(document),
+                None => Content::Failed(Safe::new("it is no longer in the store")),
+            },
+            Ok(Reply::LogEnded) => return self.log_ended(None),
+            Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled) => return,
+            Err(fault) if self.kind == TextKind::Logs => {
+                return self.log_ended(Some(&Safe::new(&chain(&fault))));
             }
             Err(fault) => Content::Failed(Safe::new(&chain(&fault))),
         };
+        self.refilter(look);
+    }
+
+    /// The document laid out as the one before it was.
+    fn document(&self, document: Document) -> Content {
+        let (format, folded) = match &self.content {
+            Content::Document(before) => (before.format, before.folded.clone()),
+            Content::Waiting | Content::Failed(_) | Content::Plain(_) | Content::Log(_) => {
+                let is_json = matches!(self.kind, TextKind::Json | TextKind::Event(_));
+                (if is_json { Format::Json } else { Format::Yaml }, BTreeSet::new())
+            }
+        };
+        Content::Document(Box::new(DocumentText::new(whole(document), format, folded)))
+    }
+
+    fn log_ended(&mut self, error: Option<&Safe>) {
+        if let Content::Log(log) = &mut self.content {
+            log.end(error);
+        }
+    }
+
+    /// More lines of the log that it follows.
+    pub fn log(&mut self, lines: Vec<LogLine>, look: Look<'_>) {
+        let Content::Log(log) = &mut self.content else { return };
+        let before = if log.is_empty() { 0 } else { log.count() };
+        let Dropped(dropped) = log.push(lines);
+        self.let_go(dropped);
+        self.refilter_from(before.saturating_sub(dropped), look);
+    }
+
+    /// The first `count` lines are gone: what was in sight stays in sight.
+    fn let_go(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let of_shown = match &mut self.shown {
+            Some(shown) => {
+                let gone = shown.partition_point(|line| (*line as usize) < count);
+                shown.drain(..gone);
+                let by = u32::try_from(count).unwrap_or(u32::MAX);
+                shown.iter_mut().for_each(|line| *line -= by);
+                gone
+            }
+            None => count,
+        };
+        self.state.top = self.state.top.saturating_sub(of_shown);
+        self.state.hit = self.state.hit.and_then(|hit| hit.checked_sub(of_shown));
+    }
+
+    /// Filters the lines from `first` on; those before are known.
+    fn refilter_from(&mut self, first: usize, look: Look<'_>) {
+        let (Some(filter), Some(shown)) = (&self.filter, &mut self.shown) else { return };
+        let mut pieces = Pieces::default();
+        for index in first..self.content.count() {
+            pieces.clear();
+            self.content.line(index, look, &mut pieces);
+            if filter.is_match(pieces.as_str()) {
+                shown.push(u32::try_from(index).unwrap_or(u32::MAX));
+            }
+        }
     }
 
     /// Carries out what moves or changes the text; returns whether `action` does so.
@@ -276,6 +373,9 @@ impl TextPage {
     /// How it is looked at, for the corner of its frame.
     pub fn note(&self) -> String {
         let mut note = Vec::new();
+        if let Content::Log(log) = &self.content {
+            note.push(log.note(self.state.follow));
+        }
         if let Some(filter) = &self.filter {
             note.push(format!("&{}", words::plain(filter.as_str())));
         }
@@ -316,12 +416,23 @@ impl TextPage {
     }
 }
 
+impl Content {
+    fn empty(kind: TextKind) -> Self {
+        if kind == TextKind::Logs {
+            Self::Log(Box::new(LogText::new(false)))
+        } else {
+            Self::Waiting
+        }
+    }
+}
+
 impl Lines for Content {
     fn count(&self) -> usize {
         match self {
             Self::Waiting | Self::Failed(_) => 1,
             Self::Plain(lines) => lines.len(),
             Self::Document(document) => document.lines.count(),
+            Self::Log(log) => log.count(),
         }
     }
 
@@ -340,6 +451,7 @@ impl Lines for Content {
                 }
             }
             Self::Document(document) => document.lines.line(index, look, out),
+            Self::Log(log) => log.line(index, look, out),
         }
     }
 }

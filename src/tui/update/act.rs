@@ -77,6 +77,9 @@ impl Turn<'_> {
             Action::Drain => Command::Drain { targets: nouns(&running)?, deadline: None },
             Action::Stop => Command::Stop { targets: nouns(&running)? },
             Action::Start => Command::Start { targets: nouns(&running)? },
+            Action::Delete if first.noun == Noun::Subscription => {
+                Command::Unsubscribe { subscription: one(Noun::Subscription)?.id }
+            }
             Action::Delete => {
                 Command::Delete { targets: nouns(&[Noun::Agent, Noun::Pool, Noun::Template])? }
             }
@@ -122,7 +125,7 @@ impl Turn<'_> {
 
     /// `U`: the selected operation, else the last one of this operator that can be taken back.
     fn undo(&mut self) {
-        let selected = self.selected().filter(|target| target.noun == Noun::Operation);
+        let selected = self.operation_in_sight();
         let mine = &self.ui.actor.name;
         let last =
             self.view.operations.iter().find(|row| row.can_undo && row.actor == mine.as_str());

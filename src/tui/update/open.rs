@@ -6,6 +6,7 @@ use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::command::{self, Line, Locator, Setting};
 use crate::tui::effect::Effect;
+use crate::tui::pages::fetched::Need;
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::text::{TextKind, TextPage};
 use crate::tui::pages::{Page, TableKind};
@@ -153,6 +154,10 @@ impl Turn<'_> {
     pub(super) fn about(&mut self, action: Action, target: TargetRef) {
         match action {
             Action::Yaml => self.open_text(TextKind::Yaml, Some(target)),
+            Action::Logs | Action::PreviousLogs => {
+                self.open_logs(target, action == Action::PreviousLogs);
+            }
+            Action::Events => self.open_events(target),
             _ => self.open_text(TextKind::Describe, Some(target)),
         }
     }
@@ -193,7 +198,7 @@ impl Turn<'_> {
     }
 
     /// Shows `page` in place of the one in sight, as the history has it.
-    fn swap(&mut self, page: Page) {
+    pub(super) fn swap(&mut self, page: Page) {
         let top = self.ui.layers.len() - 1;
         self.cut(top);
         self.ui.layers.push(Layer::Page(page));
@@ -224,46 +229,34 @@ impl Turn<'_> {
 
     /// Asks for what the page in sight cannot take from the view.
     pub(super) fn ask_for_page(&mut self) {
+        match self.ui.page_mut() {
+            Page::Table(page) => {
+                page.touch();
+                self.read_rows(Need::Newest);
+            }
+            Page::Text(_) => self.read_text(),
+        }
+    }
+
+    fn read_text(&mut self) {
         let (keymap, readonly) = (self.keymap(), self.ui.readonly);
         let pages: Vec<&Page> = self.ui.pages().collect();
         let below = pages.iter().rev().nth(1).map(|page| page.scopes()).unwrap_or_default();
         let notices: Vec<_> = self.ui.notices.all().cloned().collect();
         let now = self.ui.now;
-        let fetch = match self.ui.page_mut() {
-            Page::Table(page) => {
-                page.touch();
-                page.fetch()
+        let Page::Text(page) = self.ui.page_mut() else { return };
+        match page.kind {
+            TextKind::Help => {
+                page.content = crate::tui::pages::help::help(&keymap, &below, readonly);
             }
-            Page::Text(page) => match page.kind {
-                TextKind::Help => {
-                    page.content = crate::tui::pages::help::help(&keymap, &below, readonly);
-                    None
-                }
-                TextKind::Aliases => {
-                    page.content = crate::tui::pages::help::aliases();
-                    None
-                }
-                TextKind::Notices => {
-                    page.content = crate::tui::pages::help::notices(&notices, now);
-                    None
-                }
-                TextKind::Describe | TextKind::Yaml => page.fetch(),
-            },
-        };
-        if let Some(fetch) = fetch {
-            let before = match self.ui.page() {
-                Page::Table(page) => page.fetched.asked,
-                Page::Text(page) => page.asked,
-            };
-            if let Some(before) = before {
-                self.forget(before);
-            }
-            let id = self.ui.next_effect();
-            match self.ui.page_mut() {
-                Page::Table(page) => page.fetched.asked = Some(id),
-                Page::Text(page) => page.asked = Some(id),
-            }
-            self.effects.push(Effect::Fetch(id, fetch));
+            TextKind::Aliases => page.content = crate::tui::pages::help::aliases(),
+            TextKind::Notices => page.content = crate::tui::pages::help::notices(&notices, now),
+            TextKind::Describe
+            | TextKind::Yaml
+            | TextKind::Json
+            | TextKind::Steps
+            | TextKind::Event(_) => self.read_document(),
+            TextKind::Logs => self.follow_log(),
         }
     }
 

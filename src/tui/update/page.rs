@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::Turn;
-use crate::model::plan::{Noun, TargetRef};
+use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::effect::Effect;
 use crate::tui::effect::EffectId;
 use crate::tui::event::{Fault, Reply};
+use crate::tui::pages::Page;
 use crate::tui::pages::table::{TablePage, place};
 use crate::tui::pages::text::TextKind;
-use crate::tui::pages::{Page, TableKind};
-use crate::tui::ui::PromptKind;
+use crate::tui::ui::{PromptKind, Side};
 use crate::tui::widgets::Look;
 use crate::tui::widgets::table::CellText;
 use crate::tui::widgets::toast::Weight;
@@ -47,7 +47,11 @@ impl Turn<'_> {
             Action::Refresh => self.read_again(),
             Action::ToggleHeader => self.ui.compact = !self.ui.compact,
             Action::ToggleCrumbs => self.ui.crumbs = !self.ui.crumbs,
-            Action::ToggleDetail => self.ui.detail = !self.ui.detail,
+            Action::ToggleDetail => {
+                self.ui.detail = !self.ui.detail;
+                self.ui.side = Side::default();
+            }
+            Action::NextPane | Action::PreviousPane => self.turn_pane(),
             Action::ToggleReadOnly => self.toggle_readonly(),
             _ => match self.ui.page() {
                 Page::Table(_) => self.table_action(action),
@@ -86,6 +90,11 @@ impl Turn<'_> {
     }
 
     fn cancel_or_quit(&mut self) {
+        if let Some(operation) = self.running_operation() {
+            let id = self.ui.next_effect();
+            self.effects.push(Effect::Cancel(id, operation));
+            return;
+        }
         match self.ui.watched.last().cloned() {
             Some(watched) => {
                 let id = self.ui.next_effect();
@@ -102,7 +111,7 @@ impl Turn<'_> {
     }
 
     /// Gives the rows of the table in sight to `act`.
-    fn with_rows<T>(
+    pub(super) fn with_rows<T>(
         &mut self,
         act: impl FnOnce(&mut TablePage, &dyn crate::tui::pages::row::Rows) -> T,
     ) -> Option<T> {
@@ -116,13 +125,46 @@ impl Turn<'_> {
     }
 
     fn move_by(&mut self, by: isize) {
+        self.ui.side.top = 0; // it will be about another row
         self.with_rows(|page, rows| {
             page.state.step(by, page.listing.rows.len());
             page.hold(rows);
         });
     }
 
+    /// The keys go to the side pane, or back to the table.
+    fn turn_pane(&mut self) {
+        if self.ui.detail && matches!(self.ui.page(), Page::Table(_)) {
+            self.ui.side.focused = !self.ui.side.focused;
+        } else {
+            self.refuse("there is one pane only");
+        }
+    }
+
+    /// Scrolls the side pane if it has the keys; returns whether it did.
+    fn side_action(&mut self, action: Action) -> bool {
+        let hits = self.ui.hits.side;
+        if !self.ui.side.focused || !self.ui.detail {
+            return false;
+        }
+        let page = isize::try_from(hits.height.max(1)).unwrap_or(1);
+        let by = match action {
+            Action::SelectNext => 1,
+            Action::SelectPrevious => -1,
+            Action::PageDown => page,
+            Action::PageUp => -page,
+            Action::SelectFirst => isize::MIN,
+            Action::SelectLast => isize::MAX,
+            _ => return false,
+        };
+        self.ui.side.top = hits.top.saturating_add_signed(by);
+        true
+    }
+
     fn table_action(&mut self, action: Action) {
+        if self.side_action(action) {
+            return;
+        }
         let height = isize::try_from(self.ui.hits.table.height.max(1)).unwrap_or(1);
         match action {
             Action::SelectNext => self.move_by(1),
@@ -176,11 +218,18 @@ impl Turn<'_> {
             }
             Action::CopyName | Action::CopyCell => self.copy(action),
             Action::Open => self.open_row(),
-            Action::Describe | Action::Yaml => match self.selected() {
+            Action::Describe
+            | Action::Yaml
+            | Action::Logs
+            | Action::PreviousLogs
+            | Action::Events => match self.selected() {
                 Some(target) => self.about(action, target),
                 None => self.refuse("there is no row to look at"),
             },
             Action::Owner => self.owner(),
+            Action::NextPane => self.next_pane(true),
+            Action::PreviousPane => self.next_pane(false),
+            Action::ToggleFollow => self.toggle_follow(),
             _ => self.refuse("that does nothing here"),
         }
     }
@@ -212,7 +261,7 @@ impl Turn<'_> {
                 Action::ScrollRight if hidden > 0 => state.scrolled += 1,
                 Action::NextColumn => state.picked = (state.picked + 1) % count.max(1),
                 Action::PreviousColumn => {
-                    state.picked = (state.picked + count.max(1) - 1) % count.max(1)
+                    state.picked = (state.picked + count.max(1) - 1) % count.max(1);
                 }
                 _ => {}
             }
@@ -286,54 +335,10 @@ impl Turn<'_> {
         self.with_rows(|page, rows| page.targets(rows)).unwrap_or_default()
     }
 
-    /// Enter: into what the row holds; where it holds nothing, its description.
-    fn open_row(&mut self) {
-        let Some(target) = self.selected() else { return };
-        match target.noun {
-            Noun::Pool | Noun::Template => {
-                let mut page = TablePage::new(TableKind::Agents);
-                page.owner = Some(target);
-                self.go(Page::Table(Box::new(page)));
-            }
-            Noun::Agent
-            | Noun::Message
-            | Noun::Subscription
-            | Noun::Publication
-            | Noun::Operation => {
-                self.about(Action::Describe, target);
-            }
-        }
-    }
-
-    /// `J`: from an agent to its pool, from a pool to its template.
-    fn owner(&mut self) {
-        let Some(target) = self.selected() else { return };
-        let view = self.view;
-        let to = match target.noun {
-            Noun::Agent => view
-                .agents
-                .iter()
-                .find(|row| row.id.as_str() == target.id)
-                .and_then(|row| row.pool.as_ref())
-                .map(|pool| (TableKind::Pools, pool.as_str().to_owned())),
-            Noun::Pool
-            | Noun::Template
-            | Noun::Message
-            | Noun::Subscription
-            | Noun::Publication
-            | Noun::Operation => None,
-        };
-        match to {
-            Some((kind, id)) => {
-                let mut page = TablePage::new(kind);
-                page.goal = Some(id);
-                self.go(Page::Table(Box::new(page)));
-            }
-            None => self.refuse("nothing owns this"),
-        }
-    }
-
     fn text_action(&mut self, action: Action) {
+        if self.log_action(action) {
+            return;
+        }
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };
         let hits = self.ui.hits.text;
@@ -357,20 +362,21 @@ impl Turn<'_> {
 
     /// What the page asked for has come.
     pub(super) fn page_answered(&mut self, id: EffectId, answer: Result<Reply, Fault>) {
-        let mut failed = None;
-        for page in self.ui.pages_mut().filter(|page| super::is_asked(page, id)) {
-            match page {
-                Page::Table(page) => {
-                    page.fetched.asked = None;
-                    failed = page.answered(answer);
-                }
-                Page::Text(page) => {
-                    page.asked = None;
-                    page.answered(answer);
-                }
+        let (view, now) = (self.view, self.ui.now);
+        let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
+        let look = Look { theme: &theme, glyphs: &glyphs };
+        let failed = match self.ui.pages_mut().find(|page| super::is_asked(page, id)) {
+            Some(Page::Table(page)) => {
+                page.fetched.asked = None;
+                page.answered(answer, view)
             }
-            break;
-        }
+            Some(Page::Text(page)) => {
+                page.asked = None;
+                page.answered(answer, now, look);
+                None
+            }
+            None => None,
+        };
         if let Some(fault) = failed {
             self.say_fault(&fault);
         }

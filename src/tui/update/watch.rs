@@ -9,6 +9,7 @@ use crate::model::text::Safe;
 use crate::ports::runtime::LogLine;
 use crate::tui::action::Action;
 use crate::tui::effect::EffectId;
+use crate::tui::pages::Page;
 use crate::tui::widgets::toast::Weight;
 
 impl Turn<'_> {
@@ -53,7 +54,8 @@ impl Turn<'_> {
     }
 
     pub(super) fn journal(&mut self, entry: &Arc<Event>) {
-        for page in self.ui.pages_mut() {
+        // Pages below read again when they come into sight.
+        if let Page::Table(page) = self.ui.page_mut() {
             page.journal(entry);
         }
     }
@@ -71,8 +73,9 @@ impl Turn<'_> {
         let glyphs = self.ui.glyphs;
         let look = crate::tui::widgets::Look { theme: &look, glyphs: &glyphs };
         for page in self.ui.pages_mut() {
-            if super::is_asked(page, id) {
-                return page.log(lines, look);
+            match page {
+                Page::Text(page) if page.asked == Some(id) => return page.log(lines, look),
+                Page::Text(_) | Page::Table(_) => {}
             }
         }
     }
