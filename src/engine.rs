@@ -20,10 +20,10 @@ pub mod operations;
 pub mod pubsub;
 pub mod queries;
 pub mod reconcile;
+pub mod retention;
 pub mod run;
 pub mod supervise;
 pub mod templates;
 #[cfg(test)]
 pub mod testing;
-pub mod upkeep;
 pub mod view;

@@ -2,9 +2,13 @@
 //! the model; never an adapter, never a document that it changes itself.
 
 pub mod action;
+pub mod camera;
+pub mod clipboard;
+pub mod command;
 pub mod effect;
 pub mod event;
 pub mod frame;
+pub mod history;
 pub mod input;
 pub mod keymap;
 pub mod keys;
@@ -12,9 +16,15 @@ pub mod load;
 pub mod notices;
 pub mod pages;
 pub mod picture;
+pub mod render;
+pub mod run;
 pub mod terminal;
 #[cfg(test)]
 mod testing;
 pub mod theme;
+pub mod ui;
+pub mod update;
 pub mod widgets;
 pub mod writer;
+
+pub use run::{Options, check_files, run};

@@ -1,6 +1,7 @@
 //! The rules that every store keeps, each run on every adapter: one test per rule and adapter, named by both.
 //!
 //! A new rule is one function in a `rules_…` file and one word in `every_rule!`; a new adapter is one fixture.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod store {
     #[macro_use]

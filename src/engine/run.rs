@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::context::Context;
 use crate::engine::leadership::{self, LoopSpec, RELEASE_GRACE, STEP_GRACE};
 use crate::engine::supervise::{Name, Role, Supervisor};
-use crate::engine::{autoscale, messaging, mirror, reconcile, upkeep};
+use crate::engine::{autoscale, health, messaging, mirror, reconcile, retention};
 
 /// First pause before a task that failed runs again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,9 +23,10 @@ const STORE_GRACE: Duration = Duration::from_secs(5);
 pub fn loops() -> Vec<LoopSpec> {
     vec![
         LoopSpec::new("reconcile", reconcile::run),
+        LoopSpec::new("health", health::run),
         LoopSpec::new("autoscale", autoscale::run),
         LoopSpec::new("messages", messaging::run),
-        LoopSpec::new("upkeep", upkeep::run),
+        LoopSpec::new("retention", retention::run),
     ]
 }
 

@@ -28,8 +28,8 @@ pub enum Effect {
     /// Nobody waits for this any more.
     Forget(EffectId),
     Wake(Alarm, Duration),
-    /// To the clipboard of whoever sits at the terminal.
-    Copy(Safe),
+    /// Lines for the clipboard of whoever sits at the terminal.
+    Copy(Vec<Safe>),
     /// Paint everything anew, whatever the terminal showed.
     Repaint,
     /// Load another theme or keymap.

@@ -64,6 +64,8 @@ pub enum Fault {
 pub enum Alarm {
     /// The toast with this number has been seen long enough.
     Toast(u64),
+    /// Rows were read not long ago; now they may be read again.
+    Reread,
     /// A minute is over: ages show another number.
     Minute,
 }

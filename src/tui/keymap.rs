@@ -174,7 +174,7 @@ impl Keymap {
         }
         let sorted = |(action, mut chords): (Action, Vec<Vec<Key>>)| {
             let mut shown: Vec<String> = chords.drain(..).map(|chord| show_chord(&chord)).collect();
-            shown.sort_by_key(|chord| (!chord.is_ascii(), chord.len() > 2, chord.clone()));
+            shown.sort_by_key(|chord| (effort(chord), chord.clone()));
             (action, shown)
         };
         found.into_iter().map(sorted).collect()
@@ -207,6 +207,16 @@ impl Keymap {
     /// The shortest chord for `action` from `scopes`; `None` when no key reaches it.
     pub fn key_for(&self, scopes: &[Scope], action: Action) -> Option<String> {
         self.reverse(scopes).remove(&action)?.into_iter().next()
+    }
+}
+
+/// Which of several chords is shown first: a character, then a named key, then one with a modifier, then an arrow.
+fn effort(chord: &str) -> u8 {
+    match chord {
+        _ if chord.chars().count() == 1 && chord.is_ascii() => 0,
+        _ if chord.starts_with(['^']) || chord.starts_with("S-") || chord.starts_with("M-") => 2,
+        _ if chord.is_ascii() => 1,
+        _ => 3,
     }
 }
 

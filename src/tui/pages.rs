@@ -3,14 +3,19 @@
 
 pub mod agents;
 pub mod events;
+pub mod fetched;
 pub mod health;
+pub mod help;
+pub mod logs;
 pub mod messages;
 pub mod operations;
 pub mod papers;
 pub mod pools;
 pub mod publications;
+pub mod pulse;
 pub mod queues;
 pub mod row;
+pub mod steps;
 pub mod subscriptions;
 pub mod table;
 pub mod templates;
@@ -19,8 +24,9 @@ pub mod words;
 
 use strum::IntoEnumIterator;
 
+use self::fetched::Fetched;
 use self::row::{Rows, Spec};
-use self::table::{Fetched, TablePage};
+use self::table::TablePage;
 use self::text::TextPage;
 use super::keymap::Scope;
 use crate::engine::fields::PaperKind;
@@ -37,6 +43,8 @@ pub enum TableKind {
     Pools,
     Templates,
     Messages,
+    /// Its name may not begin as `quit` does.
+    #[strum(serialize = "mq")]
     Queues,
     Subscriptions,
     Publications,
@@ -57,7 +65,7 @@ impl TableKind {
             Self::Pools => &["pools", "pool", "po"],
             Self::Templates => &["templates", "template", "tpl"],
             Self::Messages => &["messages", "message", "msg"],
-            Self::Queues => &["queues", "queue", "mq"],
+            Self::Queues => &["mq", "inbox"],
             Self::Subscriptions => &["subscriptions", "subscription", "subs", "sub"],
             Self::Publications => &["publications", "publication", "pubs", "topics"],
             Self::Health => &["health", "he"],
@@ -139,6 +147,15 @@ impl Page {
         match self {
             Self::Table(page) => vec![page.kind.spec().scope, Scope::Table, Scope::Global],
             Self::Text(page) => page.kind.scopes(),
+        }
+    }
+
+    /// The page without its rows: what is worth remembering of it.
+    #[must_use]
+    pub fn memo(&self) -> Self {
+        match self {
+            Self::Table(page) => Self::Table(Box::new(page.memo())),
+            Self::Text(page) => Self::Text(Box::new(page.memo())),
         }
     }
 

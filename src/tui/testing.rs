@@ -1,12 +1,31 @@
 //! For tests: pictures with their styles, since a snapshot of symbols alone would not notice a colour.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
+use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
+use super::effect::Effect;
+use super::event::Event;
+use super::keys;
+use super::render::render;
 use super::theme::Glyphs;
+use super::ui::Ui;
+use super::update::{prepare, update};
 use super::widgets::Look;
+use crate::engine::view::{
+    AgentRow, FleetView, Leader, PartStatus, PoolRow, Queue, System, TemplateRow, Totals, UsageNote,
+};
+use crate::model::access::Actor;
+use crate::model::agent::{Desired, Phase};
+use crate::model::health::HealthStatus;
+use crate::model::id::{AgentId, PoolId, TemplateId};
+use crate::model::text::Safe;
+use crate::model::time::Time;
 
 /// A look without any style, for tests that are about text.
 pub fn plain_look() -> Look<'static> {
@@ -55,4 +74,224 @@ pub fn styled(buf: &Buffer) -> String {
         }
     }
     out
+}
+
+fn ago(now: Time, minutes: u64) -> Time {
+    now.minus(Duration::from_secs(60 * minutes))
+}
+
+/// 2026-11-21T14:02:07Z.
+pub fn now() -> Time {
+    "2026-11-21T14:02:07Z".parse().unwrap()
+}
+
+pub fn agent(name: &str, pool: &str, phase: Phase, health: HealthStatus) -> AgentRow {
+    let now = now();
+    AgentRow {
+        id: AgentId::new(&format!("agent-{name}")).unwrap(),
+        name: Safe::new(name),
+        kind: Safe::new("worker"),
+        tenant: Safe::new("default"),
+        pool: Some(PoolId::new(&format!("pool-{pool}")).unwrap()),
+        pool_name: Safe::new(pool),
+        template: Some(TemplateId::new("template-worker").unwrap()),
+        template_name: Safe::new("worker"),
+        template_version: Safe::new("1.2.0"),
+        labels: Arc::new([("tier".to_owned(), "gold".to_owned())].into()),
+        desired: Desired::Running,
+        phase,
+        phase_since: ago(now, 2),
+        reason: Safe::default(),
+        health,
+        health_message: Safe::default(),
+        incarnation: 1,
+        wanted_incarnation: 1,
+        generation: 1,
+        failures: 0,
+        retry_at: None,
+        drain_deadline: None,
+        purge_at: None,
+        pinned: false,
+        node: Safe::new("host-1"),
+        pid: Some(4711),
+        created_at: ago(now, 180),
+        heartbeat: Some(ago(now, 1)),
+        heartbeat_interval: Duration::from_secs(10),
+        heartbeat_required: false,
+        usage: Some(UsageNote { at: now, cpu_millis: 120, memory_bytes: 64 << 20 }),
+        cpu_request: Some(100),
+        cpu_limit: Some(500),
+        memory_limit: Some(512 << 20),
+        queue: Queue { pending: 5, leased: 1, dead: 0, delivered: 40, oldest: Some(ago(now, 1)) },
+    }
+}
+
+pub fn pool(name: &str, desired: u32, ready: u32) -> PoolRow {
+    let now = now();
+    PoolRow {
+        id: PoolId::new(&format!("pool-{name}")).unwrap(),
+        name: Safe::new(name),
+        description: Safe::new("first answers to incoming requests"),
+        tenant: Safe::new("default"),
+        labels: Arc::default(),
+        template: Some(TemplateId::new("template-worker").unwrap()),
+        template_name: Safe::new("worker"),
+        template_version: Safe::new("1.2.0"),
+        previous_version: Safe::new("1.1.0"),
+        desired,
+        min: 1,
+        max: 10,
+        max_surge: 1,
+        max_unavailable: 1,
+        ready,
+        updated: desired,
+        unhealthy: desired - ready,
+        pending: 0,
+        total: desired,
+        reason: Safe::default(),
+        halted: false,
+        paused: false,
+        deleting: false,
+        purge_at: None,
+        scaling: Arc::default(),
+        last_decision: Safe::new("keep 3: queue 5 of 100 an agent"),
+        generation: 1,
+        created_at: ago(now, 300),
+        queue: Queue {
+            pending: 318,
+            leased: 4,
+            dead: 2,
+            delivered: 900,
+            oldest: Some(ago(now, 3)),
+        },
+        usage: Some(UsageNote { at: now, cpu_millis: 340, memory_bytes: 200 << 20 }),
+    }
+}
+
+pub fn template(name: &str) -> TemplateRow {
+    let now = now();
+    TemplateRow {
+        id: TemplateId::new(&format!("template-{name}")).unwrap(),
+        name: Safe::new(name),
+        version: Safe::new("1.2.0"),
+        kind: Safe::new("worker"),
+        description: Safe::new("works off requests"),
+        image: Safe::new("cvxc"),
+        command: Safe::new("cvxc agent run"),
+        tags: vec![Safe::new("demo")],
+        created_by: Safe::new("ops@host"),
+        created_at: ago(now, 3000),
+        updated_at: ago(now, 600),
+        agents: 4,
+        pools: 1,
+    }
+}
+
+/// A small fleet in which something is wrong.
+pub fn fleet() -> FleetView {
+    let mut failed = agent("triage-2", "triage", Phase::Failed, HealthStatus::Unhealthy);
+    failed.reason = Safe::new("exit 137 (memory limit 512Mi)");
+    failed.queue.pending = 318;
+    failed.incarnation = 8;
+    failed.failures = 4;
+    failed.retry_at = Some(now().plus(Duration::from_secs(74)));
+    let mut sick = agent("triage-3", "triage", Phase::Running, HealthStatus::Degraded);
+    sick.health_message = Safe::new("cpu at 97 % of its limit");
+    sick.usage = Some(UsageNote { at: now(), cpu_millis: 485, memory_bytes: 500 << 20 });
+    with_agents(vec![
+        agent("ocr-1", "ocr", Phase::Running, HealthStatus::Healthy),
+        agent("ocr-2", "ocr", Phase::Paused, HealthStatus::Healthy),
+        agent("triage-1", "triage", Phase::Running, HealthStatus::Healthy),
+        failed,
+        sick,
+    ])
+}
+
+/// A fleet of many agents, `agent-00000` and so on, all well but every tenth.
+pub fn many(count: usize) -> FleetView {
+    let rows = (0..count).map(|n| {
+        let (phase, health) = match n % 10 {
+            9 => (Phase::Failed, HealthStatus::Unhealthy),
+            _ => (Phase::Running, HealthStatus::Healthy),
+        };
+        let mut row = agent(&format!("{n:06}"), "triage", phase, health);
+        row.queue.pending = u64::try_from(n % 97).unwrap();
+        row
+    });
+    with_agents(rows.collect())
+}
+
+fn with_agents(agents: Vec<AgentRow>) -> FleetView {
+    let mut totals = Totals {
+        sent_rate: 4.2,
+        delivered_rate: 3.9,
+        sent_history: vec![1, 3, 5, 4, 6, 2],
+        delivered_history: vec![1, 2, 5, 4, 5, 3],
+        oldest: Some(ago(now(), 3)),
+        ..Totals::default()
+    };
+    for row in &agents {
+        *totals.phases.entry(row.phase).or_default() += 1;
+        *totals.health.entry(row.health).or_default() += 1;
+    }
+    let system = System {
+        store: PartStatus {
+            kind: Safe::new("sqlite"),
+            ok: true,
+            latency: Some(Duration::from_micros(400)),
+            ..PartStatus::default()
+        },
+        runtime: PartStatus { kind: Safe::new("local"), ok: true, ..PartStatus::default() },
+        leader: Leader { me: true, epoch: 3, contends: true, ..Leader::default() },
+        ..System::default()
+    };
+    FleetView {
+        version: 1,
+        at: now(),
+        agents: agents.into_iter().map(Arc::new).collect(),
+        pools: [pool("ocr", 2, 2), pool("triage", 3, 1)].map(Arc::new).into(),
+        templates: [template("worker")].map(Arc::new).into(),
+        totals,
+        system: Arc::new(system),
+        loaded: true,
+        ..FleetView::default()
+    }
+}
+
+/// A console with the shipped dark theme and default keys.
+pub fn ui() -> Ui {
+    let theme = super::theme::load::load("dark", None).0;
+    let keymap = super::keymap::load::load("default", None).0;
+    Ui::new(Actor::local("ops@host"), theme, keymap, now())
+}
+
+/// Draws one frame as the console does.
+pub fn draw(ui: &mut Ui, view: &FleetView, width: u16, height: u16) -> Buffer {
+    prepare(ui, view);
+    let mut buf = Buffer::empty(Rect::new(0, 0, width, height));
+    let (hits, _) = render(ui, view, &mut buf);
+    ui.seen(hits);
+    buf
+}
+
+/// Presses keys with blanks between, drawing a frame after each; returns what was asked for in the end.
+pub fn press(ui: &mut Ui, view: &FleetView, typed: &str) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for key in typed.split(' ').filter(|key| !key.is_empty()) {
+        let key = keys::parse(key).unwrap_or_else(|| panic!("{key} is no key"));
+        effects.extend(update(ui, view, Event::Key(key)));
+        draw(ui, view, 120, 30);
+    }
+    effects
+}
+
+/// Types a text, character by character.
+pub fn type_text(ui: &mut Ui, view: &FleetView, text: &str) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for c in text.chars() {
+        let key = keys::normal(KeyCode::Char(c), KeyModifiers::NONE);
+        effects.extend(update(ui, view, Event::Key(key)));
+        draw(ui, view, 120, 30);
+    }
+    effects
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use self::encode::Encoder;
 
 pub mod encode;
+mod scroll;
 pub(crate) mod sgr;
 
 /// A frame that takes longer than this to drain halves the rate.

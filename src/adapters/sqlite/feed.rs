@@ -35,6 +35,8 @@ const ROWS: usize = 1_000;
 const POLL: Duration = Duration::from_millis(100);
 /// The same where the bell's file cannot be watched.
 const POLL_ALONE: Duration = Duration::from_millis(50);
+/// While nobody listens.
+const FOR_EVER: Duration = Duration::from_secs(24 * 3_600);
 /// After so many failed reads in a row the readers are told.
 const FAILURES: u32 = 20;
 
@@ -110,20 +112,12 @@ impl Hub {
         let (news, _) = broadcast::channel(BATCHES);
         let (ended, end) = oneshot::channel();
         let hub = Self { bell: Bell::default(), news: news.downgrade(), store };
-        let last = read::head(&lane.connection)?;
-        let bell = hub.bell.clone();
-        let (watcher, poll) = match watch(&beside(path, "turn"), bell.clone()) {
-            Ok(watcher) => (Some(watcher), POLL),
-            Err(error) => {
-                tracing::debug!(error = %error, "the store's bell cannot be watched; asking more often");
-                (None, POLL_ALONE)
-            }
-        };
+        let (bell, turn) = (hub.bell.clone(), beside(path, "turn"));
         std::thread::Builder::new()
             .name("store-feed".into())
             .spawn(move || {
-                follow(&lane, &bell, &news, last, poll);
-                drop((watcher, news, lane));
+                follow(&lane, &bell, &news, &turn);
+                drop((news, lane));
                 drop(ended); // which is what tells the closer
             })
             .map_err(|error| unavailable(format!("no thread for the store's feed: {error}")))?;
@@ -149,19 +143,37 @@ fn watch(path: &Path, bell: Bell) -> notify::Result<notify::RecommendedWatcher> 
     Ok(watcher)
 }
 
-/// Hands out new rows until the bell is stopped.
-fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, mut last: i64, poll: Duration) {
-    let mut seen = None;
+/// Hands out new rows until the bell is stopped. While nobody listens it only waits for the knock of who begins to.
+fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, turn: &Path) {
+    let mut place = Place::default();
+    let mut watcher = None;
     let mut failures = 0;
-    while bell.wait(poll).is_some() {
-        match hand_out(lane, news, &mut last, &mut seen) {
+    loop {
+        let listened = news.receiver_count() > 0;
+        if listened && watcher.is_none() {
+            let begun = watch(turn, bell.clone());
+            if let Err(error) = &begun {
+                tracing::debug!(error = %error, "the store's bell cannot be watched; asking more often");
+            }
+            watcher = Some(begun);
+        }
+        let limit = match &watcher {
+            _ if !listened => FOR_EVER,
+            Some(Ok(_)) => POLL,
+            Some(Err(_)) | None => POLL_ALONE,
+        };
+        if bell.wait(limit).is_none() {
+            return;
+        }
+        match hand_out(lane, news, &mut place) {
             Ok(()) => failures = 0,
             Err(error) => {
                 failures += 1;
-                seen = None; // whatever was read, look again
-                tracing::warn!(error = %crate::ports::store::chain(&error), "the store's feed could not be read");
+                place.version = None; // whatever was read, look again
+                let error = crate::ports::store::chain(&error);
+                tracing::warn!(error, "the store's feed could not be read");
                 if failures >= FAILURES {
-                    drop(news.send(News::Failed(crate::ports::store::chain(&error).into())));
+                    drop(news.send(News::Failed(error.into())));
                     failures = 0;
                 }
             }
@@ -169,38 +181,49 @@ fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, mut last: i6
     }
 }
 
+/// Where the thread stands.
+#[derive(Debug, Default)]
+struct Place {
+    /// The last row that was handed out; none while nobody listens.
+    last: Option<i64>,
+    /// What SQLite called the state of the file then.
+    version: Option<i64>,
+}
+
 fn hand_out(
     lane: &Lane,
     news: &broadcast::Sender<News>,
-    last: &mut i64,
-    seen: &mut Option<i64>,
+    place: &mut Place,
 ) -> Result<(), StoreError> {
-    let mut statement = lane.connection.prepare_cached("PRAGMA data_version").map_err(fault::of)?;
-    let version: i64 = statement.query_row([], |row| row.get(0)).map_err(fault::of)?;
-    if *seen == Some(version) {
+    if news.receiver_count() == 0 {
+        *place = Place::default();
         return Ok(());
     }
-    if news.receiver_count() == 0 {
-        // nobody listens; but who begins to listen just now must notice that something was skipped
-        let head = read::head(&lane.connection)?;
-        if head > *last {
-            *last = head;
+    let mut statement = lane.connection.prepare_cached("PRAGMA data_version").map_err(fault::of)?;
+    let version: i64 = statement.query_row([], |row| row.get(0)).map_err(fault::of)?;
+    let mut last = match place.last {
+        Some(_) if place.version == Some(version) => return Ok(()),
+        Some(last) => last,
+        None => {
+            // From here on there is news. Who stands before this place hears so, and reads up to it from the table.
+            let head = read::head(&lane.connection)?;
             drop(news.send(News::Rows { after: head, last: head, rows: Arc::new([]) }));
+            head
         }
-    } else {
-        loop {
-            let slice = rows(lane, *last)?;
-            if slice.last > *last {
-                let rows = slice.rows.into();
-                drop(news.send(News::Rows { after: *last, last: slice.last, rows }));
-                *last = slice.last;
-            }
-            if !slice.more {
-                break;
-            }
+    };
+    loop {
+        let slice = rows(lane, last)?;
+        if slice.last > last {
+            let rows = slice.rows.into();
+            drop(news.send(News::Rows { after: last, last: slice.last, rows }));
+            last = slice.last;
+        }
+        place.last = Some(last);
+        if !slice.more {
+            break;
         }
     }
-    *seen = Some(version);
+    place.version = Some(version);
     Ok(())
 }
 
@@ -294,6 +317,7 @@ pub(super) async fn open(
     let place: i64 = seq.parse().map_err(|_| wrong())?;
     // listen first: what is written from here on is either news or already in the table
     let news = hub.news.upgrade().ok_or_else(closed)?.subscribe();
+    hub.bell.ring();
     let foreign = *store != *hub.store;
     let reader = Reader {
         readers: readers.clone(),

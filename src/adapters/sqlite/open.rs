@@ -103,7 +103,15 @@ pub(super) fn read_only(options: &SqliteOptions) -> Result<(), StoreError> {
             "there is no store at {}, and reading only makes none",
             options.path.display()
         ))),
-        Standing::There => probe(&options.path, options.patience),
+        Standing::There => match probe(&options.path, options.patience)? {
+            VERSION => Ok(()),
+            older => Err(StoreError::Denied {
+                message: format!(
+                    "{} has the older schema {older}: open it once for writing, which brings it forward",
+                    options.path.display()
+                ),
+            }),
+        },
     }
 }
 
@@ -130,6 +138,8 @@ fn connect(path: &Path, access: OpenFlags, patience: Duration) -> Result<Connect
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fault::of)?;
     connection.busy_timeout(patience).map_err(fault::of)?;
+    // without this, a value bound anew makes SQLite plan most of our statements anew, which takes longer than running them
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fault::of)?;
     connection
         .execute_batch(
             "PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;
@@ -290,8 +300,8 @@ fn beside_log(path: &Path) -> std::path::PathBuf {
     name.into()
 }
 
-/// Asks SQLite, for reading only, whether the file is a whole store that this program may write.
-fn probe(path: &Path, patience: Duration) -> Result<(), StoreError> {
+/// Asks SQLite, for reading only, whether the file is a whole store that this program knows; its schema's version.
+fn probe(path: &Path, patience: Duration) -> Result<i64, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, patience)?;
     // closing must not touch the file either
     connection
@@ -324,5 +334,5 @@ fn probe(path: &Path, patience: Duration) -> Result<(), StoreError> {
             return Err(refuse(path, &format!("is damaged ({verdict})")));
         }
     }
-    Ok(())
+    Ok(version)
 }

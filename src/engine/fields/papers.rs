@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{NUMBER, SPAN, TEXT};
 use crate::model::filter::query::{FieldKind, FieldSpec, FieldValue, Row};
+use crate::model::schema::Collection;
 use crate::model::time::Time;
 use crate::ports::store::Document;
 
@@ -60,6 +61,14 @@ impl PaperKind {
             Self::Message => MESSAGE_FIELDS,
             Self::Publication => PUBLICATION_FIELDS,
             Self::Event => EVENT_FIELDS,
+        }
+    }
+
+    pub fn collection(self) -> Collection {
+        match self {
+            Self::Message => Collection::AgentMessages,
+            Self::Publication => Collection::AgentPublications,
+            Self::Event => Collection::Events,
         }
     }
 

@@ -91,9 +91,7 @@ impl Draft {
 
     /// The plan relies on this part of the world being as it is.
     pub(crate) fn rely(&mut self, fact: Value) {
-        if !self.relied.contains(&fact) {
-            self.relied.push(fact);
-        }
+        self.relied.push(fact);
     }
 
     pub(crate) fn rely_on_agent(&mut self, id: &str, agent: &Agent) {
@@ -148,6 +146,7 @@ impl Draft {
         let mut relied: Vec<(String, &Value)> =
             self.relied.iter().map(|fact| (fact.to_string(), fact)).collect();
         relied.sort_by(|a, b| a.0.cmp(&b.0));
+        relied.dedup_by(|a, b| a.0 == b.0);
         let steps: Vec<Value> = self
             .steps
             .iter()

@@ -88,7 +88,12 @@ fn agent_reaches(
         Phase::Pending | Phase::Deploying | Phase::Draining | Phase::Failed => row.desired,
     };
     if row.phase == Phase::Deleted {
-        return StepVerdict::Failed("it was deleted meanwhile".to_owned());
+        // a tombstone from before this step is what a restoration begins with
+        return if row.phase_since >= since || settled(since, view) {
+            StepVerdict::Failed("it was deleted meanwhile".to_owned())
+        } else {
+            StepVerdict::Pending
+        };
     }
     if row.desired != wanted && settled(since, view) {
         return StepVerdict::Failed(format!("overtaken: it is now wanted {}", row.desired));
@@ -207,3 +212,6 @@ fn reason(row: &AgentRow) -> String {
         said => said.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

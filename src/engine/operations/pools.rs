@@ -1,6 +1,6 @@
 //! Plans about pools: scale, bring to a template version, roll back, delete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -161,8 +161,13 @@ impl Planner<'_> {
             })
             .collect();
         // a plan that is being confirmed has named its victims: what they do by now changes nothing
+        let steps = self.prefer.iter().flat_map(|plan| &plan.steps);
+        let shown: HashSet<&str> = steps
+            .filter(|step| step.target.noun == Noun::Agent)
+            .map(|step| step.target.id.as_str())
+            .collect();
         let (named, rest): (Vec<Candidate>, Vec<Candidate>) =
-            candidates.into_iter().partition(|it| self.named(it.id.as_str()));
+            candidates.into_iter().partition(|it| shown.contains(it.id.as_str()));
         let mut chosen = choose_victims(&named, surplus);
         chosen.extend(choose_victims(&rest, surplus - chosen.len()));
         if chosen.len() < surplus {
@@ -172,28 +177,9 @@ impl Planner<'_> {
                 count(pinned, "agent")
             )));
         }
-        let mut victims: Vec<(&Found<Agent>, String)> = members
-            .iter()
-            .filter(|found| chosen.iter().any(|id| id.as_str() == found.id()))
-            .map(|found| (found, String::new()))
-            .collect();
-        for (found, why) in &mut victims {
-            let busy = AgentId::new(found.id()).ok().and_then(|id| view.agent(&id).cloned());
-            *why = match busy.map(|row| row.queue.pending + row.queue.leased) {
-                _ if found.value.phase != Phase::Running => format!("it is {}", found.value.phase),
-                Some(0) => "idle; drained first".to_owned(),
-                Some(n) => format!("{n} messages in hand or waiting; drained first"),
-                None => "drained first".to_owned(),
-            };
-        }
-        Ok(victims)
-    }
-
-    /// Whether the plan that is being confirmed names this agent.
-    fn named(&self, id: &str) -> bool {
-        self.prefer.is_some_and(|plan| {
-            plan.steps.iter().any(|step| step.target.noun == Noun::Agent && step.target.id == id)
-        })
+        let chosen: HashSet<&str> = chosen.iter().map(AgentId::as_str).collect();
+        let victims = members.iter().filter(|found| chosen.contains(found.id()));
+        Ok(victims.map(|found| (found, why(found, view))).collect())
     }
 
     pub(super) async fn set_template(
@@ -318,7 +304,20 @@ impl Planner<'_> {
     }
 }
 
-pub(super) fn by(command: Command, note: String) -> UndoInfo {
+/// Why this one goes rather than another.
+fn why(found: &Found<Agent>, view: &FleetView) -> String {
+    if found.value.phase != Phase::Running {
+        return format!("it is {}", found.value.phase);
+    }
+    let row = AgentId::new(found.id()).ok().and_then(|id| view.agent(&id).cloned());
+    match row.map(|row| row.queue.pending + row.queue.leased) {
+        Some(0) => "idle; drained first".to_owned(),
+        Some(n) => format!("{n} messages in hand or waiting; drained first"),
+        None => "drained first".to_owned(),
+    }
+}
+
+fn by(command: Command, note: String) -> UndoInfo {
     match serde_json::to_value(command) {
         Ok(command) => UndoInfo::By { commands: vec![command], note },
         Err(error) => UndoInfo::Never { why: error.to_string() },

@@ -1,6 +1,6 @@
 //! From what was typed to the document meant: by id, then by exact name; near misses are named, doubles are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -114,6 +114,7 @@ impl Resolver<'_> {
         let rest: Vec<&String> = names.iter().filter(|name| !by_id.contains_key(*name)).collect();
         let mut by_name = self.by_name(noun, &rest).await?;
         let mut found: Vec<Document> = Vec::with_capacity(names.len());
+        let mut met: HashSet<Key> = HashSet::new();
         for name in names {
             let meant = match by_id.remove(name) {
                 Some(document) => vec![document],
@@ -126,8 +127,7 @@ impl Resolver<'_> {
                     .any(|it| it.key.as_str() == name || is_called(noun, it, name)) => {}
                 0 => return Err(self.missing(noun, name).await?),
                 1 => {
-                    let fresh = |it: &Document| found.iter().all(|other| other.key != it.key);
-                    found.extend(meant.into_iter().filter(fresh).collect::<Vec<_>>());
+                    found.extend(meant.into_iter().filter(|it| met.insert(it.key.clone())));
                 }
                 _ => return Err(ambiguous(noun, name, &meant)),
             }

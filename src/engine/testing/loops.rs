@@ -86,7 +86,8 @@ async fn mirror(world: &World) {
     }
 }
 
-async fn look(world: &World) -> FleetView {
+/// The view of what is stored now, with its statuses as they are written there.
+pub async fn look(world: &World) -> FleetView {
     let all = |collection| Query { limit: 10_000, ..Query::new(collection, Filter::All) };
     let page =
         |collection| async move { world.store.query(all(collection)).await.unwrap().documents };

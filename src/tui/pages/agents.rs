@@ -24,7 +24,7 @@ use crate::tui::widgets::text::Pieces;
 pub const SPEC: Spec = Spec {
     scope: Scope::Agents,
     columns: &[
-        column("name", "NAME", Width::Flex { min: 14, weight: 3 }, LEFT),
+        column("name", "NAME", Width::Flex { min: 20, weight: 3 }, LEFT),
         column("pool", "POOL", Width::Flex { min: 9, weight: 1 }, LEFT),
         column("state", "STATE", Width::Fixed(11), LEFT),
         column("restarts", "RST", Width::Fixed(4), RIGHT),

@@ -1,5 +1,7 @@
 //! The journal, newest first: every change of the fleet, who made it and why, with the patch behind it.
 
+use std::sync::Arc;
+
 use ratatui::style::Style;
 
 use super::papers::PaperRow;
@@ -46,12 +48,12 @@ pub const SPEC: Spec = Spec {
 };
 
 pub struct Events<'a> {
-    rows: &'a [PaperRow],
+    rows: &'a [Arc<PaperRow>],
     now: Time,
 }
 
 impl<'a> Events<'a> {
-    pub fn new(rows: &'a [PaperRow], now: Time) -> Self {
+    pub fn new(rows: &'a [Arc<PaperRow>], now: Time) -> Self {
         Self { rows, now }
     }
 }
@@ -117,7 +119,7 @@ impl Rows for Events<'_> {
     }
 
     fn cell(&self, row: usize, column: &Column, look: Look<'_>, out: &mut CellText) {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         match column.key {
             "time" => {
                 if let Some(at) = row.at {
@@ -151,7 +153,7 @@ impl Rows for Events<'_> {
     }
 
     fn sort_key(&self, row: usize, column: &str) -> SortKey<'_> {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         match column {
             "type" | "name" => (&row.name).into(),
             "subject" => (&row.from).into(),
@@ -178,7 +180,7 @@ impl Rows for Events<'_> {
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         let is = |field: &str| text(row, field) == Some(&owner.id);
         match owner.noun {
             Noun::Operation => is("operation_id") || is("aggregate_id"),
@@ -196,7 +198,7 @@ impl Rows for Events<'_> {
     }
 
     fn detail(&self, row: usize, look: Look<'_>) -> Vec<Pieces> {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         let mut lines = words::Lines::new(look);
         lines.add().safe(&row.name, style_of(row.name.as_str(), look));
         lines.text("reason", &row.note);

@@ -1,6 +1,8 @@
 //! Direct messages, newest first: from whom, to whom, what became of them. Looking at them leases, acknowledges and
 //! counts nothing.
 
+use std::sync::Arc;
+
 use ratatui::style::Style;
 
 use super::papers::PaperRow;
@@ -52,12 +54,12 @@ pub const SPEC: Spec = Spec {
 };
 
 pub struct Messages<'a> {
-    rows: &'a [PaperRow],
+    rows: &'a [Arc<PaperRow>],
     now: Time,
 }
 
 impl<'a> Messages<'a> {
-    pub fn new(rows: &'a [PaperRow], now: Time) -> Self {
+    pub fn new(rows: &'a [Arc<PaperRow>], now: Time) -> Self {
         Self { rows, now }
     }
 }
@@ -118,7 +120,7 @@ impl Rows for Messages<'_> {
     }
 
     fn cell(&self, row: usize, column: &Column, look: Look<'_>, out: &mut CellText) {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         match column.key {
             "time" => {
                 if let Some(at) = row.at {
@@ -169,7 +171,7 @@ impl Rows for Messages<'_> {
     }
 
     fn sort_key(&self, row: usize, column: &str) -> SortKey<'_> {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         let micros = |span: Option<std::time::Duration>| {
             span.map(|span| u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
         };
@@ -207,7 +209,7 @@ impl Rows for Messages<'_> {
     }
 
     fn matches(&self, row: usize, query: &RowQuery) -> bool {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         let paper = Paper::new(PaperKind::Message, &row.document, self.now);
         query.matches(&paper.named(row.from.as_str(), row.to.as_str()))
     }
@@ -235,7 +237,7 @@ impl Rows for Messages<'_> {
     }
 
     fn detail(&self, row: usize, look: Look<'_>) -> Vec<Pieces> {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         let mut lines = words::Lines::new(look);
         let (sign, style) = sign(status(row), look);
         lines.add().word(sign, style).word(" ", style).safe(&row.by, style);

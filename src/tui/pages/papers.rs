@@ -7,9 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::engine::fields::PaperKind;
-use crate::engine::view::FleetView;
 use crate::model::event::Event;
-use crate::model::id::AgentId;
 use crate::model::text::Safe;
 use crate::model::time::Time;
 use crate::ports::store::{Document, Key, Rev};
@@ -41,9 +39,9 @@ pub struct PaperRow {
 /// The newest documents of one kind, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Papers {
-    pub rows: Vec<PaperRow>,
+    pub rows: Vec<Arc<PaperRow>>,
     /// Came while the page was frozen; newest last.
-    held: VecDeque<PaperRow>,
+    held: VecDeque<Arc<PaperRow>>,
     /// How many more came than `held` keeps.
     lost: u64,
 }
@@ -51,20 +49,35 @@ pub struct Papers {
 impl Papers {
     /// Takes what was read, newest first, in place of everything.
     pub fn replace(&mut self, rows: Vec<PaperRow>) {
-        self.rows = rows;
+        self.rows = rows.into_iter().map(Arc::new).collect();
         self.held.clear();
         self.lost = 0;
         self.tidy();
     }
 
+    /// Takes the newest as they were read again; what was read below them stays. Returns whether anything did.
+    pub fn renew(&mut self, rows: Vec<PaperRow>) -> bool {
+        let Some(oldest) = rows.last().map(|row| row.order).filter(|_| rows.len() >= READ) else {
+            self.replace(rows);
+            return false;
+        };
+        let older = self.rows.iter().filter(|row| row.order < oldest).cloned().collect::<Vec<_>>();
+        let some = !older.is_empty();
+        self.replace(rows);
+        self.rows.extend(older);
+        self.tidy();
+        some
+    }
+
     /// Adds what was read below the oldest.
     pub fn append(&mut self, rows: Vec<PaperRow>) {
-        self.rows.extend(rows);
+        self.rows.extend(rows.into_iter().map(Arc::new));
         self.tidy();
     }
 
     /// Adds what just came; kept back while `frozen`.
     pub fn push(&mut self, row: PaperRow, frozen: bool) {
+        let row = Arc::new(row);
         if frozen {
             self.held.push_back(row);
             if self.held.len() > KEPT {
@@ -104,18 +117,17 @@ impl Papers {
     }
 }
 
-/// A document as a row; ids of agents become their names where `view` knows them.
-pub fn row(kind: PaperKind, document: Document, view: &FleetView) -> PaperRow {
+/// A document as a row; ids of agents become the names that `name_of` knows.
+pub fn row(
+    kind: PaperKind,
+    document: Document,
+    name_of: impl Fn(&str) -> Option<Safe>,
+) -> PaperRow {
     let text = |field: &str| match document.body.get(field) {
         Some(Value::String(text)) => text.as_str(),
         _ => "",
     };
-    let agent = |field: &str| {
-        let known = AgentId::new(text(field))
-            .ok()
-            .and_then(|id| view.agent(&id).map(|row| row.name.clone()));
-        known.unwrap_or_else(|| Safe::new(text(field)))
-    };
+    let agent = |field: &str| name_of(text(field)).unwrap_or_else(|| Safe::new(text(field)));
     let safe = |field: &str| Safe::new(text(field));
     let at = |field: &str| text(field).parse::<Time>().ok();
     let key = || Safe::new(document.key.as_str());
@@ -185,7 +197,7 @@ mod tests {
 
     fn event(seq: u64) -> PaperRow {
         let event = Arc::new(Event { seq, kind: "pool.scaled".into(), ..Event::default() });
-        row(PaperKind::Event, of_event(&event).unwrap(), &FleetView::default())
+        row(PaperKind::Event, of_event(&event).unwrap(), |_| None)
     }
 
     fn seqs(papers: &Papers) -> Vec<i64> {
@@ -201,6 +213,19 @@ mod tests {
         papers.push(event(7), false);
         papers.append([3, 2, 1].map(event).into());
         assert_eq!(seqs(&papers), [7, 6, 5, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn reading_the_newest_again_keeps_what_was_read_below_them() {
+        let mut papers = Papers::default();
+        let newest = |from: u64| (from..from + READ as u64).rev().map(event).collect::<Vec<_>>();
+        papers.replace(newest(1_000));
+        papers.append(vec![event(999), event(998)]);
+        assert!(papers.renew(newest(1_003)));
+        assert_eq!(papers.rows.len(), READ + 5);
+        assert_eq!(papers.rows.last().map(|row| row.order), Some(998));
+        assert!(!papers.renew(vec![event(5)]), "a short list is all there is");
+        assert_eq!(seqs(&papers), [5]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Published events, newest first: which topic, by whom, of what type.
 
+use std::sync::Arc;
+
 use ratatui::style::Style;
 
 use super::papers::PaperRow;
@@ -40,12 +42,12 @@ pub const SPEC: Spec = Spec {
 };
 
 pub struct Publications<'a> {
-    rows: &'a [PaperRow],
+    rows: &'a [Arc<PaperRow>],
     now: Time,
 }
 
 impl<'a> Publications<'a> {
-    pub fn new(rows: &'a [PaperRow], now: Time) -> Self {
+    pub fn new(rows: &'a [Arc<PaperRow>], now: Time) -> Self {
         Self { rows, now }
     }
 }
@@ -69,7 +71,7 @@ impl Rows for Publications<'_> {
     }
 
     fn cell(&self, row: usize, column: &Column, look: Look<'_>, out: &mut CellText) {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         match column.key {
             "time" => {
                 if let Some(at) = row.at {
@@ -91,7 +93,7 @@ impl Rows for Publications<'_> {
     }
 
     fn sort_key(&self, row: usize, column: &str) -> SortKey<'_> {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         match column {
             "name" => (&row.name).into(),
             "from" => (&row.from).into(),
@@ -107,7 +109,7 @@ impl Rows for Publications<'_> {
     }
 
     fn matches(&self, row: usize, query: &RowQuery) -> bool {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         let paper = Paper::new(PaperKind::Publication, &row.document, self.now);
         query.matches(&paper.named(row.from.as_str(), ""))
     }
@@ -123,7 +125,7 @@ impl Rows for Publications<'_> {
     }
 
     fn detail(&self, row: usize, look: Look<'_>) -> Vec<Pieces> {
-        let row = &self.rows[row];
+        let row = self.rows[row].as_ref();
         let mut lines = words::Lines::new(look);
         lines.text("event", &row.name);
         lines.text("by", &row.from);

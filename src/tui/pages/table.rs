@@ -5,17 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::TableKind;
-use super::papers::Papers;
+use super::fetched::Fetched;
 use super::row::{Rows, SortKey, Spec};
 use super::words;
 use crate::engine::view::FleetView;
-use crate::model::filter::Filter as StoreFilter;
 use crate::model::filter::query::RowQuery;
 use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
 use crate::model::time::Time;
-use crate::ports::store::Bookmark;
-use crate::tui::effect::EffectId;
 use crate::tui::widgets::table::{Column, TableState};
 
 /// The filter of a page: what was typed, and the last line that made sense.
@@ -80,24 +77,6 @@ pub struct TablePage {
     settings: u64,
 }
 
-/// Rows read from the store for this page.
-#[derive(Debug, Clone, Default)]
-pub struct Fetched {
-    /// The read that is on its way.
-    pub asked: Option<EffectId>,
-    pub error: Option<Safe>,
-    pub at: Option<Time>,
-    pub papers: Papers,
-    /// Nothing newer is shown until it thaws.
-    pub frozen: bool,
-    /// Where the rows read so far end, if there are older ones.
-    pub more: Option<Bookmark>,
-    /// What the store was asked for.
-    pub filter: Option<StoreFilter>,
-    /// What the view said of these rows when they were read: while it says the same, they are up to date.
-    pub sign: u64,
-}
-
 impl TablePage {
     pub fn new(kind: TableKind) -> Self {
         let (column, descending) = kind.spec().sort;
@@ -115,6 +94,12 @@ impl TablePage {
             goal: None,
             settings: 0,
         }
+    }
+
+    /// Everything but the rows.
+    #[must_use]
+    pub fn memo(&self) -> Self {
+        Self { listing: Listing::default(), fetched: Fetched::default(), ..self.clone() }
     }
 
     /// The columns shown. Among faults the reason stands near the front, or a narrow screen would hide it.
@@ -170,12 +155,21 @@ impl TablePage {
 
     /// Lists the rows of `view` again if they or the settings changed. Returns how many marked rows are gone.
     pub fn prepare(&mut self, view: &FleetView, now: Time) -> usize {
+        if self.fetched.take_in() {
+            self.touch();
+        }
         let stamp = (view.version, self.settings);
         if self.listing.stamp == Some(stamp) {
             return 0;
         }
-        let fetched = self.fetched.clone();
-        let rows = self.kind.rows(view, &fetched, now);
+        // Lent for the while: the rows read must not be copied for each frame.
+        let fetched = std::mem::take(&mut self.fetched);
+        let gone = self.list(self.kind.rows(view, &fetched, now).as_ref(), view.loaded, stamp);
+        self.fetched = fetched;
+        gone
+    }
+
+    fn list(&mut self, rows: &dyn Rows, loaded: bool, stamp: (u64, u64)) -> usize {
         let mut chosen: Vec<u32> = Vec::with_capacity(rows.len());
         let mut total = 0;
         for row in 0..rows.len() {
@@ -190,10 +184,10 @@ impl TablePage {
                 chosen.push(u32::try_from(row).unwrap_or(u32::MAX));
             }
         }
-        order(&mut chosen, rows.as_ref(), self.sort, self.frozen.as_ref());
+        order(&mut chosen, rows, self.sort, self.frozen.as_ref());
         self.listing = Listing { rows: chosen, total, stamp: Some(stamp) };
-        let gone = self.forget_marks(rows.as_ref(), view.loaded);
-        self.find_cursor(rows.as_ref());
+        let gone = self.forget_marks(rows, loaded);
+        self.find_cursor(rows);
         gone
     }
 
@@ -220,7 +214,8 @@ impl TablePage {
                 return self.hold(rows);
             }
         }
-        let found = self.state.selected.as_ref().and_then(|id| {
+        let chosen = self.state.selected.as_ref().filter(|_| !self.follows());
+        let found = chosen.and_then(|id| {
             self.listing.rows.iter().position(|row| rows.id(place(*row)) == id.as_ref())
         });
         if let Some(found) = found {

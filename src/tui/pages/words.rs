@@ -208,9 +208,9 @@ pub fn rate(per_second: f64) -> String {
 /// A delay in steps coarse enough that a quiet system shows a quiet number.
 pub fn latency(span: Duration) -> String {
     let millis = span.as_millis();
-    let step = [1, 2, 5, 10, 20, 50, 100, 200, 500].into_iter().find(|step| millis <= *step);
+    let step = [1, 2, 5, 10, 20, 50, 100, 200, 500].into_iter().find(|step| millis < *step);
     match step {
-        Some(step) => format!("≤{step}ms"),
+        Some(step) => format!("<{step}ms"),
         None => format!("{:.1}s", span.as_secs_f64()),
     }
 }
@@ -242,8 +242,8 @@ mod tests {
         assert_eq!(rate(0.0), "0/s");
         assert_eq!(rate(1.25), "1.2/s");
         assert_eq!(rate(412.4), "412/s");
-        assert_eq!(latency(Duration::from_micros(300)), "≤1ms");
-        assert_eq!(latency(Duration::from_millis(37)), "≤50ms");
+        assert_eq!(latency(Duration::from_micros(300)), "<1ms");
+        assert_eq!(latency(Duration::from_millis(37)), "<50ms");
         assert_eq!(latency(Duration::from_millis(1_640)), "1.6s");
         assert_eq!(exact(Duration::from_secs(125)), "2m 5s");
         assert_eq!(exact(Duration::from_secs(90_000)), "1d 1h");

@@ -30,11 +30,31 @@ pub struct PlanText {
     pub asks_reason: bool,
 }
 
+/// Something that the operator fills in, and from which the plan is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FormField {
+    pub label: &'static str,
+    pub edit: LineEdit,
+    /// Digits go here even while a button has the focus.
+    pub number: bool,
+}
+
+impl FormField {
+    pub fn text(label: &'static str, text: &str) -> Self {
+        Self { label, edit: LineEdit::new(text), number: false }
+    }
+
+    pub fn number(label: &'static str, text: &str) -> Self {
+        Self { label, edit: LineEdit::new(text), number: true }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PlanFocus {
     #[default]
     Cancel,
     Apply,
+    Field(usize),
     Word,
     Reason,
 }
@@ -43,6 +63,7 @@ pub enum PlanFocus {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanState {
     pub focus: PlanFocus,
+    pub fields: Vec<FormField>,
     pub word: LineEdit,
     pub reason: LineEdit,
     /// The first line of the body in sight.
@@ -51,8 +72,8 @@ pub struct PlanState {
 
 impl PlanState {
     /// The stops of the focus, in order.
-    pub fn stops(text: &PlanText) -> Vec<PlanFocus> {
-        let mut stops = Vec::new();
+    pub fn stops(&self, text: &PlanText) -> Vec<PlanFocus> {
+        let mut stops: Vec<PlanFocus> = (0..self.fields.len()).map(PlanFocus::Field).collect();
         if text.refused.is_none() {
             if text.word.is_some() {
                 stops.push(PlanFocus::Word);
@@ -70,7 +91,7 @@ impl PlanState {
 
     /// Moves the focus by one stop, around the end.
     pub fn turn(&mut self, text: &PlanText, forward: bool) {
-        let stops = Self::stops(text);
+        let stops = self.stops(text);
         let at = stops.iter().position(|stop| *stop == self.focus).unwrap_or(0);
         let step = if forward { 1 } else { stops.len() - 1 };
         self.focus = stops[(at + step) % stops.len()];
@@ -79,10 +100,16 @@ impl PlanState {
     /// The field that takes what is typed.
     pub fn field(&mut self) -> Option<&mut LineEdit> {
         match self.focus {
+            PlanFocus::Field(index) => self.fields.get_mut(index).map(|field| &mut field.edit),
             PlanFocus::Word => Some(&mut self.word),
             PlanFocus::Reason => Some(&mut self.reason),
             PlanFocus::Cancel | PlanFocus::Apply => None,
         }
+    }
+
+    /// Where digits go while a button has the focus.
+    pub fn number_field(&self) -> Option<usize> {
+        self.fields.iter().position(|field| field.number)
     }
 
     /// Whether everything needed to agree is there.
@@ -112,7 +139,8 @@ impl PlanDialog<'_> {
         let width = screen.width.saturating_sub(4).min(WIDEST);
         let body = self.body(usize::from(width.saturating_sub(4)));
         let fields = u16::from(self.text.word.is_some() && self.text.refused.is_none())
-            + u16::from(self.text.asks_reason && self.text.refused.is_none());
+            + u16::from(self.text.asks_reason && self.text.refused.is_none())
+            + u16::try_from(self.state.fields.len()).unwrap_or(0);
         let rows = u16::try_from(body.len()).unwrap_or(u16::MAX).saturating_add(2 + fields);
         let size = Size::new(width.saturating_sub(4), rows);
         let inner = dialog::open(buf, screen, size, &self.text.title, &self.text.note, self.look);
@@ -135,12 +163,24 @@ impl PlanDialog<'_> {
     fn footer(&self, area: Rect, buf: &mut Buffer) -> Option<Position> {
         let line = |row: u16| Rect { y: area.y + row, height: 1, ..area };
         let (mut row, mut cursor) = (0, None);
+        for (index, field) in self.state.fields.iter().enumerate() {
+            if row >= area.height {
+                return cursor;
+            }
+            let focused = self.state.focus == PlanFocus::Field(index);
+            let place = line(row);
+            let placed = dialog::field(buf, place, field.label, &field.edit, focused, self.look);
+            cursor = cursor.or(placed);
+            row += 1;
+        }
         if self.text.refused.is_none() {
-            if let Some(word) = &self.text.word {
+            if let Some(word) = self.text.word.as_ref().filter(|_| row < area.height) {
                 let label = format!("type {} to confirm", word.as_str());
                 let focused = self.state.focus == PlanFocus::Word;
-                cursor =
-                    dialog::field(buf, line(row), &label, &self.state.word, focused, self.look);
+                let place = line(row);
+                let placed =
+                    dialog::field(buf, place, &label, &self.state.word, focused, self.look);
+                cursor = cursor.or(placed);
                 row += 1;
             }
             if self.text.asks_reason && row < area.height {
@@ -164,7 +204,7 @@ impl PlanDialog<'_> {
         let focused = match self.state.focus {
             PlanFocus::Cancel => Some(0),
             PlanFocus::Apply => Some(1),
-            PlanFocus::Word | PlanFocus::Reason => None,
+            PlanFocus::Field(_) | PlanFocus::Word | PlanFocus::Reason => None,
         };
         let labels = ["Cancel", apply.trim_start()];
         let shown = if self.text.refused.is_some() { &labels[..1] } else { &labels[..] };

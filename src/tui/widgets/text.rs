@@ -41,6 +41,12 @@ impl Pieces {
         self
     }
 
+    /// Becomes a copy of `other`.
+    pub fn take(&mut self, other: &Self) {
+        self.text.clone_from(&other.text);
+        self.runs.clone_from(&other.runs);
+    }
+
     pub fn as_str(&self) -> &str {
         &self.text
     }

@@ -8,6 +8,7 @@ use ratatui::layout::Position;
 use ratatui::style::{Color, Modifier};
 
 use super::Frame;
+use super::scroll::{self, Shift};
 use super::sgr::Sgr;
 
 /// A run of blanks at the end of a line is erased rather than written from this length on.
@@ -49,6 +50,10 @@ impl Encoder {
             Some(before) if before.area == buffer.area => before,
             _ => self.clear(&buffer, out),
         };
+        let mut before = before;
+        if let Some(shift) = scroll::find(&before, &buffer) {
+            self.scroll(shift, &mut before, out);
+        }
         for y in 0..buffer.area.height {
             self.line(&before, &buffer, y, out);
         }
@@ -68,6 +73,21 @@ impl Encoder {
         self.at = None;
         self.cursor = None;
         Buffer::empty(like.area)
+    }
+
+    /// Lets the terminal move a band of lines, and does the same to `before`.
+    fn scroll(&mut self, shift: Shift, before: &mut Buffer, out: &mut Vec<u8>) {
+        // What comes in takes the colours of the pen.
+        self.pen.set(&Cell::EMPTY, out);
+        out.extend_from_slice(b"\x1b[");
+        number(out, shift.top + 1);
+        out.push(b';');
+        number(out, shift.bottom);
+        out.push(b'r');
+        csi(out, shift.by, if shift.up { b'S' } else { b'T' });
+        out.extend_from_slice(b"\x1b[r");
+        self.at = None;
+        shift.apply(before);
     }
 
     fn line(&mut self, before: &Buffer, after: &Buffer, y: u16, out: &mut Vec<u8>) {
@@ -123,7 +143,12 @@ impl Encoder {
         match from {
             Some(at) if at.y == y && at.x < to.x => {
                 let skipped = &line[usize::from(at.x)..x];
-                if skipped.len() <= BRIDGE && skipped.iter().all(|cell| self.pen.bridges(cell)) {
+                // The cursor may have been left on the second half of a wide character.
+                let whole = at.x == 0 || line[usize::from(at.x) - 1].symbol().len() == 1;
+                if whole
+                    && skipped.len() <= BRIDGE
+                    && skipped.iter().all(|cell| self.pen.bridges(cell))
+                {
                     skipped.iter().for_each(|cell| out.extend_from_slice(cell.symbol().as_bytes()));
                 } else {
                     csi(out, to.x - at.x, b'C');
@@ -380,6 +405,82 @@ mod tests {
         }
     }
 
+    /// Frames as a list shows them that is scrolled by some lines each time, between a head and a foot that stay.
+    fn lists() -> impl Strategy<Value = Vec<Buffer>> {
+        (12_u16..50, 8_u16..24, proptest::collection::vec(-12_i32..12, 1..6)).prop_map(
+            |(width, height, steps)| {
+                let mut at = 100;
+                let draw = |at: i32| {
+                    let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+                    buffer.set_string(0, 0, "head of the list", Style::new().fg(Color::Green));
+                    for y in 1..height - 1 {
+                        let number = at + i32::from(y);
+                        let style = match number % 5 {
+                            0 => Style::new().bg(Color::Blue),
+                            1 => Style::new().add_modifier(Modifier::BOLD),
+                            _ => Style::new(),
+                        };
+                        buffer.set_string(
+                            0,
+                            y,
+                            format!("│ 世 agent-{number:06} and more of it │"),
+                            style,
+                        );
+                    }
+                    buffer.set_string(0, height - 1, format!("foot at {at}"), Style::new());
+                    buffer
+                };
+                steps
+                    .into_iter()
+                    .map(|step| {
+                        at += step;
+                        draw(at)
+                    })
+                    .collect()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn a_scrolled_list_is_shown_as_it_is(frames in lists()) {
+            let area = frames[0].area;
+            let mut parser = terminal(area.width, area.height);
+            let mut encoder = Encoder::default();
+            for frame in frames {
+                let mut bytes = Vec::new();
+                encoder.frame(Frame { buffer: frame.clone(), cursor: None }, &mut bytes);
+                parser.process(&bytes);
+                shows(&parser, &frame);
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_scrolled_by_one_line_costs_about_one_line() {
+        let list = |first: usize| {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, 200, 50));
+            for y in 0..46 {
+                let row = format!(
+                    "│ agent-{:06}   triage   running   {} │",
+                    first + usize::from(y),
+                    "x".repeat(140)
+                );
+                buffer.set_string(0, y + 3, row, Style::new());
+            }
+            buffer
+        };
+        let mut encoder = Encoder::default();
+        bytes(&mut encoder, list(0));
+        for first in [1, 2, 1] {
+            let shown = bytes(&mut encoder, list(first));
+            let cost = shown.len();
+            assert!(cost < 300, "{cost}: {shown:?}");
+        }
+    }
+
     fn text(lines: [&str; 3]) -> Buffer {
         Buffer::with_lines(lines)
     }
@@ -396,6 +497,22 @@ mod tests {
         let lines = ["one", "two", "six"];
         assert!(bytes(&mut encoder, text(lines)).starts_with("\x1b[?2026h"));
         assert_eq!(bytes(&mut encoder, text(lines)), "");
+    }
+
+    #[test]
+    fn a_cursor_left_on_half_a_wide_character_harms_it_not() {
+        let mut encoder = Encoder::default();
+        let mut parser = terminal(3, 1);
+        for text in ["世a", "世 "] {
+            let mut out = Vec::new();
+            let buffer = Buffer::with_lines([text]);
+            encoder.frame(
+                Frame { buffer: buffer.clone(), cursor: Some(Position::new(1, 0)) },
+                &mut out,
+            );
+            parser.process(&out);
+            shows(&parser, &buffer);
+        }
     }
 
     #[test]

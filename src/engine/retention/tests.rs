@@ -1,0 +1,104 @@
+use futures::FutureExt;
+use serde_json::json;
+
+use super::*;
+use crate::engine::context::EngineSettings;
+use crate::engine::journal::Cause;
+use crate::engine::testing::loops::{Loop, beside, events, world};
+use crate::engine::testing::{World, agent};
+
+fn start(world: &World, fence: Fence) -> impl FnOnce(CancellationToken) -> Loop + use<> {
+    let ctx = world.ctx.clone();
+    move |stop| run(ctx, fence, stop).boxed()
+}
+
+fn days(world: &World, days: u64) -> String {
+    world.ctx.clock.now().minus(Duration::from_secs(days * 24 * 3_600)).to_string()
+}
+
+async fn a_while(world: &World, fence: Fence) {
+    let steps = sleep(Duration::from_secs(61));
+    let ((), end) = beside(world, start(world, fence), steps).await;
+    end.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tombstone_goes_once_its_day_is_over_and_what_lives_stays() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    for (name, phase, purge) in
+        [("old", "deleted", Some(1)), ("young", "deleted", None), ("alive", "running", None)]
+    {
+        let mut tombstone = agent(name, phase);
+        let later = world.ctx.clock.now().plus(Duration::from_secs(3_600)).to_string();
+        tombstone["purge_at"] = json!(purge.map_or(later, |ago| days(&world, ago)));
+        world.put(Collection::Agents, name, tombstone).await;
+        world.put(Collection::AgentHealth, name, json!({"agent_id": name})).await;
+    }
+    let gone = json!({"name": "web", "deleting": true, "purge_at": days(&world, 0)});
+    world.put(Collection::AgentPools, "web", gone).await;
+    world.put(Collection::AgentPools, "live", json!({"name": "live"})).await;
+    a_while(&world, fence).await;
+    assert_eq!(world.body(Collection::Agents, "old").await, None);
+    assert_eq!(world.body(Collection::AgentHealth, "old").await, None);
+    assert!(world.body(Collection::Agents, "young").await.is_some());
+    assert!(world.body(Collection::Agents, "alive").await.is_some());
+    assert_eq!(world.body(Collection::AgentPools, "web").await, None);
+    assert!(world.body(Collection::AgentPools, "live").await.is_some());
+    let told: Vec<String> = events(&world).await.into_iter().map(|event| event.kind).collect();
+    assert_eq!(told, ["agent.purged", "pool.purged"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_operations_go_but_not_one_that_still_runs() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    for (name, status, age) in
+        [("old", "succeeded", 31), ("stuck", "running", 31), ("young", "failed", 29)]
+    {
+        let operation = json!({"status": status, "created_at": days(&world, age)});
+        world.put(Collection::Operations, name, operation).await;
+    }
+    a_while(&world, fence).await;
+    assert_eq!(world.body(Collection::Operations, "old").await, None);
+    assert!(world.body(Collection::Operations, "stuck").await.is_some());
+    assert!(world.body(Collection::Operations, "young").await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_events_go_but_the_newest_keeps_the_numbers_growing() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    let change = |name: &str| Change {
+        collection: Collection::Configs,
+        key: Key::new(name).unwrap(),
+        before: None,
+        after: Some(crate::engine::documents::body(&json!({"name": name})).unwrap()),
+        kind: "config.changed",
+        subject: String::new(),
+        evidence: Value::Null,
+    };
+    let cause = Cause::new("me", "");
+    world.clock.jump(-40 * 24 * 3_600 * 1_000);
+    for n in 0..1_200 {
+        world.ctx.journal.commit(&cause, vec![change(&format!("c{n}"))], vec![]).await.unwrap();
+    }
+    world.clock.jump(40 * 24 * 3_600 * 1_000);
+    a_while(&world, fence).await;
+    let left: Vec<u64> = events(&world).await.iter().map(|event| event.seq).collect();
+    assert_eq!(left, [1_200]);
+    // another process, which knows the head only from the store
+    let other = world.beside(EngineSettings::default());
+    let written = other.ctx.journal.commit(&cause, vec![change("next")], vec![]).await.unwrap();
+    assert_eq!(written[0].seq, 1_201);
+    assert_eq!(written[0].prev_hash, events(&world).await[0].hash);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_leader_ends_it() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    world
+        .put(Collection::AgentPools, "web", json!({"name": "web", "purge_at": days(&world, 1)}))
+        .await;
+    crate::engine::testing::loops::term(&world, 2).await;
+    let ((), end) = beside(&world, start(&world, fence), sleep(Duration::from_secs(61))).await;
+    assert_eq!(end.unwrap_err().to_string(), "another leader has begun");
+    assert!(world.body(Collection::AgentPools, "web").await.is_some());
+}

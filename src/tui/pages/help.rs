@@ -1,0 +1,179 @@
+//! Texts that the console makes of itself: the keys as they are bound at this moment, the commands, what was said.
+
+use std::collections::BTreeMap;
+
+use strum::IntoEnumIterator;
+
+use super::TableKind;
+use super::text::{Content, Ink, PlainLine};
+use crate::model::text::Safe;
+use crate::model::time::Time;
+use crate::tui::action::{Action, Group};
+use crate::tui::command::Verb;
+use crate::tui::keymap::{Keymap, Scope};
+use crate::tui::notices::Notice;
+use crate::tui::widgets::toast::Weight;
+
+/// Columns of the keys.
+const KEYS: usize = 22;
+
+/// Every key that works where `scopes` count, under the headings of its group.
+pub fn help(keymap: &Keymap, scopes: &[Scope], readonly: bool) -> Content {
+    let mut groups: BTreeMap<Group, Vec<(Action, Vec<String>)>> = BTreeMap::new();
+    for (action, keys) in keymap.reverse(scopes) {
+        groups.entry(action.group()).or_default().push((action, keys));
+    }
+    let page = scopes.first().map_or("everywhere", |scope| scope.name());
+    let mut lines = vec![line(&[
+        ("keys in ", Ink::Title),
+        (page, Ink::Title),
+        ("   / searches, esc goes back, : opens the command bar", Ink::Muted),
+    ])];
+    for (group, actions) in groups {
+        lines.push(Vec::new());
+        let hidden = readonly && group == Group::Act;
+        let title: &'static str = group.into();
+        let note = if hidden { "  refused while read-only" } else { "" };
+        lines.push(line(&[(title, Ink::Title), (note, Ink::Warn)]));
+        for (action, keys) in actions {
+            let shown = keys.join("  ");
+            let ink = if hidden { Ink::Muted } else { Ink::Text };
+            let keys = Safe::new(&format!("  {shown:<KEYS$}"));
+            let words = Safe::new(action.help());
+            let name = Safe::new(&format!("  {}", action.name()));
+            lines.push(vec![(keys, Ink::Key), (words, ink), (name, Ink::Muted)]);
+        }
+    }
+    lines.push(Vec::new());
+    lines.push(line(&[("PLANS", Ink::Title)]));
+    for (tier, words) in [
+        ("tier 1", "y agrees"),
+        ("tier 2", "the whole plan, Cancel focused; y agrees"),
+        ("tier 3", "the name or `delete 137` has to be typed"),
+        ("tier 4", "refused, with the reason"),
+    ] {
+        lines.push(vec![
+            (Safe::new(&format!("  {tier:<KEYS$}")), Ink::Key),
+            (Safe::new(words), Ink::Text),
+        ]);
+    }
+    Content::Plain(lines)
+}
+
+/// Every command with its short names.
+pub fn aliases() -> Content {
+    let mut lines = vec![line(&[("PAGES", Ink::Title)])];
+    let row = |left: &str, right: &str| {
+        vec![(Safe::new(&format!("  :{left:<32}")), Ink::Key), (Safe::new(right), Ink::Text)]
+    };
+    for kind in TableKind::iter() {
+        lines.push(row(kind.name(), &kind.names()[1..].join("  ")));
+    }
+    lines.push(row("help", "h"));
+    lines.push(row("notices", "notifications"));
+    lines.push(row("aliases", ""));
+    lines.push(row("describe|yaml|logs [KIND] NAME", ""));
+    lines.push(Vec::new());
+    lines.push(line(&[("A PAGE TAKES, IN ANY ORDER", Ink::Title)]));
+    for (left, right) in [
+        (
+            "/FILTER",
+            "words are regexes; !word must not match; \"a phrase\"; queue>100 age<2h state=failed",
+        ),
+        ("-f TEXT", "fuzzy"),
+        ("-l tier=gold,env!=dev", "labels"),
+        ("sort:COLUMN[:desc]", "order"),
+        ("in:pool/NAME", "only what belongs to it"),
+        ("faults  wide  all", "only what is not well; more columns; everything"),
+        ("NAME", "go to that row"),
+    ] {
+        lines.push(vec![
+            (Safe::new(&format!("   {left:<32}")), Ink::Key),
+            (Safe::new(right), Ink::Text),
+        ]);
+    }
+    lines.push(Vec::new());
+    lines.push(line(&[("VERBS", Ink::Title)]));
+    lines.extend(Verb::iter().map(|verb| row(verb.usage(), "")));
+    lines.push(Vec::new());
+    lines.push(line(&[("SETTINGS", Ink::Title)]));
+    for usage in [
+        "theme NAME",
+        "keymap NAME",
+        "set tz utc|local",
+        "set header full|compact",
+        "set crumbs on|off",
+        "set detail on|off",
+        "set ascii on|off",
+        "q  qa  quit  exit",
+    ] {
+        lines.push(row(usage, ""));
+    }
+    Content::Plain(lines)
+}
+
+/// What was said, newest first.
+pub fn notices(all: &[Notice], now: Time) -> Content {
+    if all.is_empty() {
+        return Content::Plain(vec![line(&[("nothing was said yet", Ink::Muted)])]);
+    }
+    let lines = all.iter().map(|notice| {
+        let ago = super::words::exact(now.since(notice.at));
+        let ink = match notice.weight {
+            Weight::Info => Ink::Ok,
+            Weight::Warn => Ink::Warn,
+            Weight::Alarm => Ink::Alarm,
+        };
+        vec![(Safe::new(&format!("{ago:>8} ago  ")), Ink::Muted), (notice.text.clone(), ink)]
+    });
+    Content::Plain(lines.collect())
+}
+
+fn line(parts: &[(&str, Ink)]) -> PlainLine {
+    parts.iter().map(|(text, ink)| (Safe::new(text), *ink)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::keymap::load::load;
+    use crate::tui::keys::parse_chord;
+    use crate::tui::testing::plain_look;
+    use crate::tui::widgets::text::{Lines, Pieces};
+
+    fn shown(content: &Content) -> String {
+        let mut out = String::new();
+        let mut pieces = Pieces::default();
+        for index in 0..content.count() {
+            pieces.clear();
+            content.line(index, plain_look(), &mut pieces);
+            out.push_str(pieces.as_str().trim_end());
+            out.push('\n');
+        }
+        out
+    }
+
+    #[test]
+    fn help_is_made_of_the_keys_as_they_are_bound() {
+        let (mut keymap, _) = load("default", None);
+        let scopes = [Scope::Agents, Scope::Table, Scope::Global];
+        let before = shown(&help(&keymap, &scopes, false));
+        assert!(before.contains("  r                     Restart the selected agents"), "{before}");
+        keymap.bind(Scope::Agents, &parse_chord("ctrl-y").unwrap(), Action::Restart);
+        keymap.unbind(Scope::Agents, &parse_chord("r").unwrap());
+        let after = shown(&help(&keymap, &scopes, false));
+        assert!(after.contains("  ^y                    Restart the selected agents"), "{after}");
+        assert!(shown(&help(&keymap, &scopes, true)).contains("ACT  refused while read-only"));
+    }
+
+    #[test]
+    fn every_page_and_verb_is_among_the_aliases() {
+        let text = shown(&aliases());
+        for kind in TableKind::iter() {
+            assert!(text.contains(&format!(":{}", kind.name())), "{text}");
+        }
+        for verb in Verb::iter() {
+            assert!(text.contains(verb.usage()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The parts of a page's body: its frame, the side pane, and what stands there when there is nothing to show.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use crate::engine::view::FleetView;
+use crate::tui::pages::row::Rows;
+use crate::tui::pages::table::TablePage;
+use crate::tui::pages::words;
+use crate::tui::widgets::table::{CellText, Cells, Column};
+use crate::tui::widgets::text::{Lines, Pieces, TextState, TextView};
+use crate::tui::widgets::{Look, dialog, paint};
+
+/// From this width on the side pane stands beside the table, below it under it.
+const WIDE: u16 = 110;
+/// A frame is drawn only where it leaves enough lines.
+const FRAMED: u16 = 8;
+
+/// The rows of a page as a table's cells.
+pub(super) struct RowCells<'a> {
+    pub rows: &'a dyn Rows,
+    pub look: Look<'a>,
+}
+
+impl Cells for RowCells<'_> {
+    fn id(&self, row: usize) -> &str {
+        self.rows.id(row)
+    }
+
+    fn cell(&self, row: usize, column: &Column, out: &mut CellText) {
+        self.rows.cell(row, column, self.look, out);
+    }
+
+    fn row_style(&self, row: usize) -> Option<Style> {
+        self.rows.style(row, self.look)
+    }
+}
+
+/// Where the table and, if wanted, the side pane stand.
+pub(super) fn split(area: Rect, detail: bool) -> (Rect, Option<Rect>) {
+    if !detail {
+        return (area, None);
+    }
+    if area.width >= WIDE {
+        let side = (area.width * 2 / 5).min(60);
+        let main = Rect { width: area.width - side, ..area };
+        return (main, Some(Rect { x: area.x + main.width, width: side, ..area }));
+    }
+    let side = area.height / 2;
+    if side < 4 {
+        return (area, None);
+    }
+    let main = Rect { height: area.height - side, ..area };
+    (main, Some(Rect { y: area.y + main.height, height: side, ..area }))
+}
+
+/// Draws a frame where there is room for one; returns what is inside.
+pub(super) fn frame(
+    area: Rect,
+    title: &str,
+    note: &str,
+    focused: bool,
+    look: Look<'_>,
+    buf: &mut Buffer,
+) -> Rect {
+    if area.height < FRAMED {
+        return area;
+    }
+    let style = if focused { look.theme.border_focused } else { look.theme.border };
+    dialog::frame(buf, area, title, note, style, look);
+    Rect { x: area.x + 1, y: area.y + 1, width: area.width - 2, height: area.height - 2 }
+}
+
+pub(super) fn table_title(page: &TablePage) -> String {
+    let scope = match &page.owner {
+        Some(owner) => words::plain(&owner.name),
+        None => "all".to_owned(),
+    };
+    let faults = if page.faults { ", faults" } else { "" };
+    format!("{}({scope}{faults})", page.kind.name())
+}
+
+/// Why there are no rows.
+pub(super) fn nothing(
+    page: &TablePage,
+    view: &FleetView,
+    area: Rect,
+    look: Look<'_>,
+    buf: &mut Buffer,
+) {
+    let text = if let Some(error) = &page.fetched.error {
+        error.as_str()
+    } else if !view.loaded || page.fetched.asked.is_some() {
+        "reading the fleet"
+    } else if page.listing.total > 0 && page.filter.query.is_empty() {
+        "nothing is wrong here"
+    } else if page.listing.total > 0 {
+        "the filter leaves no row; esc clears it"
+    } else if page.owner.is_some() {
+        "nothing belongs to it"
+    } else {
+        page.kind.spec().empty
+    };
+    let lines = dialog::wrap(text, usize::from(area.width.saturating_sub(4)));
+    let middle = area.y + 1 + area.height.saturating_sub(2) / 3;
+    for (line, y) in lines.iter().zip(middle..area.bottom()) {
+        let wide = u16::try_from(crate::model::text::columns(line)).unwrap_or(area.width);
+        let x = area.x + area.width.saturating_sub(wide) / 2;
+        paint::text(buf, (x, y), area.width, line, look.theme.muted, look.glyphs.ellipsis);
+    }
+}
+
+/// The lines of the side pane.
+struct Detail(Vec<Pieces>);
+
+impl Lines for Detail {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn line(&self, index: usize, _: Look<'_>, out: &mut Pieces) {
+        if let Some(line) = self.0.get(index) {
+            out.take(line);
+        }
+    }
+}
+
+pub(super) fn detail(
+    rows: &dyn Rows,
+    row: Option<usize>,
+    area: Rect,
+    look: Look<'_>,
+    buf: &mut Buffer,
+) {
+    let title = row.map(|row| rows.name(row).as_str().to_owned()).unwrap_or_default();
+    let inner = frame(area, &title, "", false, look, buf);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let Some(row) = row else { return };
+    let lines = Detail(rows.detail(row, look));
+    let state = TextState { wrap: true, ..TextState::default() };
+    TextView { lines: &lines, shown: None, state: &state, look }.draw(inner, buf);
+}

@@ -1,0 +1,85 @@
+//! The line at the bottom: crumbs on the left, the keys of the page, what was just said on the right.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::engine::view::FleetView;
+use crate::tui::action::Action;
+use crate::tui::pages::Page;
+use crate::tui::ui::{Layer, Ui};
+use crate::tui::widgets::hints::{self, Hint};
+use crate::tui::widgets::{paint, toast};
+
+/// What keys do in texts, in a word.
+const TEXT_HINTS: &[(Action, &str)] = &[
+    (Action::Back, "back"),
+    (Action::Filter, "search"),
+    (Action::FindNext, "next"),
+    (Action::FilterLines, "filter"),
+    (Action::ToggleWrap, "wrap"),
+    (Action::FullScreen, "full"),
+    (Action::CopyName, "copy"),
+    (Action::Help, "help"),
+];
+
+const PROMPT_HINTS: &[(Action, &str)] = &[
+    (Action::Submit, "run"),
+    (Action::Complete, "complete"),
+    (Action::NextSuggestion, "choose"),
+    (Action::Cancel, "cancel"),
+];
+
+const DIALOG_HINTS: &[(Action, &str)] = &[
+    (Action::AcceptPlan, "apply"),
+    (Action::NextField, "next"),
+    (Action::Press, "press"),
+    (Action::Cancel, "cancel"),
+];
+
+pub(super) fn draw(ui: &Ui, view: &FleetView, area: Rect, buf: &mut Buffer) {
+    let _ = view;
+    let look = ui.look();
+    if area.is_empty() {
+        return;
+    }
+    let left = match ui.notices.toast() {
+        Some(notice) => toast::draw(buf, area, notice.weight, &notice.text, look),
+        None => area.width,
+    };
+    let end = area.x + left.saturating_sub(2);
+    let mut x = area.x;
+    if ui.crumbs {
+        let pages: Vec<&Page> = ui.pages().collect();
+        for (index, page) in pages.iter().enumerate() {
+            let active = index + 1 == pages.len();
+            let style = if active { look.theme.crumb_active } else { look.theme.crumb };
+            let crumb = format!("<{}>", page.crumb());
+            x += paint::text(
+                buf,
+                (x, area.y),
+                end.saturating_sub(x),
+                &crumb,
+                style,
+                look.glyphs.ellipsis,
+            );
+            x += 1;
+        }
+        x += 1;
+    }
+    let room = Rect { x: x.min(end), width: end.saturating_sub(x), ..area };
+    hints::draw(buf, room, &shown_hints(ui), look);
+}
+
+fn shown_hints(ui: &Ui) -> Vec<Hint> {
+    let wanted = match ui.layers.last() {
+        Some(Layer::Prompt(_)) => PROMPT_HINTS,
+        Some(Layer::Plan(_)) => DIALOG_HINTS,
+        Some(Layer::Page(Page::Table(page))) => page.kind.spec().hints,
+        Some(Layer::Page(Page::Text(_))) | None => TEXT_HINTS,
+    };
+    let bound = ui.keymap.reverse(&ui.scopes());
+    let shown = wanted.iter().filter(|(action, _)| !(ui.readonly && action.changes_fleet()));
+    shown
+        .filter_map(|(action, words)| Some((bound.get(action)?.first()?.clone(), *words)))
+        .collect()
+}

@@ -1,0 +1,343 @@
+//! The console's loop: an event, what `update` makes of it, what that asks for, a frame. It runs on the thread that called
+//! it, in a runtime of its own, so that nothing the engine does can hold a key up, and no terminal the engine.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{broadcast, watch};
+
+use self::alarms::Alarms;
+pub(super) use self::effects::Effects;
+use super::effect::Effect;
+use super::event::{Alarm, Event};
+use super::frame::FrameClock;
+use super::input::parse::{Answer, Input};
+use super::load::LoadError;
+use super::terminal::Screen;
+use super::theme::{Background, Depth, Glyphs, colour};
+use super::ui::Ui;
+use super::update::{prepare, update};
+use super::widgets::toast::Weight;
+use super::writer::Frame;
+use super::{clipboard, keymap, render, theme};
+use crate::engine::handle::Handle;
+use crate::engine::view::FleetView;
+use crate::model::access::Actor;
+use crate::model::text::Safe;
+use crate::ports::clock::Clock;
+use crate::settings::{ConsoleSettings, TimeZone};
+
+mod alarms;
+mod effects;
+
+/// How the console is to look and behave.
+#[derive(Debug)]
+pub struct Options {
+    /// Holds the user's `themes/` and `keymaps/`.
+    pub config: PathBuf,
+    pub settings: ConsoleSettings,
+    pub readonly: bool,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A theme that follows the terminal's background.
+const AUTO: &str = "auto";
+
+/// Shows the console until the operator leaves, a signal comes, or the terminal is gone.
+///
+/// To be called inside the engine's runtime (entered, not awaited): what the engine is asked runs there.
+///
+/// # Errors
+/// When the terminal cannot be used; it has been given back.
+pub fn run(handle: Handle, actor: Actor, options: Options) -> io::Result<()> {
+    let engine = tokio::runtime::Handle::current();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let screen = Screen::enter()?;
+        Console::new(screen, handle, actor, options, engine)?.run().await
+    })
+}
+
+/// Checks every theme and keymap: the shipped ones and the user's below `config`. One line for each fault.
+pub fn check_files(config: &std::path::Path) -> Vec<String> {
+    let mut faults: Vec<LoadError> = Vec::new();
+    let names = |folder: &str| -> Vec<String> {
+        let files = std::fs::read_dir(config.join(folder)).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| file.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned))
+            .collect()
+    };
+    let shipped = theme::load::SHIPPED.iter().map(|(name, _)| (*name).to_owned());
+    for name in shipped.chain(names("themes")) {
+        faults.extend(theme::load::load(&name, Some(config)).1);
+    }
+    let shipped = keymap::load::SHIPPED.iter().map(|(name, _)| (*name).to_owned());
+    for name in shipped.chain(names("keymaps")) {
+        faults.extend(keymap::load::load(&name, Some(config)).1);
+    }
+    let mut lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+struct Console {
+    ui: Ui,
+    /// The picture that is on the screen; keys act on this one.
+    view: Arc<FleetView>,
+    views: watch::Receiver<Arc<FleetView>>,
+    journal: Option<Journal>,
+    frames: FrameClock,
+    effects: Effects,
+    alarms: Alarms,
+    clock: Arc<dyn Clock>,
+    config: PathBuf,
+    tmux: bool,
+    buffer: Buffer,
+    signals: Signals,
+    screen: Screen,
+}
+
+/// The signals that a console heeds.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    resize: Signal,
+    resume: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            resize: signal(SignalKind::window_change())?,
+            resume: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
+        })
+    }
+
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.terminate.recv() => Heard::Stop,
+            _ = self.interrupt.recv() => Heard::Stop,
+            _ = self.hang_up.recv() => Heard::Stop,
+            _ = self.resize.recv() => Heard::Resize,
+            _ = self.resume.recv() => Heard::Resume,
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Heard {
+    Stop,
+    Resize,
+    /// The process was stopped and goes on.
+    Resume,
+}
+
+/// The next journal entry; never again once the journal is closed.
+async fn next_entry(journal: &mut Option<Journal>) -> Event {
+    let entry = match journal {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    };
+    match entry {
+        Ok(entry) => Event::Journal(entry),
+        Err(broadcast::error::RecvError::Lagged(_)) => Event::JournalGap,
+        Err(broadcast::error::RecvError::Closed) => {
+            *journal = None;
+            Event::JournalGap
+        }
+    }
+}
+
+type Journal = broadcast::Receiver<Arc<crate::model::event::Event>>;
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+impl Console {
+    fn new(
+        screen: Screen,
+        handle: Handle,
+        actor: Actor,
+        options: Options,
+        engine: tokio::runtime::Handle,
+    ) -> io::Result<Self> {
+        let Options { config, settings, readonly, clock } = options;
+        let chosen = settings.theme != AUTO;
+        let name = if chosen { settings.theme.as_str() } else { theme::load::SHIPPED[0].0 };
+        let depth = Depth::from_env(environment);
+        let name = if depth == Depth::None { "mono" } else { name };
+        let (theme, mut faults) = theme::load::load(name, Some(&config));
+        let (keymap, more) = keymap::load::load(&settings.keymap, Some(&config));
+        faults.extend(more);
+        let mut ui = Ui::new(actor.clone(), theme.clone(), keymap, clock.now());
+        ui.depth = depth;
+        ui.wear(theme);
+        ui.theme_chosen = chosen || depth == Depth::None;
+        ui.glyphs = Glyphs::from_env(settings.ascii, environment);
+        ui.readonly = readonly;
+        ui.local_time = settings.time_zone == TimeZone::Local;
+        ui.faults = faults;
+        let views = handle.views();
+        let remote =
+            ["SSH_TTY", "SSH_CONNECTION"].into_iter().any(|name| environment(name).is_some());
+        Ok(Self {
+            ui,
+            view: Arc::default(),
+            views,
+            journal: Some(handle.events()),
+            frames: FrameClock::new(remote),
+            effects: Effects::new(engine, handle, actor),
+            alarms: Alarms::default(),
+            clock,
+            config,
+            tmux: environment("TMUX").is_some(),
+            buffer: Buffer::default(),
+            signals: Signals::new()?,
+            screen,
+        })
+    }
+
+    async fn run(mut self) -> io::Result<()> {
+        self.alarms.add(Alarm::Minute, Duration::from_secs(60));
+        self.tell_faults();
+        let pace = self.screen.writer().pace().clone();
+        loop {
+            let event = tokio::select! {
+                biased; // the way out first; then a frame, so that a flood of keys cannot starve the screen
+                heard = self.signals.next() => match heard {
+                    Heard::Stop => return Ok(()),
+                    Heard::Resize => Event::Resize,
+                    Heard::Resume => {
+                        self.screen.resume();
+                        Event::Resize
+                    }
+                },
+                () = pace.lost() => return Ok(()),
+                () = self.frames.due() => {
+                    self.draw();
+                    continue;
+                }
+                input = self.screen.next_input() => match input {
+                    Some(Input::Key(key)) => Event::Key(key),
+                    Some(Input::Paste(text)) => Event::Paste(text),
+                    Some(Input::Answer(answer)) => match self.answered(answer) {
+                        Some(event) => event,
+                        None => continue,
+                    },
+                    None => return Ok(()),
+                },
+                event = self.effects.next() => event,
+                alarm = self.alarms.next() => Event::Alarm(alarm),
+                changed = self.views.changed() => {
+                    if changed.is_err() {
+                        return Ok(()); // the engine is gone
+                    }
+                    self.frames.want_data();
+                    continue;
+                }
+                event = next_entry(&mut self.journal) => event,
+            };
+            let from_data = matches!(event, Event::Journal(_) | Event::Lines(..));
+            let effects = update(&mut self.ui, &self.view, event);
+            if self.carry_out(effects).is_break() {
+                return Ok(());
+            }
+            if from_data {
+                self.frames.want_data();
+            } else {
+                self.frames.want_quick();
+            }
+        }
+    }
+
+    /// What the terminal says of itself.
+    fn answered(&mut self, answer: Answer) -> Option<Event> {
+        match answer {
+            Answer::Synchronized(known) => self.screen.writer().synchronize(known),
+            Answer::Kitty => self.screen.use_kitty_keys(),
+            Answer::Background(r, g, b) => {
+                let light = colour::luminance((r, g, b)) > 0.4;
+                return Some(Event::Background(if light {
+                    Background::Light
+                } else {
+                    Background::Dark
+                }));
+            }
+            Answer::Done => {}
+        }
+        None
+    }
+
+    fn draw(&mut self) {
+        self.view = self.views.borrow_and_update().clone();
+        self.ui.now = self.clock.now();
+        let effects = prepare(&mut self.ui, &self.view);
+        // A frame asks for wake-ups at most; whether it would quit is of no account here.
+        let _ = self.carry_out(effects);
+        let size = self.screen.size();
+        let area = Rect::new(0, 0, size.width, size.height);
+        if self.buffer.area == area {
+            self.buffer.reset();
+        } else {
+            self.buffer = Buffer::empty(area);
+        }
+        let (hits, cursor) = render::render(&self.ui, &self.view, &mut self.buffer);
+        self.ui.seen(hits);
+        let writer = self.screen.writer();
+        let buffer = std::mem::take(&mut self.buffer);
+        self.buffer = writer.post(Frame { buffer, cursor });
+        self.frames.pace(writer.pace().halvings());
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) -> std::ops::ControlFlow<()> {
+        for effect in effects {
+            match effect {
+                Effect::Quit => return std::ops::ControlFlow::Break(()),
+                Effect::Wake(alarm, delay) => self.alarms.add(alarm, delay),
+                Effect::Copy(lines) => {
+                    self.screen.writer().order(&clipboard::sequence(&lines, self.tmux));
+                }
+                Effect::Repaint => self.screen.writer().repaint(),
+                Effect::LoadTheme(name) => {
+                    let (theme, faults) = theme::load::load(&name, Some(&self.config));
+                    self.ui.wear(theme);
+                    self.ui.faults = faults;
+                    self.tell_faults();
+                }
+                Effect::LoadKeymap(name) => {
+                    let (keymap, faults) = keymap::load::load(&name, Some(&self.config));
+                    self.ui.keymap = Arc::new(keymap);
+                    self.ui.faults = faults;
+                    self.tell_faults();
+                }
+                Effect::Plan(..)
+                | Effect::Confirm(..)
+                | Effect::Cancel(..)
+                | Effect::Fetch(..)
+                | Effect::Follow(..)
+                | Effect::Forget(_) => self.effects.start(effect),
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    /// What was wrong with theme and keymap; the defaults are in force.
+    fn tell_faults(&mut self) {
+        for fault in std::mem::take(&mut self.ui.faults) {
+            let text = Safe::new(&fault.to_string());
+            let (number, stay) = self.ui.notices.say(self.ui.now, Weight::Warn, text);
+            self.alarms.add(Alarm::Toast(number), stay * 2);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What the console remembers between events. It holds no domain data: that is the view of the moment.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ratatui::layout::Size;
+
+use super::action::Action;
+use super::effect::EffectId;
+use super::history::History;
+use super::keymap::{Keymap, Scope};
+use super::keys::Key;
+use super::load::LoadError;
+use super::notices::Notices;
+use super::pages::Page;
+use super::pages::table::TablePage;
+use super::theme::{Background, Depth, Glyphs, Theme};
+use super::widgets::Look;
+use super::widgets::edit::LineEdit;
+use super::widgets::plan::{PlanState, PlanText};
+use super::widgets::prompt::Suggestion;
+use super::widgets::table::TableHits;
+use super::widgets::text::TextHits;
+use crate::model::access::Actor;
+use crate::model::id::OperationId;
+use crate::model::plan::{Command, Plan, TargetRef};
+use crate::model::text::Safe;
+use crate::model::time::Time;
+
+/// What lies on the screen: pages at the bottom, the last one in sight; prompts and dialogs above.
+#[derive(Debug, Clone)]
+pub enum Layer {
+    Page(Page),
+    Prompt(Box<PromptLayer>),
+    Plan(Box<PlanLayer>),
+}
+
+/// What a line is typed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptKind {
+    Command,
+    Filter,
+    Search,
+    /// Shows only lines that match (`&` in texts).
+    LineFilter,
+}
+
+#[derive(Debug, Clone)]
+pub struct PromptLayer {
+    pub kind: PromptKind,
+    pub edit: LineEdit,
+    /// What was in force before, for leaving without a change.
+    pub before: String,
+    pub suggestions: Vec<Suggestion>,
+    pub chosen: Option<usize>,
+    pub error: Option<Safe>,
+}
+
+/// What a plan dialog is about: the command, or what it will be made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    Command(Command),
+    Scale {
+        pool: TargetRef,
+    },
+    Deploy {
+        template: TargetRef,
+    },
+    SetTemplate {
+        pool: TargetRef,
+    },
+    Send {
+        to: TargetRef,
+    },
+    /// Leave the console.
+    Quit,
+}
+
+#[derive(Debug, Clone)]
+pub struct PlanLayer {
+    pub ask: Ask,
+    /// The plan as the engine made it last.
+    pub plan: Option<Box<Plan>>,
+    pub text: PlanText,
+    pub state: PlanState,
+    /// The plan or its confirmation that is on its way.
+    pub asked: Option<EffectId>,
+    pub confirming: bool,
+}
+
+/// What the last frame looked like, for the next key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hits {
+    pub screen: Size,
+    pub table: TableHits,
+    pub text: TextHits,
+    /// How far the body of a plan can scroll.
+    pub plan: usize,
+}
+
+/// An operation that this console began, until its end was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    pub operation: OperationId,
+    pub title: Safe,
+}
+
+#[derive(Debug)]
+pub struct Ui {
+    pub layers: Vec<Layer>,
+    /// A half-typed chord such as `g g`.
+    pub typed: Vec<Key>,
+    /// An answer whose id is not here is stale: it is dropped.
+    pub waiting: BTreeSet<EffectId>,
+    pub hits: Hits,
+    pub history: History,
+    pub notices: Notices,
+    pub watched: Vec<Watched>,
+    pub actor: Actor,
+    pub readonly: bool,
+    /// The header as one line.
+    pub compact: bool,
+    pub crumbs: bool,
+    pub detail: bool,
+    /// Times in the machine's zone instead of UTC.
+    pub local_time: bool,
+    pub now: Time,
+    pub theme: Arc<Theme>,
+    pub depth: Depth,
+    pub glyphs: Glyphs,
+    /// The theme was chosen; what the terminal says of its background changes nothing.
+    pub theme_chosen: bool,
+    pub keymap: Arc<Keymap>,
+    /// What was wrong with theme and keymap.
+    pub faults: Vec<LoadError>,
+    next: u64,
+}
+
+impl Ui {
+    pub fn new(actor: Actor, theme: Theme, keymap: Keymap, now: Time) -> Self {
+        Self {
+            layers: vec![Layer::Page(Page::Table(Box::new(TablePage::new(
+                super::pages::TableKind::Agents,
+            ))))],
+            typed: Vec::new(),
+            waiting: BTreeSet::new(),
+            hits: Hits::default(),
+            history: History::default(),
+            notices: Notices::default(),
+            watched: Vec::new(),
+            actor,
+            readonly: false,
+            compact: false,
+            crumbs: true,
+            detail: false,
+            local_time: false,
+            now,
+            theme: Arc::new(theme),
+            depth: Depth::Ansi256,
+            glyphs: Glyphs::UNICODE,
+            theme_chosen: false,
+            keymap: Arc::new(keymap),
+            faults: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// A number for the next effect; its answer is waited for.
+    pub fn next_effect(&mut self) -> EffectId {
+        self.next += 1;
+        let id = EffectId(self.next);
+        self.waiting.insert(id);
+        id
+    }
+
+    pub fn look(&self) -> Look<'_> {
+        Look { theme: &self.theme, glyphs: &self.glyphs }
+    }
+
+    /// The page in sight.
+    pub fn page(&self) -> &Page {
+        let page = self.layers.iter().rev().find_map(|layer| match layer {
+            Layer::Page(page) => Some(page),
+            Layer::Prompt(_) | Layer::Plan(_) => None,
+        });
+        page.expect("the lowest layer is always a page")
+    }
+
+    pub fn page_mut(&mut self) -> &mut Page {
+        let page = self.layers.iter_mut().rev().find_map(|layer| match layer {
+            Layer::Page(page) => Some(page),
+            Layer::Prompt(_) | Layer::Plan(_) => None,
+        });
+        page.expect("the lowest layer is always a page")
+    }
+
+    /// Every page, the one in sight last.
+    pub fn pages(&self) -> impl Iterator<Item = &Page> {
+        self.layers.iter().filter_map(|layer| match layer {
+            Layer::Page(page) => Some(page),
+            Layer::Prompt(_) | Layer::Plan(_) => None,
+        })
+    }
+
+    pub fn pages_mut(&mut self) -> impl Iterator<Item = &mut Page> {
+        self.layers.iter_mut().filter_map(|layer| match layer {
+            Layer::Page(page) => Some(page),
+            Layer::Prompt(_) | Layer::Plan(_) => None,
+        })
+    }
+
+    /// The dialog that has the keys, if one has.
+    pub fn plan_mut(&mut self) -> Option<&mut PlanLayer> {
+        match self.layers.last_mut() {
+            Some(Layer::Plan(plan)) => Some(plan),
+            Some(Layer::Page(_) | Layer::Prompt(_)) | None => None,
+        }
+    }
+
+    pub fn prompt_mut(&mut self) -> Option<&mut PromptLayer> {
+        match self.layers.last_mut() {
+            Some(Layer::Prompt(prompt)) => Some(prompt),
+            Some(Layer::Page(_) | Layer::Plan(_)) | None => None,
+        }
+    }
+
+    /// Where keys are looked up now, nearest first.
+    pub fn scopes(&self) -> Vec<Scope> {
+        match self.layers.last() {
+            Some(Layer::Prompt(_)) => vec![Scope::Prompt],
+            Some(Layer::Plan(_)) => vec![Scope::Dialog],
+            Some(Layer::Page(page)) => page.scopes(),
+            None => vec![Scope::Global],
+        }
+    }
+
+    /// The key for an action where the keys are now, for hints.
+    pub fn key_for(&self, action: Action) -> Option<String> {
+        self.keymap.key_for(&self.scopes(), action)
+    }
+
+    /// What the last frame looked like. The table's first row stays where it was until the cursor leaves the sight.
+    pub fn seen(&mut self, hits: Hits) {
+        self.hits = hits;
+        if let Page::Table(page) = self.page_mut() {
+            page.state.offset = hits.table.first;
+        }
+    }
+
+    /// Takes another theme, in the colours of this terminal.
+    pub fn wear(&mut self, theme: Theme) {
+        self.theme = Arc::new(theme.fit(self.depth));
+    }
+
+    /// Whether the terminal's background asks for the other of the two default themes.
+    pub fn wants_theme(&self, background: Background) -> Option<&'static str> {
+        let name = match background {
+            Background::Dark => "dark",
+            Background::Light => "light",
+        };
+        let by_default = matches!(self.theme.name.as_str(), "dark" | "light");
+        (!self.theme_chosen && by_default && self.theme.name != name).then_some(name)
+    }
+}

@@ -1,0 +1,349 @@
+//! What a page does with an action: moving, sorting, marking, searching, opening, copying.
+
+use std::sync::Arc;
+
+use super::Turn;
+use crate::model::plan::TargetRef;
+use crate::model::text::Safe;
+use crate::tui::action::Action;
+use crate::tui::effect::Effect;
+use crate::tui::effect::EffectId;
+use crate::tui::event::{Fault, Reply};
+use crate::tui::pages::Page;
+use crate::tui::pages::table::{TablePage, place};
+use crate::tui::pages::text::TextKind;
+use crate::tui::ui::PromptKind;
+use crate::tui::widgets::Look;
+use crate::tui::widgets::table::CellText;
+use crate::tui::widgets::toast::Weight;
+
+impl Turn<'_> {
+    pub(super) fn page_action(&mut self, action: Action) {
+        if action.changes_fleet() {
+            return self.fleet_action(action);
+        }
+        match action {
+            Action::CommandBar => self.open_prompt(PromptKind::Command),
+            Action::Filter => {
+                let text = matches!(self.ui.page(), Page::Text(_));
+                self.open_prompt(if text { PromptKind::Search } else { PromptKind::Filter });
+            }
+            Action::FilterLines => self.open_prompt(PromptKind::LineFilter),
+            Action::Help => self.open_text(TextKind::Help, None),
+            Action::Notifications => self.open_text(TextKind::Notices, None),
+            Action::Aliases => self.open_text(TextKind::Aliases, None),
+            Action::Back | Action::Cancel => self.back(),
+            Action::Leave => {
+                if !self.pop() {
+                    self.ask_to_quit();
+                }
+            }
+            Action::CancelOrQuit => self.cancel_or_quit(),
+            Action::Quit => self.quit(),
+            Action::LastView => self.last_view(),
+            Action::HistoryBack => self.travel(false),
+            Action::HistoryForward => self.travel(true),
+            Action::Redraw => self.effects.push(Effect::Repaint),
+            Action::Refresh => self.read_again(),
+            Action::ToggleHeader => self.ui.compact = !self.ui.compact,
+            Action::ToggleCrumbs => self.ui.crumbs = !self.ui.crumbs,
+            Action::ToggleDetail => self.ui.detail = !self.ui.detail,
+            Action::ToggleReadOnly => self.toggle_readonly(),
+            _ => match self.ui.page() {
+                Page::Table(_) => self.table_action(action),
+                Page::Text(_) => self.text_action(action),
+            },
+        }
+    }
+
+    fn toggle_readonly(&mut self) {
+        self.ui.readonly = !self.ui.readonly;
+        let said = if self.ui.readonly {
+            "read-only: nothing is changed from here"
+        } else {
+            "changes are allowed again"
+        };
+        self.say(Weight::Info, said);
+    }
+
+    /// Esc: the filter first, then the marks, then the page.
+    fn back(&mut self) {
+        match self.ui.page_mut() {
+            Page::Table(page) if !page.filter.line.is_empty() => page.set_filter(""),
+            Page::Table(page) if !page.state.marks.is_empty() => page.state.marks.clear(),
+            Page::Text(page) if page.state.search.is_some() => {
+                page.state.search = None;
+                page.state.hit = None;
+            }
+            Page::Text(page) if page.filter.is_some() => {
+                page.filter = None;
+                page.shown = None;
+            }
+            Page::Table(_) | Page::Text(_) => {
+                self.pop();
+            }
+        }
+    }
+
+    fn cancel_or_quit(&mut self) {
+        if let Some(operation) = self.running_operation() {
+            let id = self.ui.next_effect();
+            self.effects.push(Effect::Cancel(id, operation));
+            return;
+        }
+        match self.ui.watched.last().cloned() {
+            Some(watched) => {
+                let id = self.ui.next_effect();
+                self.effects.push(Effect::Cancel(id, watched.operation));
+                self.ui.watched.pop();
+            }
+            None => self.quit(),
+        }
+    }
+
+    /// Reads anew what the page in sight does not take from the view.
+    pub(super) fn read_again(&mut self) {
+        self.ask_for_page();
+    }
+
+    /// Gives the rows of the table in sight to `act`.
+    pub(super) fn with_rows<T>(
+        &mut self,
+        act: impl FnOnce(&mut TablePage, &dyn crate::tui::pages::row::Rows) -> T,
+    ) -> Option<T> {
+        let (view, now) = (self.view, self.ui.now);
+        let Page::Table(page) = self.ui.page_mut() else { return None };
+        // Lent for the while: the rows read must not be copied for each key.
+        let fetched = std::mem::take(&mut page.fetched);
+        let acted = act(page, page.kind.rows(view, &fetched, now).as_ref());
+        page.fetched = fetched;
+        Some(acted)
+    }
+
+    fn move_by(&mut self, by: isize) {
+        self.with_rows(|page, rows| {
+            page.state.step(by, page.listing.rows.len());
+            page.hold(rows);
+        });
+    }
+
+    fn table_action(&mut self, action: Action) {
+        let height = isize::try_from(self.ui.hits.table.height.max(1)).unwrap_or(1);
+        match action {
+            Action::SelectNext => self.move_by(1),
+            Action::SelectPrevious => self.move_by(-1),
+            Action::SelectFirst => self.move_by(isize::MIN),
+            Action::SelectLast => self.move_by(isize::MAX),
+            Action::PageDown => self.move_by(height),
+            Action::PageUp => self.move_by(-height),
+            Action::HalfPageDown => self.move_by(height / 2),
+            Action::HalfPageUp => self.move_by(-(height / 2)),
+            Action::ScrollLeft
+            | Action::ScrollRight
+            | Action::NextColumn
+            | Action::PreviousColumn => {
+                self.column_action(action);
+            }
+            Action::SortName => self.sort("name"),
+            Action::SortAge => self.sort("age"),
+            Action::SortState => self.sort("state"),
+            Action::SortPool => self.sort("pool"),
+            Action::SortQueue => self.sort("queue"),
+            Action::SortHealth => self.sort("health"),
+            Action::SortColumn => {
+                let picked = match self.ui.page() {
+                    Page::Table(page) => {
+                        page.columns().get(page.state.picked).map(|column| column.key)
+                    }
+                    Page::Text(_) => None,
+                };
+                if let Some(column) = picked {
+                    self.sort(column);
+                }
+            }
+            Action::InvertSort => self.with_page(|page| {
+                page.sort.descending = !page.sort.descending;
+                page.touch();
+            }),
+            Action::ToggleWide => self.with_page(|page| {
+                page.wide = !page.wide;
+                (page.state.scrolled, page.state.picked) = (0, 0);
+            }),
+            Action::ToggleFaults => self.with_page(|page| {
+                page.faults = !page.faults;
+                page.touch();
+            }),
+            Action::FreezeOrder => {
+                self.with_rows(TablePage::toggle_freeze);
+            }
+            Action::ToggleMark | Action::MarkRange | Action::MarkAll | Action::ClearMarks => {
+                self.mark(action);
+            }
+            Action::CopyName | Action::CopyCell => self.copy(action),
+            Action::Open => self.open_row(),
+            Action::Describe
+            | Action::Yaml
+            | Action::Logs
+            | Action::PreviousLogs
+            | Action::Events => match self.selected() {
+                Some(target) => self.about(action, target),
+                None => self.refuse("there is no row to look at"),
+            },
+            Action::Owner => self.owner(),
+            Action::NextPane => self.next_pane(true),
+            Action::PreviousPane => self.next_pane(false),
+            Action::ToggleFollow => self.toggle_follow(),
+            _ => self.refuse("that does nothing here"),
+        }
+    }
+
+    fn with_page(&mut self, act: impl FnOnce(&mut TablePage)) {
+        if let Page::Table(page) = self.ui.page_mut() {
+            act(page);
+        }
+    }
+
+    fn sort(&mut self, column: &str) {
+        let mut known = true;
+        self.with_page(|page| {
+            // A pool's health is part of its state.
+            known = page.sort_by(column) || (column == "health" && page.sort_by("state"));
+        });
+        if !known {
+            self.refuse("there is no such column here");
+        }
+    }
+
+    fn column_action(&mut self, action: Action) {
+        let hidden = self.ui.hits.table.hidden;
+        self.with_page(|page| {
+            let count = page.columns().len();
+            let state = &mut page.state;
+            match action {
+                Action::ScrollLeft => state.scrolled = state.scrolled.saturating_sub(1),
+                Action::ScrollRight if hidden > 0 => state.scrolled += 1,
+                Action::NextColumn => state.picked = (state.picked + 1) % count.max(1),
+                Action::PreviousColumn => {
+                    state.picked = (state.picked + count.max(1) - 1) % count.max(1)
+                }
+                _ => {}
+            }
+        });
+    }
+
+    fn mark(&mut self, action: Action) {
+        self.with_rows(|page, rows| {
+            let selected = page.selected_row().map(|row| Arc::<str>::from(rows.id(row)));
+            match (action, selected) {
+                (Action::ToggleMark, Some(id)) => {
+                    if !page.state.marks.remove(&id) {
+                        page.state.marks.insert(id.clone());
+                    }
+                    page.state.anchor = Some(id);
+                    page.state.step(1, page.listing.rows.len());
+                    page.hold(rows);
+                }
+                (Action::MarkRange, Some(_)) => {
+                    let anchor = page.state.anchor.clone();
+                    let begin = anchor.and_then(|anchor| {
+                        page.listing
+                            .rows
+                            .iter()
+                            .position(|row| rows.id(place(*row)) == anchor.as_ref())
+                    });
+                    let here = page.state.position;
+                    let begin = begin.unwrap_or(here);
+                    for row in &page.listing.rows[begin.min(here)..=begin.max(here)] {
+                        page.state.marks.insert(Arc::from(rows.id(place(*row))));
+                    }
+                }
+                (Action::MarkAll, _) => {
+                    for row in &page.listing.rows {
+                        page.state.marks.insert(Arc::from(rows.id(place(*row))));
+                    }
+                }
+                (Action::ClearMarks, _) => page.state.marks.clear(),
+                _ => {}
+            }
+        });
+    }
+
+    fn copy(&mut self, action: Action) {
+        let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
+        let look = Look { theme: &theme, glyphs: &glyphs };
+        let text = self.with_rows(|page, rows| {
+            let row = page.selected_row()?;
+            if action == Action::CopyName {
+                return Some(rows.name(row).clone());
+            }
+            let columns = page.columns();
+            let column = columns.get(page.state.picked)?;
+            let mut cell = CellText::default();
+            rows.cell(row, column, look, &mut cell);
+            Some(Safe::new(cell.as_str()))
+        });
+        if let Some(text) = text.flatten() {
+            self.say(Weight::Info, &format!("copied {}", text.as_str()));
+            self.effects.push(Effect::Copy(vec![text]));
+        }
+    }
+
+    /// The thing under the cursor.
+    pub(super) fn selected(&mut self) -> Option<TargetRef> {
+        self.with_rows(|page, rows| page.selected_row().and_then(|row| rows.target(row))).flatten()
+    }
+
+    /// The things that an act is about: marked, or under the cursor.
+    pub(super) fn targets(&mut self) -> Vec<TargetRef> {
+        self.with_rows(|page, rows| page.targets(rows)).unwrap_or_default()
+    }
+
+    fn text_action(&mut self, action: Action) {
+        if self.log_action(action) {
+            return;
+        }
+        let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
+        let look = Look { theme: &theme, glyphs: &glyphs };
+        let hits = self.ui.hits.text;
+        let mut copied = None;
+        let mut refused = false;
+        if let Page::Text(page) = self.ui.page_mut() {
+            if action == Action::CopyName {
+                copied = Some(page.copy(look));
+            } else {
+                refused = !page.action(action, hits, look);
+            }
+        }
+        if refused {
+            self.refuse("that does nothing here");
+        }
+        if let Some(lines) = copied {
+            self.say(Weight::Info, &format!("copied {} lines", lines.len()));
+            self.effects.push(Effect::Copy(lines));
+        }
+    }
+
+    /// What the page asked for has come.
+    pub(super) fn page_answered(&mut self, id: EffectId, answer: Result<Reply, Fault>) {
+        let (view, now) = (self.view, self.ui.now);
+        let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
+        let look = Look { theme: &theme, glyphs: &glyphs };
+        let mut failed = None;
+        for page in self.ui.pages_mut().filter(|page| super::is_asked(page, id)) {
+            match page {
+                Page::Table(page) => {
+                    page.fetched.asked = None;
+                    failed = page.answered(answer, view);
+                }
+                Page::Text(page) => {
+                    page.asked = None;
+                    page.answered(answer, now, look);
+                }
+            }
+            break;
+        }
+        if let Some(fault) = failed {
+            self.say_fault(&fault);
+        }
+    }
+}

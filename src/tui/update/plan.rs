@@ -1,0 +1,258 @@
+//! The plan dialog: asks the engine for a plan, shows it, and carries it out once it was agreed to. A changed field asks
+//! for a new plan; the answer to the old one is dropped.
+
+use super::{Turn, say};
+use crate::engine::handle::{CommandError, Consent};
+use crate::model::plan::{Plan, Tier};
+use crate::model::text::Safe;
+use crate::tui::action::Action;
+use crate::tui::effect::Effect;
+use crate::tui::event::{Fault, Reply};
+use crate::tui::keys::{Key, typed};
+use crate::tui::ui::{Ask, Layer, PlanLayer, Watched};
+use crate::tui::widgets::plan::{PlanFocus, PlanState, PlanText};
+use crate::tui::widgets::toast::Weight;
+
+impl Turn<'_> {
+    /// Opens the dialog for `ask` and asks for its plan.
+    pub(super) fn open_plan(&mut self, ask: Ask) {
+        let fields = self.fields(&ask);
+        // Text that must be given comes first; a number takes digits wherever the focus is.
+        let asks_text = fields.first().is_some_and(|field| !field.number);
+        let focus = if asks_text { PlanFocus::Field(0) } else { PlanFocus::Cancel };
+        let text = PlanText { title: title(&ask), ..PlanText::default() };
+        let state = PlanState { focus, fields, ..PlanState::default() };
+        let layer = PlanLayer { ask, plan: None, text, state, asked: None, confirming: false };
+        self.ui.layers.push(Layer::Plan(Box::new(layer)));
+        self.form_changed();
+    }
+
+    /// A question that the engine is not asked.
+    pub(super) fn open_question(&mut self, ask: Ask, title: &str, fact: &str) {
+        let text = PlanText {
+            title: Safe::new(title),
+            facts: vec![(Safe::new("agents"), Safe::new(fact))],
+            ..PlanText::default()
+        };
+        let layer = PlanLayer {
+            ask,
+            plan: None,
+            text,
+            state: PlanState::default(),
+            asked: None,
+            confirming: false,
+        };
+        self.ui.layers.push(Layer::Plan(Box::new(layer)));
+    }
+
+    /// The fields have changed: the plan is made anew.
+    pub(super) fn form_changed(&mut self) {
+        let Some(layer) = self.ui.plan_mut() else { return };
+        if layer.confirming || layer.ask == Ask::Quit {
+            return;
+        }
+        let (ask, fields, before) =
+            (layer.ask.clone(), layer.state.fields.clone(), layer.asked.take());
+        layer.plan = None;
+        if let Some(before) = before {
+            self.forget(before);
+        }
+        match self.command(&ask, &fields) {
+            Ok(command) => {
+                let id = self.ui.next_effect();
+                self.effects.push(Effect::Plan(id, command));
+                if let Some(layer) = self.ui.plan_mut() {
+                    layer.asked = Some(id);
+                }
+            }
+            Err(why) => self.plan_refused(why),
+        }
+    }
+
+    fn plan_refused(&mut self, why: Safe) {
+        if let Some(layer) = self.ui.plan_mut() {
+            let title = std::mem::take(&mut layer.text.title);
+            layer.text = PlanText { title, refused: Some(why), ..PlanText::default() };
+            if matches!(layer.state.focus, PlanFocus::Apply | PlanFocus::Word | PlanFocus::Reason) {
+                layer.state.focus = PlanFocus::Cancel;
+            }
+        }
+    }
+
+    /// Gives `key` to the focused field; digits find the number field by themselves.
+    pub(super) fn edit_plan(&mut self, key: Key) -> bool {
+        let Some(layer) = self.ui.plan_mut() else { return false };
+        if layer.confirming {
+            return false;
+        }
+        let is_digit = typed(key).is_some_and(|c| c.is_ascii_digit());
+        let on_button = matches!(layer.state.focus, PlanFocus::Cancel | PlanFocus::Apply);
+        if let Some(field) = layer.state.number_field().filter(|_| is_digit && on_button) {
+            // The first digit replaces the number that was proposed.
+            layer.state.focus = PlanFocus::Field(field);
+            layer.state.fields[field].edit.set("");
+        }
+        let is_form = matches!(layer.state.focus, PlanFocus::Field(_));
+        let Some(field) = layer.state.field() else { return false };
+        let before = field.text().to_owned();
+        let taken = field.key(key);
+        let changed = before != field.text();
+        if is_form && changed {
+            self.form_changed();
+        }
+        taken
+    }
+
+    pub(super) fn plan_action(&mut self, action: Action) {
+        let most = self.ui.hits.plan;
+        let Some(layer) = self.ui.plan_mut() else { return };
+        let state = &mut layer.state;
+        match action {
+            Action::NextField => state.turn(&layer.text, true),
+            Action::PreviousField => state.turn(&layer.text, false),
+            Action::SelectNext => state.scroll = (state.scroll + 1).min(most),
+            Action::SelectPrevious => state.scroll = state.scroll.saturating_sub(1),
+            Action::PageDown => state.scroll = (state.scroll + 8).min(most),
+            Action::PageUp => state.scroll = state.scroll.saturating_sub(8),
+            Action::Press => match state.focus {
+                PlanFocus::Cancel => drop(self.pop()),
+                PlanFocus::Apply => self.apply(),
+                // Enter never agrees by itself: from a field it goes on to the next stop.
+                PlanFocus::Field(_) | PlanFocus::Word | PlanFocus::Reason => {
+                    state.turn(&layer.text, true)
+                }
+            },
+            Action::AcceptPlan => self.apply(),
+            Action::Cancel | Action::Back | Action::Leave => drop(self.pop()),
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self) {
+        if let Some(Layer::Plan(layer)) = self.ui.layers.last()
+            && layer.ask == Ask::Quit
+        {
+            return self.quit();
+        }
+        if let Some(why) = self.forbids() {
+            return self.refuse(&why);
+        }
+        let Some(layer) = self.ui.plan_mut() else { return };
+        if layer.confirming {
+            return;
+        }
+        if !layer.state.may_apply(&layer.text) {
+            if layer.text.word.is_some() {
+                layer.state.focus = PlanFocus::Word;
+            }
+            return;
+        }
+        let Some(plan) = layer.plan.clone() else { return };
+        let typed = layer.text.word.is_some().then(|| layer.state.word.text().to_owned());
+        let consent = Consent { typed, reason: layer.state.reason.text().trim().to_owned() };
+        layer.confirming = true;
+        let id = self.ui.next_effect();
+        if let Some(layer) = self.ui.plan_mut() {
+            layer.asked = Some(id);
+        }
+        self.effects.push(Effect::Confirm(id, plan, consent));
+    }
+
+    /// The plan, or the word that it is being carried out, has come.
+    pub(super) fn plan_answered(&mut self, answer: Result<Reply, Fault>) {
+        let Some(layer) = self.ui.plan_mut() else { return };
+        layer.asked = None;
+        let confirming = std::mem::take(&mut layer.confirming);
+        match answer {
+            Ok(Reply::Plan(plan)) => show(layer, plan, None),
+            Ok(Reply::Confirmed(operation)) => {
+                let title = layer.text.title.clone();
+                self.pop();
+                if let crate::tui::pages::Page::Table(page) = self.ui.page_mut() {
+                    page.state.marks.clear();
+                }
+                self.say_safe(Weight::Info, Safe::new(&format!("begun: {}", title.as_str())));
+                self.ui.watched.push(Watched { operation, title });
+            }
+            Ok(
+                Reply::Cancelled
+                | Reply::Document(_)
+                | Reply::Described(_)
+                | Reply::Listed(..)
+                | Reply::LogEnded,
+            ) => {}
+            Err(Fault::Command(CommandError::PlanChanged { plan })) => {
+                show(layer, plan, Some("the fleet has moved since: this is the plan as it is now"));
+            }
+            Err(fault) => {
+                let said = say::words(&fault);
+                if confirming {
+                    self.say_safe(say::weight(&fault), said.clone());
+                }
+                self.plan_refused(said);
+            }
+        }
+    }
+}
+
+fn title(ask: &Ask) -> Safe {
+    Safe::new(&match ask {
+        Ask::Command(command) => command.verb().to_owned(),
+        Ask::Scale { pool } => format!("Scale pool {}", pool.name),
+        Ask::Deploy { template } => format!("Deploy template {}", template.name),
+        Ask::SetTemplate { pool } => format!("Set the template version of pool {}", pool.name),
+        Ask::Send { to } => format!("Send to {}", to.name),
+        Ask::Quit => "Quit".to_owned(),
+    })
+}
+
+/// Puts `plan` into the dialog; what was typed stays.
+fn show(layer: &mut PlanLayer, plan: Box<Plan>, note: Option<&str>) {
+    layer.text = text(&plan, note);
+    layer.plan = Some(plan);
+    layer.state.scroll = 0;
+    // What was agreed to is no longer what is shown: agree again.
+    if note.is_some() {
+        layer.state.word.set("");
+        layer.state.focus = PlanFocus::Cancel;
+    }
+}
+
+/// A plan in words that are safe to show.
+pub fn text(plan: &Plan, note: Option<&str>) -> PlanText {
+    let mut warnings: Vec<Safe> = note.map(Safe::new).into_iter().collect();
+    let mut refused = None;
+    if plan.tier == Tier::Four {
+        let why = if plan.warnings.is_empty() {
+            "it is not allowed".to_owned()
+        } else {
+            plan.warnings.join("; ")
+        };
+        refused = Some(Safe::new(&why));
+    } else {
+        warnings.extend(plan.warnings.iter().map(|warning| Safe::new(warning)));
+    }
+    let step = |step: &crate::model::plan::PlannedStep| {
+        let note = if step.note.is_empty() { String::new() } else { format!(" ({})", step.note) };
+        (step.batch, Safe::new(&format!("{} {}{note}", step.action, step.target.name)))
+    };
+    let undo = match &plan.undo {
+        Ok(undo) => Safe::new(undo),
+        Err(why) => Safe::new(&format!("cannot be taken back: {why}")),
+    };
+    PlanText {
+        title: Safe::new(&plan.title),
+        note: format!("tier {}", u8::from(plan.tier)),
+        facts: plan
+            .facts
+            .iter()
+            .map(|fact| (Safe::new(&fact.name), Safe::new(&fact.value)))
+            .collect(),
+        steps: plan.steps.iter().map(step).collect(),
+        warnings,
+        undo,
+        word: plan.confirm_word.as_deref().map(Safe::new),
+        refused,
+        asks_reason: plan.tier >= Tier::Two,
+    }
+}
