@@ -108,6 +108,8 @@ struct Console {
     clock: Arc<dyn Clock>,
     config: PathBuf,
     tmux: bool,
+    /// Break at the next key: what shows that the terminal is given back even then (`CVXC_TEST_PANIC`).
+    brittle: bool,
     buffer: Buffer,
     signals: Signals,
     screen: Screen,
@@ -212,6 +214,7 @@ impl Console {
             clock,
             config,
             tmux: environment("TMUX").is_some(),
+            brittle: environment("CVXC_TEST_PANIC").is_some(),
             buffer: Buffer::default(),
             signals: Signals::new()?,
             screen,
@@ -239,7 +242,10 @@ impl Console {
                     continue;
                 }
                 input = self.screen.next_input() => match input {
-                    Some(Input::Key(key)) => Event::Key(key),
+                    Some(Input::Key(key)) => {
+                        assert!(!self.brittle, "a key came and CVXC_TEST_PANIC is set");
+                        Event::Key(key)
+                    }
                     Some(Input::Paste(text)) => Event::Paste(text),
                     Some(Input::Answer(answer)) => match self.answered(answer) {
                         Some(event) => event,
