@@ -42,7 +42,17 @@ pub struct Options {
     pub config: PathBuf,
     pub settings: ConsoleSettings,
     pub readonly: bool,
+    pub parting: Parting,
     pub clock: Arc<dyn Clock>,
+}
+
+/// What becomes of the agents when the operator leaves; asked about before it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parting {
+    #[default]
+    GoOn,
+    /// They were started for a demonstration only.
+    End,
 }
 
 /// A theme that follows the terminal's background.
@@ -174,7 +184,7 @@ impl Console {
         options: Options,
         engine: tokio::runtime::Handle,
     ) -> io::Result<Self> {
-        let Options { config, settings, readonly, clock } = options;
+        let Options { config, settings, readonly, parting, clock } = options;
         let chosen = settings.theme != AUTO;
         let name = if chosen { settings.theme.as_str() } else { theme::load::SHIPPED[0].0 };
         let depth = Depth::from_env(environment);
@@ -187,7 +197,7 @@ impl Console {
         ui.wear(theme);
         ui.theme_chosen = chosen || depth == Depth::None;
         ui.glyphs = Glyphs::from_env(settings.ascii, environment);
-        ui.readonly = readonly;
+        (ui.readonly, ui.parting) = (readonly, parting);
         ui.local_time = settings.time_zone == TimeZone::Local;
         ui.faults = faults;
         let views = handle.views();
