@@ -168,6 +168,10 @@ impl Monitor {
             let touched = self.restarts.open().await?;
             self.due.extend(touched);
         }
+        // a view that already shows an agent up must not meet an older sight of it
+        while let Some(touched) = self.restarts.ready() {
+            self.due.extend(touched);
+        }
         Ok(())
     }
 

@@ -73,6 +73,11 @@ impl Restarts {
         sights.into_iter().filter_map(touch).collect()
     }
 
+    /// What [`Restarts::next`] would give at once; `None` when there is nothing.
+    pub fn ready(&mut self) -> Option<Vec<AgentId>> {
+        if self.feed.is_none() { None } else { self.next().now_or_never() }
+    }
+
     fn note(&mut self, seen: Observed) -> Option<AgentId> {
         match seen.state {
             State::Starting => {

@@ -46,7 +46,8 @@ impl Flap {
     pub fn score(&self) -> f64 {
         let changes = self.checks.windows(2).map(|pair| pair[0] != pair[1]).enumerate();
         let weigh = |at: usize| 0.75 + 0.5 * at as f64 / (CHECKS - 2) as f64;
-        let sum: f64 = changes.filter(|(_, changed)| *changed).map(|(at, _)| weigh(at)).sum();
+        let changed = changes.filter(|(_, changed)| *changed);
+        let sum = changed.fold(0.0, |sum, (at, _)| sum + weigh(at));
         100.0 / (CHECKS - 1) as f64 * sum
     }
 }
