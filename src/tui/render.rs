@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect, Size};
 
-use super::pages::Page;
+use super::pages::{Page, pulse, strip};
 use super::pages::table::TablePage;
 use super::pages::text::TextPage;
 use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, Ui};
@@ -45,6 +45,10 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     match ui.page() {
         Page::Table(page) => hits.table = table(ui, view, page, body, buf),
         Page::Text(page) => hits.text = text(ui, page, body, buf),
+        Page::Pulse(page) => {
+            let inner = body::frame(body, "pulse", "", true, look, buf);
+            pulse::draw(page, view, ui.now, look, inner, buf);
+        }
     }
     bottom::draw(ui, view, bottom, buf);
     let above = layers(ui, screen, line, body, buf, &mut hits);
@@ -106,6 +110,8 @@ fn table(ui: &Ui, view: &FleetView, page: &TablePage, area: Rect, buf: &mut Buff
     let (main, side) = body::split(area, ui.detail);
     let title = body::table_title(page);
     let inner = body::frame(main, &title, "", focused, look, buf);
+    let lines = strip::lines(page, view, ui.now, look);
+    let inner = body::above(lines, inner, look, buf);
     let columns = page.columns();
     let cells = body::RowCells { rows: rows.as_ref(), look };
     let hits = Table {

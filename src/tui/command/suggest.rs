@@ -44,6 +44,7 @@ fn first_words(typed: &str, view: &FleetView) -> Vec<Suggestion> {
         all.push((format!("{} ", verb.name()), verb.usage().into(), "action"));
     }
     for (word, note) in [
+        ("pulse", "view"),
         ("describe ", "view"),
         ("yaml ", "view"),
         ("logs ", "view"),

@@ -5,7 +5,8 @@ use ratatui::layout::Rect;
 
 use crate::engine::view::FleetView;
 use crate::tui::action::Action;
-use crate::tui::pages::Page;
+use crate::tui::pages::text::TextKind;
+use crate::tui::pages::{Page, pulse};
 use crate::tui::ui::{Layer, Ui};
 use crate::tui::widgets::hints::{self, Hint};
 use crate::tui::widgets::{paint, toast};
@@ -18,6 +19,32 @@ const TEXT_HINTS: &[(Action, &str)] = &[
     (Action::FilterLines, "filter"),
     (Action::ToggleWrap, "wrap"),
     (Action::FullScreen, "full"),
+    (Action::CopyName, "copy"),
+    (Action::Help, "help"),
+];
+
+/// What keys do in logs.
+const LOG_HINTS: &[(Action, &str)] = &[
+    (Action::ToggleFollow, "follow"),
+    (Action::ToggleTime, "time"),
+    (Action::ToggleWrap, "wrap"),
+    (Action::FilterLines, "filter"),
+    (Action::Filter, "search"),
+    (Action::PrettyJson, "json"),
+    (Action::MarkLine, "mark"),
+    (Action::ClearText, "clear"),
+    (Action::PreviousLogs, "before restart"),
+    (Action::FullScreen, "full"),
+    (Action::Back, "back"),
+];
+
+/// What keys do beside the steps of an operation.
+const STEPS_HINTS: &[(Action, &str)] = &[
+    (Action::Back, "back"),
+    (Action::Undo, "undo"),
+    (Action::CancelOrQuit, "cancel"),
+    (Action::Filter, "search"),
+    (Action::ToggleWrap, "wrap"),
     (Action::CopyName, "copy"),
     (Action::Help, "help"),
 ];
@@ -75,7 +102,10 @@ fn shown_hints(ui: &Ui) -> Vec<Hint> {
         Some(Layer::Prompt(_)) => PROMPT_HINTS,
         Some(Layer::Plan(_)) => DIALOG_HINTS,
         Some(Layer::Page(Page::Table(page))) => page.kind.spec().hints,
+        Some(Layer::Page(Page::Text(page))) if page.kind == TextKind::Logs => LOG_HINTS,
+        Some(Layer::Page(Page::Text(page))) if page.kind == TextKind::Steps => STEPS_HINTS,
         Some(Layer::Page(Page::Text(_))) | None => TEXT_HINTS,
+        Some(Layer::Page(Page::Pulse(_))) => pulse::HINTS,
     };
     let bound = ui.keymap.reverse(&ui.scopes());
     let shown = wanted.iter().filter(|(action, _)| !(ui.readonly && action.changes_fleet()));

@@ -24,6 +24,9 @@ impl Turn<'_> {
         }
         match action {
             Action::CommandBar => self.open_prompt(PromptKind::Command),
+            Action::Filter if matches!(self.ui.page(), Page::Pulse(_)) => {
+                self.refuse("there is nothing to filter here");
+            }
             Action::Filter => {
                 let text = matches!(self.ui.page(), Page::Text(_));
                 self.open_prompt(if text { PromptKind::Search } else { PromptKind::Filter });
@@ -52,6 +55,7 @@ impl Turn<'_> {
             _ => match self.ui.page() {
                 Page::Table(_) => self.table_action(action),
                 Page::Text(_) => self.text_action(action),
+                Page::Pulse(_) => self.pulse_action(action),
             },
         }
     }
@@ -79,7 +83,7 @@ impl Turn<'_> {
                 page.filter = None;
                 page.shown = None;
             }
-            Page::Table(_) | Page::Text(_) => {
+            Page::Table(_) | Page::Text(_) | Page::Pulse(_) => {
                 self.pop();
             }
         }
@@ -155,7 +159,7 @@ impl Turn<'_> {
                     Page::Table(page) => {
                         page.columns().get(page.state.picked).map(|column| column.key)
                     }
-                    Page::Text(_) => None,
+                    Page::Text(_) | Page::Pulse(_) => None,
                 };
                 if let Some(column) = picked {
                     self.sort(column);
@@ -339,6 +343,7 @@ impl Turn<'_> {
                     page.asked = None;
                     page.answered(answer, now, look);
                 }
+                Page::Pulse(_) => {}
             }
             break;
         }
