@@ -1,1 +1,291 @@
-//!
+//! The composition root: the one place where adapters meet engine and surfaces.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::adapters::local::{self, LocalOptions, LocalRuntime};
+use crate::adapters::simulated::{SimOptions, SimulatedRuntime};
+use crate::adapters::sqlite::{SqliteOptions, SqliteStore};
+use crate::engine::context::{Context, EngineSettings};
+use crate::engine::core::Core;
+use crate::engine::handle::Handle;
+use crate::engine::run::{self, Running};
+use crate::model::access::Actor;
+use crate::model::agent::Phase;
+use crate::model::filter::{Field, Filter};
+use crate::model::id::AgentId;
+use crate::model::schema::Collection;
+use crate::model::text::Safe;
+use crate::model::time::Time;
+use crate::ports::clock::{Clock, SystemClock};
+use crate::ports::ids::RandomIds;
+use crate::ports::runtime::Runtime;
+use crate::ports::store::{Query, Store, StoreError};
+use crate::settings::places::Places;
+use crate::settings::{self, LoadError, Loaded, RuntimeKind, Settings};
+
+/// What was asked for on the command line, over the settings files.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    pub data_dir: Option<PathBuf>,
+    /// Dotted setting, value, flag that gave it.
+    pub flags: Vec<(&'static str, String, &'static str)>,
+}
+
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    #[error(transparent)]
+    Settings(#[from] LoadError),
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Runtime(String),
+}
+
+/// Settings, places and clock: what every verb needs, before anything is opened.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    pub loaded: Loaded,
+    pub places: Places,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How the engine takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Leads when nobody else does.
+    Contend,
+    /// Leads, and asks a console that leads to hand over.
+    Priority,
+    /// Watches and records what is wanted.
+    Observe,
+}
+
+/// Agents that are played instead of started.
+#[derive(Debug, Clone, Copy)]
+pub struct Simulation {
+    pub agents: usize,
+    pub updates: u32,
+    pub seed: u64,
+}
+
+/// An engine at work over its adapters.
+#[derive(Debug)]
+pub struct Opened {
+    pub handle: Handle,
+    pub actor: Actor,
+    pub running: Running,
+    pub local: Option<Arc<LocalRuntime>>,
+    pub context: Arc<Context>,
+}
+
+/// Reads the settings.
+///
+/// # Errors
+/// [`BootError::Settings`] naming file, line and key; [`BootError::Usage`] without any place for data.
+pub fn ground(request: &Request) -> Result<Ground, BootError> {
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
+        BootError::Usage("there is no home directory: name a folder with --data-dir".into())
+    })?;
+    let flags: Vec<(&str, String, &str)> = request.flags.clone();
+    let loaded = settings::load(Some(&places.settings_file()), &environment, &flags)?;
+    Ok(Ground { loaded, places, clock: SystemClock::shared() })
+}
+
+/// Where `url` points: the embedded store's file.
+///
+/// # Errors
+/// [`BootError::Usage`] for a kind of store that this version does not open.
+pub fn store_path(url: &str, places: &Places) -> Result<PathBuf, BootError> {
+    if url.is_empty() {
+        return Ok(places.store_file());
+    }
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
+    }
+    if let Some((scheme, _)) = url.split_once("://") {
+        return Err(BootError::Usage(format!(
+            "--store: {scheme:?} is no store that this version opens: expected a path or sqlite:PATH"
+        )));
+    }
+    Ok(PathBuf::from(url))
+}
+
+/// The hidden verb under which this program is an agent's shim.
+pub const SHIM_VERB: &str = local::shim::VERB;
+
+/// Runs the shim of one agent; `args` are those after the verb.
+pub fn shim(args: impl Iterator<Item = OsString>) -> ExitCode {
+    local::shim::main(args)
+}
+
+/// Opens the store alone: for agents and for `backup`.
+///
+/// # Errors
+/// Those of the adapter.
+pub fn open_store(path: &Path, clock: &Arc<dyn Clock>) -> Result<Arc<SqliteStore>, BootError> {
+    Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
+}
+
+/// Opens the store that an agent's environment names; a file that is not there is never made.
+///
+/// # Errors
+/// `Unavailable` when it is missing or of a kind that this version does not open.
+pub fn agent_store(url: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    if !Path::new(path).is_file() {
+        return Err(StoreError::Unavailable(format!("there is no store at {path}").into()));
+    }
+    Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
+}
+
+/// Opens store and runtime and starts the engine.
+///
+/// # Errors
+/// When settings, store or runtime cannot be used; nothing is left running.
+pub async fn open(
+    ground: &Ground,
+    part: Part,
+    simulation: Option<Simulation>,
+) -> Result<Opened, BootError> {
+    let settings = &ground.loaded.settings;
+    let path = store_path(&settings.store.url, &ground.places)?;
+    let store = open_store(&path, &ground.clock)?;
+    let exe = std::env::current_exe()
+        .map_err(|error| BootError::Runtime(format!("this program's path: {error}")))?;
+    let mut local = None;
+    let runtime: Arc<dyn Runtime> = match (simulation, settings.runtime.kind) {
+        (Some(simulation), _) => {
+            let Simulation { agents, updates, seed } = simulation;
+            let options = SimOptions {
+                agents,
+                updates_per_second: updates,
+                seed,
+                clock: ground.clock.clone(),
+            };
+            let runtime = SimulatedRuntime::new(options);
+            runtime.adopt(up(&*store).await?);
+            Arc::new(runtime)
+        }
+        (None, RuntimeKind::Local) => {
+            let runtime = LocalRuntime::new(LocalOptions::new(
+                ground.places.agents(),
+                exe,
+                ground.clock.clone(),
+            ))
+            .map_err(|error| BootError::Runtime(crate::ports::store::chain(&error)))?;
+            let runtime = Arc::new(runtime);
+            local = Some(runtime.clone());
+            runtime
+        }
+        (None, RuntimeKind::Kubernetes) => {
+            let what = "--runtime kubernetes: this version runs agents as local processes only";
+            return Err(BootError::Usage(what.into()));
+        }
+    };
+    let actor = Actor::local(who());
+    let engine = engine_settings(settings, part, &actor, &path);
+    let context = Context::new(
+        store as Arc<dyn Store>,
+        runtime,
+        ground.clock.clone(),
+        RandomIds::shared(),
+        engine,
+    );
+    let running = run::start(context.clone());
+    Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, context })
+}
+
+/// The agents that a reopened store says are up, at their incarnation: played ones have no process to be found by.
+async fn up(store: &dyn Store) -> Result<Vec<(AgentId, u64)>, StoreError> {
+    let field = |name: &str| {
+        Field::new(name).map_err(|error| StoreError::Invalid { message: error.to_string() })
+    };
+    let phases = [Phase::Deploying, Phase::Running, Phase::Paused, Phase::Draining];
+    let phases = phases.iter().map(|phase| phase.name().into()).collect();
+    let mut query = Query::new(Collection::Agents, Filter::In(field("phase")?, phases));
+    let mut found = Vec::new();
+    loop {
+        let page = store.query(query.clone()).await?;
+        for document in &page.documents {
+            let incarnation = document.body.get("incarnation").and_then(serde_json::Value::as_u64);
+            if let (Ok(id), Some(incarnation)) = (AgentId::new(document.key.as_str()), incarnation)
+            {
+                found.push((id, incarnation));
+            }
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path) -> EngineSettings {
+    let absolute = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+    EngineSettings {
+        actor: actor.name.clone(),
+        host: host(),
+        contend: part != Part::Observe,
+        priority: part == Part::Priority,
+        lease_ttl: settings.leader.ttl,
+        health_interval: settings.health.interval,
+        usage_interval: settings.health.usage_interval,
+        autoscale_interval: settings.autoscale.interval,
+        failure_threshold: settings.health.failure_threshold,
+        success_threshold: settings.health.success_threshold,
+        agent_store: absolute.display().to_string(),
+        backoff_first: settings.recovery.backoff_first,
+        backoff_longest: settings.recovery.backoff_longest,
+    }
+}
+
+impl Opened {
+    /// Waits until store and runtime have been asked how they are, at most `limit`; then goes on with what is known.
+    pub async fn probed(&self, limit: Duration) {
+        let mut views = self.handle.views();
+        let known = views.wait_for(|view| {
+            [&view.system.store, &view.system.runtime]
+                .iter()
+                .all(|part| part.checked_at != Time::EPOCH)
+        });
+        // a part that does not answer shows as not ok, which is what was asked for
+        drop(tokio::time::timeout(limit, known).await);
+    }
+
+    /// Waits until the mirror holds the whole fleet, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store did not answer in time.
+    pub async fn loaded(&self, limit: Duration) -> Result<(), StoreError> {
+        let mut views = self.handle.views();
+        let ready = views.wait_for(|view| view.loaded);
+        match tokio::time::timeout(limit, ready).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(StoreError::Unavailable("the engine stopped".into())),
+            Err(_) => Err(StoreError::Unavailable(format!("no answer within {limit:?}").into())),
+        }
+    }
+}
+
+/// `user@host`, as the journal names the person at this terminal.
+fn who() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let user = user.unwrap_or_else(|_| match rustix::process::getuid().as_raw() {
+        0 => "root".to_owned(),
+        uid => format!("uid-{uid}"),
+    });
+    format!("{}@{}", Safe::new(&user), host())
+}
+
+fn host() -> String {
+    Safe::new(&rustix::system::uname().nodename().to_string_lossy()).to_string()
+}

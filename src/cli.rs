@@ -1,13 +1,320 @@
-//! The command line.
+//! The command line: reads arguments, opens what a verb needs, and turns failures into messages and exit codes.
 
+mod act;
+mod args;
+mod console;
+mod daemon;
+mod demo;
+mod demo_report;
+mod fail;
+mod get;
+mod logs;
+mod manifests;
+mod output;
+mod rows;
+mod shot;
+mod status;
+
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Runs the program; returns its exit code.
+use clap::{CommandFactory, Parser};
+
+use crate::boot::{self, BootError, Ground, Opened, Part, Request};
+use crate::model::plan::Command;
+use crate::ports::clock::SystemClock;
+use crate::ports::ids::RandomIds;
+use crate::ports::store::chain;
+use crate::telemetry;
+use args::{ActArgs, AgentVerb, Cli, ConfigVerb, ConsoleArgs, Global, ServeArgs, Verb};
+use fail::Fail;
+
+/// How long a verb waits for the fleet to be read.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the program: 0 ok, 1 failed, 2 usage or validation, 3 store unreachable, 4 conflict or precondition.
 pub fn main() -> ExitCode {
     // before anything else: a shim must stay small, so it never builds a parser or a runtime
-    #[cfg(target_os = "linux")]
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::adapters::local::shim::VERB) {
-        return crate::adapters::local::shim::main(std::env::args_os().skip(2));
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == boot::SHIM_VERB) {
+        return boot::shim(std::env::args_os().skip(2));
     }
-    ExitCode::SUCCESS
+    color_eyre::config::HookBuilder::default().display_env_section(false).install().ok();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // help and version are no errors and go to standard output
+            error.print().ok();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Fail { code, message }) => {
+            if !message.is_empty() {
+                writeln!(std::io::stderr(), "cvxc: {message}").ok();
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Fail> {
+    let request = request(&cli.global, &cli.serve, &cli.console);
+    match cli.verb {
+        // these need neither settings nor store
+        Some(Verb::Completion { shell }) => completion(shell),
+        Some(Verb::Agent { verb: AgentVerb::Run(options) }) => agent(options),
+        Some(Verb::Demo(args)) => {
+            demo::run(&threads()?, &with_console(&request, &args.console), &args)
+        }
+
+        Some(Verb::Shot(args)) => shot::run(&threads()?, &request, &args),
+        Some(Verb::Daemon(serve)) => serve_forever(&with_serve(request, &serve)),
+        None if cli.daemon => serve_forever(&request),
+        None => open_console(&request, &cli.console),
+        Some(Verb::Doctor { output }) => threads()?.block_on(status::doctor(&request, output)),
+        Some(verb) => {
+            let ground = boot::ground(&request)?;
+            let level = cli.global.log_level.is_some();
+            let _logs =
+                telemetry::start(&ground.loaded.settings.log, None, level).map_err(Fail::usage)?;
+            threads()?.block_on(short(verb, &ground))
+        }
+    }
+}
+
+/// Verbs that open the fleet, do one thing and leave. They never lead.
+async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
+    match verb {
+        Verb::Config { verb: ConfigVerb::Show { output } } => return config_show(ground, output),
+        Verb::Backup { file } => return backup(ground, &file).await,
+        verb => {
+            // before anything is opened: what is wrong with the words themselves
+            let manifests = match &verb {
+                Verb::Apply(args) => manifests::read(&args.files)?,
+                Verb::Diff { files } => manifests::read(files)?,
+                _ => Vec::new(),
+            };
+            let opened = boot::open(ground, Part::Observe, None).await?;
+            let outcome = match opened.loaded(PATIENCE).await {
+                Ok(()) => one(verb, manifests, &opened, ground).await,
+                Err(error) => Err(Fail::with(3, chain(&error))),
+            };
+            opened.running.stop(Duration::from_secs(2)).await;
+            outcome
+        }
+    }
+}
+
+async fn one(
+    verb: Verb,
+    manifests: Vec<crate::model::plan::Manifest>,
+    opened: &Opened,
+    ground: &Ground,
+) -> Result<(), Fail> {
+    let (handle, actor) = (&opened.handle, &opened.actor);
+    let (command, args) = match verb {
+        Verb::Get(args) => return get::run(handle, actor, &args).await,
+        Verb::Describe(args) => return get::describe(handle, actor, &args).await,
+        Verb::Logs(args) => return logs::run(handle, actor, &args, ground.clock.now()).await,
+        Verb::Status { output } => {
+            opened.probed(PATIENCE).await;
+            return status::run(opened, ground, output);
+        }
+        Verb::Diff { .. } => (Command::Apply { manifests }, dry()),
+        Verb::Apply(args) => (Command::Apply { manifests }, args.act),
+        Verb::Deploy(args) => (act::deploy(&args)?, args.act),
+        Verb::Scale(args) => {
+            (Command::Scale { pool: args.pool, to: args.to, hold: !args.no_hold }, args.act)
+        }
+        Verb::Restart(args) => {
+            (Command::Restart { targets: act::targets(&args.targets)? }, args.act)
+        }
+        Verb::Pause(args) => (Command::Pause { targets: act::targets(&args.targets)? }, args.act),
+        Verb::Resume(args) => (Command::Resume { targets: act::targets(&args.targets)? }, args.act),
+        Verb::Stop(args) => (Command::Stop { targets: act::targets(&args.targets)? }, args.act),
+        Verb::Start(args) => (Command::Start { targets: act::targets(&args.targets)? }, args.act),
+        Verb::Delete(args) => (Command::Delete { targets: act::targets(&args.targets)? }, args.act),
+        Verb::Drain(args) => (
+            Command::Drain { targets: act::targets(&args.targets)?, deadline: args.deadline },
+            args.act,
+        ),
+        Verb::SetTemplate(args) => {
+            (Command::SetTemplate { pool: args.pool, version: args.version }, args.act)
+        }
+        Verb::Rollback { pool, act } => (Command::Rollback { pool }, act),
+        Verb::CloneTemplate { template, name, act } => {
+            (Command::CloneTemplate { template, name }, act)
+        }
+        Verb::Undo { operation, act } => (Command::Undo { operation }, act),
+        Verb::Send(args) => (act::send(handle, actor, &args).await?, args.act),
+        Verb::Publish(args) => (act::publish(&args)?, args.act),
+        Verb::Subscribe(args) => (act::subscribe(&args)?, args.act),
+        Verb::Requeue(args) => (Command::Requeue { messages: args.messages }, args.act),
+        Verb::Replay(args) => (Command::Replay { messages: args.messages }, args.act),
+        Verb::Purge(args) => (Command::Purge { messages: args.messages }, args.act),
+        Verb::Doctor { .. }
+        | Verb::Config { .. }
+        | Verb::Backup { .. }
+        | Verb::Daemon(_)
+        | Verb::Demo(_)
+        | Verb::Shot(_)
+        | Verb::Completion { .. }
+        | Verb::Agent { .. } => return Err(Fail::failed("this verb is carried out elsewhere")),
+    };
+    act::run(handle, actor, command, &args).await
+}
+
+fn dry() -> ActArgs {
+    let output = args::ActOutput::Text;
+    ActArgs { dry_run: true, wait: None, confirm: None, reason: String::new(), output }
+}
+
+fn request(global: &Global, serve: &ServeArgs, console: &ConsoleArgs) -> Request {
+    let mut flags = Vec::new();
+    if let Some(url) = &global.store {
+        flags.push(("store.url", url.clone(), "--store"));
+    }
+    if let Some(kind) = &global.runtime {
+        flags.push(("runtime.kind", kind.to_string(), "--runtime"));
+    }
+    if let Some(level) = &global.log_level {
+        flags.push(("log.level", level.clone(), "--log-level"));
+    }
+    let request = Request { data_dir: global.data_dir.clone(), flags };
+    with_console(&with_serve(request, serve), console)
+}
+
+fn with_serve(mut request: Request, serve: &ServeArgs) -> Request {
+    if let Some(listen) = &serve.listen {
+        request.flags.push(("daemon.listen", listen.clone(), "--listen"));
+    }
+    if let Some(format) = serve.log_format {
+        let text = if format == crate::settings::LogFormat::Json { "json" } else { "text" };
+        request.flags.push(("log.format", text.to_owned(), "--log-format"));
+    }
+    request
+}
+
+fn with_console(request: &Request, console: &ConsoleArgs) -> Request {
+    let mut request = request.clone();
+    if let Some(theme) = &console.theme {
+        request.flags.push(("console.theme", theme.clone(), "--theme"));
+    }
+    if let Some(keymap) = &console.keymap {
+        request.flags.push(("console.keymap", keymap.clone(), "--keymap"));
+    }
+    if console.ascii {
+        request.flags.push(("console.ascii", "true".to_owned(), "--ascii"));
+    }
+    request
+}
+
+/// The engine's threads. The console has its own, so that a stalled terminal stalls only the screen.
+fn threads() -> Result<tokio::runtime::Runtime, Fail> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("engine")
+        .enable_all()
+        .build()
+        .map_err(|error| Fail::failed(format!("threads cannot be started: {error}")))
+}
+
+fn serve_forever(request: &Request) -> Result<(), Fail> {
+    let ground = boot::ground(request)?;
+    let stderr = !std::io::stderr().is_terminal() || std::io::stdout().is_terminal();
+    let _logs = telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), stderr)
+        .map_err(Fail::usage)?;
+    threads()?.block_on(daemon::run(request, ground))
+}
+
+fn open_console(request: &Request, args: &ConsoleArgs) -> Result<(), Fail> {
+    if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+        return Err(Fail::usage(
+            "the console needs a terminal; without one use `cvxc --daemon`, `cvxc get …` or `cvxc status`",
+        ));
+    }
+    let ground = boot::ground(request)?;
+    let _logs = telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false)
+        .map_err(Fail::usage)?;
+    let runtime = threads()?;
+    let part = if args.observe || args.readonly { Part::Observe } else { Part::Contend };
+    let opened = runtime.block_on(boot::open(&ground, part, None))?;
+    let outcome = console::show(&opened, &ground, args, &runtime);
+    let view = opened.handle.views().borrow().clone();
+    runtime.block_on(opened.running.stop(Duration::from_secs(10)));
+    if outcome.is_ok() && view.system.leader.me {
+        let agents = view.totals.phase(crate::model::agent::Phase::Running);
+        output::line(&format!(
+            "{agents} agents go on; nobody leads until `cvxc` or `cvxc --daemon` runs"
+        ))?;
+    }
+    outcome
+}
+
+/// Runs the reference agent in this process; its exit code tells a stop from a crash.
+fn agent(options: crate::agent::reference::Options) -> Result<(), Fail> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fail::failed(format!("threads cannot be started: {error}")))?;
+    let clock = SystemClock::shared();
+    let open = {
+        let clock = clock.clone();
+        move |url: String| async move { boot::agent_store(&url, &clock) }
+    };
+    let ended = runtime
+        .block_on(crate::agent::reference::main(open, clock, RandomIds::shared(), options))
+        .map_err(|error| Fail::failed(chain(&error)))?;
+    match ended.exit_code() {
+        0 => Ok(()),
+        code => Err(Fail { code, message: String::new() }),
+    }
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<(), Fail> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cvxc", &mut text);
+    std::io::stdout().write_all(&text)?;
+    Ok(())
+}
+
+fn config_show(ground: &Ground, format: args::ActOutput) -> Result<(), Fail> {
+    let leaves = &ground.loaded.leaves;
+    if format == args::ActOutput::Json {
+        let rows: Vec<_> = leaves
+            .iter()
+            .map(|(key, (value, origin))| serde_json::json!({"key": key, "value": value, "origin": origin.to_string()}))
+            .collect();
+        return output::json(&rows);
+    }
+    let safe = crate::model::text::Safe::new;
+    let rows: Vec<_> = leaves
+        .iter()
+        .map(|(key, (value, origin))| {
+            vec![safe(key), safe(&value.to_string()), safe(&origin.to_string())]
+        })
+        .collect();
+    output::table(&["KEY", "VALUE", "FROM"], &rows)
+}
+
+async fn backup(ground: &Ground, file: &std::path::Path) -> Result<(), Fail> {
+    if file.exists() {
+        return Err(Fail::usage(format!("{}: already exists; name a new file", file.display())));
+    }
+    let path = boot::store_path(&ground.loaded.settings.store.url, &ground.places)?;
+    let store = boot::open_store(&path, &ground.clock)?;
+    store.backup(file).await?;
+    output::line(&format!("copied to {}", file.display()))
+}
+
+impl From<BootError> for Fail {
+    fn from(error: BootError) -> Self {
+        match &error {
+            BootError::Settings(_) | BootError::Usage(_) => Self::usage(error.to_string()),
+            BootError::Store(store) => Self::from_store(store),
+            BootError::Runtime(_) => Self::failed(error.to_string()),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! the model; never an adapter, never a document that it changes itself.
 
 pub mod action;
+pub mod camera;
 pub mod clipboard;
 pub mod command;
 pub mod effect;

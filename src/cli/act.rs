@@ -20,14 +20,21 @@ use crate::model::plan::{Command, Noun, Plan, Targets, Tier};
 ///
 /// # Errors
 /// By exit code: 1 the operation failed or did not end in time, 2 invalid, 3 store unreachable, 4 refused, not confirmed or changed meanwhile.
-pub async fn run(handle: &Handle, actor: &Actor, command: Command, args: &ActArgs) -> Result<(), Fail> {
+pub async fn run(
+    handle: &Handle,
+    actor: &Actor,
+    command: Command,
+    args: &ActArgs,
+) -> Result<(), Fail> {
     let plan = handle.plan(actor, command).await?;
     if args.dry_run {
         return show(&plan, args.output);
     }
     if plan.steps.is_empty() {
         return match args.output {
-            ActOutput::Json => output::json(&json!({ "operation": null, "changed": false, "title": plan.title })),
+            ActOutput::Json => {
+                output::json(&json!({ "operation": null, "changed": false, "title": plan.title }))
+            }
             ActOutput::Text => output::safe_lines(&format!("{}: nothing to change", plan.title)),
         };
     }
@@ -47,7 +54,10 @@ pub async fn run(handle: &Handle, actor: &Actor, command: Command, args: &ActArg
 fn not_in_time(handle: &Handle, id: &str, limit: Duration) -> String {
     let leads = !handle.views().borrow().system.leader.holder.as_str().is_empty();
     let why = if leads { "it goes on" } else { "nobody leads: start `cvxc` or `cvxc --daemon`" };
-    format!("operation {id} is recorded but not done after {}: {why}", crate::model::time::span::format(limit))
+    format!(
+        "operation {id} is recorded but not done after {}: {why}",
+        crate::model::time::span::format(limit)
+    )
 }
 
 /// Tier 3 needs its word: from `--confirm`, or asked for on a terminal.
@@ -61,7 +71,10 @@ fn consent(plan: &Plan, args: &ActArgs) -> Result<Option<String>, Fail> {
     }
     let mut terminal = std::io::stderr();
     if !(std::io::stdin().is_terminal() && terminal.is_terminal()) {
-        return Err(Fail::with(4, format!("{} (tier 3): confirm with --confirm {word:?}", plan.title)));
+        return Err(Fail::with(
+            4,
+            format!("{} (tier 3): confirm with --confirm {word:?}", plan.title),
+        ));
     }
     let steps = text_of(plan);
     for safe in crate::model::text::Safe::lines(&steps) {
@@ -80,8 +93,18 @@ pub fn text_of(plan: &Plan) -> String {
     lines.extend(plan.facts.iter().map(|fact| format!("  {:<12} {}", fact.name, fact.value)));
     lines.extend(plan.warnings.iter().map(|warning| format!("  warning      {warning}")));
     for step in &plan.steps {
-        let note = if step.note.is_empty() { String::new() } else { format!("  {}", step.note.replace('\n', "\n      ")) };
-        lines.push(format!("  {}. {} {} {}{note}", step.batch + 1, step.action, step.target.noun, step.target.name));
+        let note = if step.note.is_empty() {
+            String::new()
+        } else {
+            format!("  {}", step.note.replace('\n', "\n      "))
+        };
+        lines.push(format!(
+            "  {}. {} {} {}{note}",
+            step.batch + 1,
+            step.action,
+            step.target.noun,
+            step.target.name
+        ));
     }
     if plan.steps.is_empty() {
         lines.push("  nothing to change".to_owned());
@@ -107,14 +130,19 @@ fn begun(handle: &Handle, id: &str, operation: &Operation, format: ActOutput) ->
         ActOutput::Text if operation.status.is_over() => ended(id, operation, format),
         ActOutput::Text => {
             output::safe_lines(&format!("{}: recorded as operation {id}", operation.title))?;
-            if leads { Ok(()) } else { output::line("nobody leads: start `cvxc` or `cvxc --daemon`") }
+            if leads {
+                Ok(())
+            } else {
+                output::line("nobody leads: start `cvxc` or `cvxc --daemon`")
+            }
         }
     }
 }
 
 fn ended(id: &str, operation: &Operation, format: ActOutput) -> Result<(), Fail> {
     let said = format!("{}: {}", operation.title, operation.status);
-    let message = if operation.message.is_empty() { said } else { format!("{said}: {}", operation.message) };
+    let message =
+        if operation.message.is_empty() { said } else { format!("{said}: {}", operation.message) };
     let good = matches!(operation.status, OperationStatus::Succeeded | OperationStatus::Running);
     match format {
         ActOutput::Json => output::json(&with_id(id, operation))?,
@@ -137,7 +165,8 @@ fn with_id(id: &str, operation: &Operation) -> Value {
 /// # Errors
 /// Exit code 2 when kinds are mixed or names are missing.
 pub fn targets(words: &[String]) -> Result<Targets, Fail> {
-    let (first, rest) = words.split_first().ok_or_else(|| Fail::usage("expected at least one name"))?;
+    let (first, rest) =
+        words.split_first().ok_or_else(|| Fail::usage("expected at least one name"))?;
     if let Ok(noun) = noun(first)
         && !rest.is_empty()
     {
@@ -151,7 +180,9 @@ pub fn targets(words: &[String]) -> Result<Targets, Fail> {
             None => (Noun::Agent, word.as_str()),
         };
         if found.is_some_and(|noun| noun != kind) {
-            return Err(Fail::usage("expected targets of one kind; run the verb once for each kind"));
+            return Err(Fail::usage(
+                "expected targets of one kind; run the verb once for each kind",
+            ));
         }
         found = Some(kind);
         names.push(name.to_owned());
@@ -164,8 +195,9 @@ pub fn targets(words: &[String]) -> Result<Targets, Fail> {
 pub fn deploy(args: &DeployArgs) -> Result<Command, Fail> {
     let mut overrides = Map::new();
     for set in &args.set {
-        let (path, text) =
-            set.split_once('=').ok_or_else(|| Fail::usage(format!("--set: expected PATH=VALUE, got {set:?}")))?;
+        let (path, text) = set
+            .split_once('=')
+            .ok_or_else(|| Fail::usage(format!("--set: expected PATH=VALUE, got {set:?}")))?;
         Field::new(path).map_err(|error| Fail::usage(format!("--set {path}: {error}")))?;
         // an env value is text even when it looks like a number
         let value = match serde_json::from_str(text) {
@@ -177,8 +209,9 @@ pub fn deploy(args: &DeployArgs) -> Result<Command, Fail> {
     let labels = args.labels.as_deref().unwrap_or_default();
     let labels = labels.split(',').filter(|pair| !pair.trim().is_empty());
     let labels = labels.map(|pair| {
-        let (key, value) =
-            pair.split_once('=').ok_or_else(|| Fail::usage(format!("--labels: expected k=v, got {pair:?}")))?;
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Fail::usage(format!("--labels: expected k=v, got {pair:?}")))?;
         Ok((key.trim().to_owned(), value.trim().to_owned()))
     });
     Ok(Command::Deploy {

@@ -111,13 +111,13 @@ pub enum GetKind {
     Agents,
     #[value(alias = "pool", alias = "po")]
     Pools,
-    #[value(alias = "template", alias = "tpl")]
+    #[value(alias = "template", alias = "tpl", alias = "tp")]
     Templates,
     #[value(alias = "message", alias = "mq", alias = "msg")]
     Messages,
     #[value(alias = "event", alias = "ev")]
     Events,
-    #[value(alias = "operation", alias = "op")]
+    #[value(alias = "operation", alias = "ops", alias = "op")]
     Operations,
 }
 
@@ -217,11 +217,6 @@ pub enum Verb {
         #[command(subcommand)]
         verb: AgentVerb,
     },
-    #[command(hide = true)]
-    AgentShim {
-        #[arg(long)]
-        dir: PathBuf,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -252,6 +247,9 @@ pub struct GetArgs {
     /// The console's filter: a regex, !regex, -f fuzzy, or terms such as queue>100 state=failed
     #[arg(long, value_name = "FILTER")]
     pub filter: Option<String>,
+    /// Also what was deleted and can still be brought back
+    #[arg(short, long)]
+    pub all: bool,
     /// At most so many, newest first for messages, events and operations
     #[arg(long, default_value_t = 500)]
     pub limit: usize,

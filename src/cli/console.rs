@@ -22,5 +22,6 @@ pub fn show(
         clock: ground.clock.clone(),
     };
     let _inside = engine.enter();
-    tui::run(opened.handle.clone(), opened.actor.clone(), options).map_err(|error| Fail::failed(error.to_string()))
+    tui::run(opened.handle.clone(), opened.actor.clone(), options)
+        .map_err(|error| Fail::failed(error.to_string()))
 }

@@ -48,7 +48,9 @@ pub async fn run(request: &Request, ground: Ground) -> Result<(), Fail> {
         }
     }
     tracing::info!("stopping: the current step is finished, agents go on");
-    let second = async { tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} } };
+    let second = async {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    };
     let stages = async {
         edge.stop(EDGE_GRACE).await;
         opened.running.stop(GRACE).await;
@@ -68,7 +70,9 @@ fn on(kind: SignalKind) -> Result<Signal, Fail> {
 fn reload(request: &Request) {
     match boot::ground(request) {
         Ok(ground) => match telemetry::set_level(&ground.loaded.settings.log.level) {
-            Ok(()) => tracing::info!("settings read again; what is opened at start (store, runtime, address, lease) keeps its value"),
+            Ok(()) => tracing::info!(
+                "settings read again; what is opened at start (store, runtime, address, lease) keeps its value"
+            ),
             Err(error) => tracing::error!(error, "the settings were not taken over"),
         },
         Err(error) => tracing::error!(error = %error, "the settings were not taken over"),

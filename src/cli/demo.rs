@@ -19,6 +19,8 @@ use crate::model::event::Event;
 use crate::model::message::MessageStatus;
 use crate::model::plan::Command;
 use crate::model::text::Safe;
+use crate::ports::store::chain;
+use crate::telemetry;
 
 const FLEET: &str = include_str!("../../config/demo.yaml");
 
@@ -41,6 +43,13 @@ enum Folder {
 }
 
 impl Folder {
+    fn keep(self) -> Self {
+        match self {
+            Self::Kept(path) => Self::Kept(path),
+            Self::ThrowAway(dir) => Self::Kept(dir.keep()),
+        }
+    }
+
     fn path(&self) -> PathBuf {
         match self {
             Self::Kept(path) => path.clone(),
@@ -49,61 +58,139 @@ impl Folder {
     }
 }
 
+/// A demo at work: its folder, its settings and its engine.
+pub struct Demo {
+    folder: Folder,
+    pub ground: Ground,
+    pub opened: Opened,
+    _logs: Option<telemetry::LogGuard>,
+}
+
+impl Demo {
+    /// Starts the fleet of the shipped manifests in a folder of its own.
+    ///
+    /// # Errors
+    /// When the folder, the store or the fleet cannot be made; nothing is left running.
+    pub fn start(runtime: &tokio::runtime::Runtime, request: &Request) -> Result<Self, Fail> {
+        Self::begin(runtime, request, None)
+    }
+
+    fn begin(
+        runtime: &tokio::runtime::Runtime,
+        request: &Request,
+        simulation: Option<Simulation>,
+    ) -> Result<Self, Fail> {
+        let folder = folder(request, simulation.is_some())?;
+        let mut flags: Vec<_> =
+            PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
+        if let Some(simulation) = simulation {
+            flags.retain(|(key, _, _)| *key != "health.usage-interval");
+            flags.push(("health.usage-interval", sampling(simulation), "demo"));
+        }
+        flags.extend(request.flags.iter().cloned());
+        let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+        let logs =
+            telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
+        let opened = runtime.block_on(async {
+            let opened = boot::open(&ground, Part::Contend, simulation).await?;
+            match opened.loaded(Duration::from_secs(20)).await {
+                Ok(()) => Ok(opened),
+                Err(error) => {
+                    opened.running.stop(Duration::from_secs(2)).await;
+                    Err(Fail::from(error))
+                }
+            }
+        })?;
+        let demo = Self { folder, ground, opened, _logs: logs };
+        if let Err(error) = runtime.block_on(seed(&demo.opened, simulation)) {
+            demo.end(runtime)?;
+            return Err(error);
+        }
+        Ok(demo)
+    }
+
+    /// Waits until everything that a tour shows has happened, or for `limit`.
+    ///
+    /// # Errors
+    /// When the engine stopped.
+    pub async fn settled(&self, limit: Duration) -> Result<(), Fail> {
+        let mut tally = Tally::default();
+        let deadline = Instant::now() + limit;
+        follow(&self.opened, &mut tally, deadline, true, &mut |_| Ok(())).await
+    }
+
+    /// Ends the loops first, so that nothing is started again, then every process that the demo started; removes the
+    /// folder unless it was given. Returns how many processes could not be ended.
+    ///
+    /// # Errors
+    /// When the folder cannot be removed.
+    pub fn end(self, runtime: &tokio::runtime::Runtime) -> Result<usize, Fail> {
+        let Opened { running, local, .. } = self.opened;
+        let left = runtime.block_on(async {
+            running.stop(Duration::from_secs(2)).await;
+            match local {
+                Some(local) => local.end_all(Duration::from_secs(2)).await,
+                None => Ok(0),
+            }
+        });
+        let left = left.map_err(|error| Fail::failed(chain(&error)))?;
+        if let Folder::ThrowAway(dir) = self.folder {
+            dir.close().map_err(|error| {
+                Fail::failed(format!("the demo's folder could not be removed: {error}"))
+            })?;
+        }
+        Ok(left)
+    }
+}
+
 /// # Errors
 /// Exit code 1, naming what was not seen, when a headless run did not show everything in time.
-pub fn run(runtime: &tokio::runtime::Runtime, request: &Request, args: &DemoArgs) -> Result<(), Fail> {
-    let folder = folder(request, args)?;
-    let mut flags: Vec<_> = PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
-    if args.simulated.is_some() {
-        // played agents are sampled evenly over one usage interval: agents ÷ interval = samples a second
-        let agents = args.simulated.unwrap_or(0).max(1) as u64;
-        let millis = (agents * 1_000).checked_div(u64::from(args.updates)).unwrap_or(u64::MAX).clamp(100, 86_400_000);
-        flags.retain(|(key, _, _)| *key != "health.usage-interval");
-        flags.push(("health.usage-interval", format!("{millis}ms"), "demo"));
-    }
-    flags.extend(request.flags.iter().cloned());
-    let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
-    let _logs = crate::telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false);
+pub fn run(
+    runtime: &tokio::runtime::Runtime,
+    request: &Request,
+    args: &DemoArgs,
+) -> Result<(), Fail> {
     let simulation =
         args.simulated.map(|agents| Simulation { agents, updates: args.updates, seed: args.seed });
-
-    let screen = !args.headless && args.span.is_none() && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    let opened = runtime.block_on(async {
-        let opened = boot::open(&ground, Part::Contend, simulation).await?;
-        opened.loaded(Duration::from_secs(20)).await?;
-        Ok::<_, Fail>(opened)
-    })?;
-    let outcome = runtime.block_on(seed(&opened, args)).and_then(|()| {
-        if screen {
-            console::show(&opened, &ground, &args.console, runtime).map(|()| None)
-        } else {
-            runtime.block_on(headless(&opened, args)).map(Some)
-        }
-    });
-    let left = runtime.block_on(end(opened));
+    let mut demo = Demo::begin(runtime, request, simulation)?;
+    let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    let outcome = if terminal && !args.headless && args.span.is_none() {
+        console::show(&demo.opened, &demo.ground, &args.console, runtime).map(|()| None)
+    } else {
+        runtime.block_on(headless(&demo.opened, args)).map(Some)
+    };
     if args.keep {
-        if let Folder::ThrowAway(dir) = folder {
-            let path = dir.keep();
-            output::line(&format!("kept: {}", path.display()))?;
-        }
-    } else if let Folder::ThrowAway(dir) = folder {
-        dir.close().map_err(|error| Fail::failed(format!("the demo's folder could not be removed: {error}")))?;
+        demo.folder = demo.folder.keep();
+        output::line(&format!("kept: {}", Safe::new(&demo.folder.path().display().to_string())))?;
     }
+    let left = demo.end(runtime)?;
     match outcome? {
         Some(mut report) => {
             report.leftover_processes = left;
             finish(&report, args)
         }
-        None if left > 0 => Err(Fail::failed(format!("{left} processes of the demo could not be ended"))),
+        None if left > 0 => {
+            Err(Fail::failed(format!("{left} processes of the demo could not be ended")))
+        }
         None => Ok(()),
     }
 }
 
-fn folder(request: &Request, args: &DemoArgs) -> Result<Folder, Fail> {
+/// Played agents are sampled evenly over one usage interval: agents ÷ interval = samples a second.
+fn sampling(simulation: Simulation) -> String {
+    let agents = simulation.agents.max(1) as u64;
+    let millis = (agents * 1_000).checked_div(u64::from(simulation.updates)).unwrap_or(u64::MAX);
+    format!("{}ms", millis.clamp(100, 86_400_000))
+}
+
+fn folder(request: &Request, simulated: bool) -> Result<Folder, Fail> {
     if let Some(dir) = &request.data_dir {
         let given = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-        if given && args.simulated.is_none() && !dir.join("fleet.db").exists() {
-            return Err(Fail::usage(format!("--data-dir {}: is not empty and holds no fleet", dir.display())));
+        if given && !simulated && !dir.join("fleet.db").exists() {
+            return Err(Fail::usage(format!(
+                "--data-dir {}: is not empty and holds no fleet",
+                dir.display()
+            )));
         }
         return Ok(Folder::Kept(dir.clone()));
     }
@@ -112,11 +199,12 @@ fn folder(request: &Request, args: &DemoArgs) -> Result<Folder, Fail> {
 }
 
 /// Applies the fleet's manifests as any operator would; a folder that holds a fleet already keeps it.
-async fn seed(opened: &Opened, args: &DemoArgs) -> Result<(), Fail> {
+async fn seed(opened: &Opened, simulation: Option<Simulation>) -> Result<(), Fail> {
     if !opened.handle.views().borrow().pools.is_empty() {
         return Ok(());
     }
-    let text = args.simulated.map_or_else(|| FLEET.to_owned(), simulated_fleet);
+    let text = simulation
+        .map_or_else(|| FLEET.to_owned(), |simulation| simulated_fleet(simulation.agents));
     let manifests = manifests::parse("config/demo.yaml", &text)?;
     let plan = opened.handle.plan(&opened.actor, Command::Apply { manifests }).await?;
     let consent = Consent { typed: plan.confirm_word.clone(), reason: "demo".into() };
@@ -139,18 +227,7 @@ fn simulated_fleet(agents: usize) -> String {
     text
 }
 
-/// Ends the loops first, so that nothing is started again, then every process that the demo started.
-async fn end(opened: Opened) -> usize {
-    opened.running.stop(Duration::from_secs(2)).await;
-    match opened.local {
-        Some(local) => local.end_all(Duration::from_secs(2)).await,
-        None => 0,
-    }
-}
-
 async fn headless(opened: &Opened, args: &DemoArgs) -> Result<Report, Fail> {
-    let mut events = opened.handle.events();
-    let mut views = opened.handle.views();
     let talk = args.output == ActOutput::Text;
     let began = Instant::now();
     let deadline = began + args.span.unwrap_or(LONGEST);
@@ -158,21 +235,39 @@ async fn headless(opened: &Opened, args: &DemoArgs) -> Result<Report, Fail> {
     if talk {
         output::line("the demo's fleet is starting; what follows happened, newest last")?;
     }
-    loop {
-        if args.span.is_none() && missing(opened, &tally).is_empty() {
-            break;
+    let mut tell = |event: &Arc<Event>| match told(event) {
+        Some(said) if talk => {
+            output::line(&format!("{:>6.1}s  {}", began.elapsed().as_secs_f64(), Safe::new(&said)))
         }
+        _ => Ok(()),
+    };
+    follow(opened, &mut tally, deadline, args.span.is_none(), &mut tell).await?;
+    let missing = if args.span.is_some() { Vec::new() } else { missing(opened, &tally) };
+    let mut report = demo_report::make(opened).await?;
+    report.missing = missing;
+    Ok(report)
+}
+
+/// Follows the journal until `deadline`, or until nothing is missing any more if `enough` says so.
+async fn follow(
+    opened: &Opened,
+    tally: &mut Tally,
+    deadline: Instant,
+    enough: bool,
+    tell: &mut dyn FnMut(&Arc<Event>) -> Result<(), Fail>,
+) -> Result<(), Fail> {
+    let (mut events, mut views) = (opened.handle.events(), opened.handle.views());
+    // what happened before the journal was listened to counts too
+    *tally = demo_report::recount(opened).await?;
+    while !(enough && missing(opened, tally).is_empty()) {
         tokio::select! {
             event = timeout_at(deadline, events.recv()) => match event {
                 Err(_) => break,
                 Ok(Err(RecvError::Closed)) => return Err(Fail::failed("the engine stopped")),
-                Ok(Err(RecvError::Lagged(_))) => tally = demo_report::recount(opened).await?,
+                Ok(Err(RecvError::Lagged(_))) => *tally = demo_report::recount(opened).await?,
                 Ok(Ok(event)) => {
                     tally.note(&event);
-                    if talk && let Some(said) = told(&event) {
-                        let at = began.elapsed().as_secs_f64();
-                        output::line(&format!("{at:>6.1}s  {}", Safe::new(&said)))?;
-                    }
+                    tell(&event)?;
                 }
             },
             _ = views.changed() => {
@@ -180,10 +275,7 @@ async fn headless(opened: &Opened, args: &DemoArgs) -> Result<Report, Fail> {
             }
         }
     }
-    let missing = if args.span.is_some() { Vec::new() } else { missing(opened, &tally) };
-    let mut report = demo_report::make(opened).await?;
-    report.missing = missing;
-    Ok(report)
+    Ok(())
 }
 
 /// What a full tour has not shown yet.
@@ -208,10 +300,13 @@ fn missing(opened: &Opened, tally: &Tally) -> Vec<String> {
 
 /// One line for events worth telling a newcomer; the rest is on the events page.
 fn told(event: &Arc<Event>) -> Option<String> {
-    let because = if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
+    let because =
+        if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
     let subject = &event.subject;
     match event.kind.as_str() {
-        "leader.changed" => Some(format!("this process leads (epoch {})", event.epoch.unwrap_or_default())),
+        "leader.changed" => {
+            Some(format!("this process leads (epoch {})", event.epoch.unwrap_or_default()))
+        }
         "agent.running" => Some(format!("{subject} runs")),
         "agent.failed" => Some(format!("{subject} failed{because}")),
         "agent.recovered" => Some(format!("{subject} was brought back{because}")),
@@ -232,10 +327,17 @@ fn finish(report: &Report, args: &DemoArgs) -> Result<(), Fail> {
         }
     }
     if report.leftover_processes > 0 {
-        return Err(Fail::failed(format!("{} processes were left over", report.leftover_processes)));
+        return Err(Fail::failed(format!(
+            "{} processes were left over",
+            report.leftover_processes
+        )));
     }
     if report.missing.is_empty() {
         return Ok(());
     }
-    Err(Fail::failed(format!("not seen within {} s: {}", LONGEST.as_secs(), report.missing.join(", "))))
+    Err(Fail::failed(format!(
+        "not seen within {} s: {}",
+        LONGEST.as_secs(),
+        report.missing.join(", ")
+    )))
 }

@@ -88,7 +88,10 @@ impl Tally {
 /// The value that a patch gives to `desired`.
 fn desired(patch: &Value) -> u64 {
     let ops = patch.as_array().map(Vec::as_slice).unwrap_or_default();
-    ops.iter().find(|op| op["path"] == "/desired").and_then(|op| op["value"].as_u64()).unwrap_or_default()
+    ops.iter()
+        .find(|op| op["path"] == "/desired")
+        .and_then(|op| op["value"].as_u64())
+        .unwrap_or_default()
 }
 
 /// Counts from the whole journal.
@@ -108,10 +111,20 @@ pub async fn recount(opened: &Opened) -> Result<Tally, Fail> {
     Ok(tally)
 }
 
-async fn all(opened: &Opened, collection: Collection, filter: Filter, most: usize) -> Result<Vec<Document>, Fail> {
+async fn all(
+    opened: &Opened,
+    collection: Collection,
+    filter: Filter,
+    most: usize,
+) -> Result<Vec<Document>, Fail> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let listing = Listing { collection, filter: filter.clone(), limit: 1_000.min(most - found.len()), after };
+        let listing = Listing {
+            collection,
+            filter: filter.clone(),
+            limit: 1_000.min(most - found.len()),
+            after,
+        };
         let (page, next) = opened.handle.list(&opened.actor, listing).await?;
         found.extend(page);
         after = next;
@@ -128,14 +141,18 @@ pub async fn make(opened: &Opened) -> Result<Report, Fail> {
     let store = &opened.context.store;
     let view = opened.handle.views().borrow().clone();
     let status = |status: MessageStatus| {
-        Field::new("status").map(|field| Filter::Eq(field, status.name().into())).map_err(|e| Fail::failed(e.to_string()))
+        Field::new("status")
+            .map(|field| Filter::Eq(field, status.name().into()))
+            .map_err(|e| Fail::failed(e.to_string()))
     };
     let delivered = status(MessageStatus::Delivered)?;
     let mut waits: Vec<f64> = all(opened, Collection::AgentMessages, delivered.clone(), 5_000)
         .await?
         .into_iter()
         .filter_map(|document| serde_json::from_value::<Message>(Value::Object(document.body)).ok())
-        .filter_map(|message| Some(message.delivered_at?.since(message.created_at).as_secs_f64() * 1_000.0))
+        .filter_map(|message| {
+            Some(message.delivered_at?.since(message.created_at).as_secs_f64() * 1_000.0)
+        })
         .collect();
     waits.sort_by(f64::total_cmp);
     let mut operations: BTreeMap<String, u64> = BTreeMap::new();
@@ -171,7 +188,12 @@ pub async fn make(opened: &Opened) -> Result<Report, Fail> {
 
 /// The value below which a share `q` of `sorted` lies.
 fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
     let at = ((sorted.len() as f64 * q) as usize).min(sorted.len().saturating_sub(1));
     sorted.get(at).map(|value| (value * 100.0).round() / 100.0)
 }
@@ -180,10 +202,15 @@ impl Report {
     /// The tour in words.
     pub fn lines(&self) -> Vec<String> {
         let counts = |map: &BTreeMap<String, u64>| {
-            let parts: Vec<String> = map.iter().filter(|(_, n)| **n > 0).map(|(name, n)| format!("{n} {name}")).collect();
+            let parts: Vec<String> = map
+                .iter()
+                .filter(|(_, n)| **n > 0)
+                .map(|(name, n)| format!("{n} {name}"))
+                .collect();
             if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
         };
-        let millis = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value} ms"));
+        let millis =
+            |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value} ms"));
         let mut lines = vec![
             String::new(),
             format!("agents        {}", counts(&self.agents)),
@@ -195,11 +222,17 @@ impl Report {
                 millis(self.messages.p50_ms),
                 millis(self.messages.p99_ms)
             ),
-            format!("publications  {} published, {} matched", self.publications.published, self.publications.matched),
+            format!(
+                "publications  {} published, {} matched",
+                self.publications.published, self.publications.matched
+            ),
             format!("recoveries    {}", self.recoveries),
         ];
         for scaling in &self.scalings {
-            lines.push(format!("scaling       {} {} → {}: {}", scaling.pool, scaling.from, scaling.to, scaling.reason));
+            lines.push(format!(
+                "scaling       {} {} → {}: {}",
+                scaling.pool, scaling.from, scaling.to, scaling.reason
+            ));
         }
         lines.push(format!("operations    {}", counts(&self.operations)));
         lines.push(format!("leader        {} (epoch {})", self.leader.holder, self.leader.epoch));
@@ -231,7 +264,10 @@ mod tests {
         let mut tally = Tally::default();
         tally.note(&event);
         tally.note(&Event { actor: "somebody".into(), ..event });
-        assert_eq!(tally.scalings, [Scaling { pool: "triage".into(), from: 2, to: 5, reason: "queue".into() }]);
+        assert_eq!(
+            tally.scalings,
+            [Scaling { pool: "triage".into(), from: 2, to: 5, reason: "queue".into() }]
+        );
     }
 
     #[test]

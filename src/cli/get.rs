@@ -23,7 +23,10 @@ pub async fn run(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<(), F
                 rows::Chosen::Rows(table) => table.cells(wide),
                 rows::Chosen::Documents => {
                     let documents = documents(handle, actor, args).await?;
-                    rows::document_cells(args.kind, &documents, wide)
+                    {
+                        let view = handle.views().borrow().clone();
+                        rows::document_cells(&view, args.kind, &documents, wide)
+                    }
                 }
             };
             if rows.is_empty() {
@@ -38,7 +41,13 @@ pub async fn run(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<(), F
             };
             let whole: Vec<Value> = documents
                 .into_iter()
-                .map(|document| output::with_key(document.key.as_str(), &document.rev.to_string(), document.body))
+                .map(|document| {
+                    output::with_key(
+                        document.key.as_str(),
+                        &document.rev.to_string(),
+                        document.body,
+                    )
+                })
                 .collect();
             if args.output == GetOutput::Json { output::json(&whole) } else { output::yaml(&whole) }
         }
@@ -47,7 +56,8 @@ pub async fn run(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<(), F
 
 fn empty_hint(handle: &Handle, args: &GetArgs) -> &'static str {
     let filtered = args.filter.is_some() || args.selector.is_some() || !args.names.is_empty();
-    let empty = handle.views().borrow().agents.is_empty() && handle.views().borrow().templates.is_empty();
+    let empty =
+        handle.views().borrow().agents.is_empty() && handle.views().borrow().templates.is_empty();
     match (filtered, empty) {
         (false, true) => "nothing here yet: try `cvxc demo`, or `cvxc apply -f FILE`",
         (false, false) => "none",
@@ -67,11 +77,17 @@ fn collection(kind: GetKind) -> Collection {
 }
 
 /// The documents of the rows, in their order.
-async fn by_ids(handle: &Handle, actor: &Actor, args: &GetArgs, ids: &[String]) -> Result<Vec<Document>, Fail> {
+async fn by_ids(
+    handle: &Handle,
+    actor: &Actor,
+    args: &GetArgs,
+    ids: &[String],
+) -> Result<Vec<Document>, Fail> {
     let mut by_key = std::collections::HashMap::new();
     let mut after = None;
     loop {
-        let listing = Listing { collection: collection(args.kind), filter: Filter::All, limit: 1_000, after };
+        let listing =
+            Listing { collection: collection(args.kind), filter: Filter::All, limit: 1_000, after };
         let (page, next) = handle.list(actor, listing).await?;
         by_key.extend(page.into_iter().map(|document| (document.key.to_string(), document)));
         after = next;
@@ -106,7 +122,11 @@ async fn documents(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<Vec
 pub async fn describe(handle: &Handle, actor: &Actor, args: &DescribeArgs) -> Result<(), Fail> {
     if args.output == super::args::ActOutput::Json {
         let found = handle.document(actor, args.noun, &args.name).await?;
-        return output::json(&output::with_key(found.key.as_str(), &found.rev.to_string(), found.body));
+        return output::json(&output::with_key(
+            found.key.as_str(),
+            &found.rev.to_string(),
+            found.body,
+        ));
     }
     let description = handle.describe(actor, args.noun, &args.name).await?;
     text_of(&description).iter().try_for_each(|line| output::line(line.as_str()))
@@ -118,7 +138,8 @@ pub fn text_of(description: &Description) -> Vec<Safe> {
     for section in &description.sections {
         lines.push(Safe::new(""));
         lines.push(Safe::new(&section.title));
-        let width = section.lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(24);
+        let width =
+            section.lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(24);
         for (name, value) in &section.lines {
             for (at, part) in Safe::lines(value).iter().enumerate() {
                 let name = if at == 0 { name.as_str() } else { "" };

@@ -20,7 +20,8 @@ use crate::ports::store::chain;
 /// Exit code 2 when there is no such agent, 1 when its log cannot be read.
 pub async fn run(handle: &Handle, actor: &Actor, args: &LogsArgs, now: Time) -> Result<(), Fail> {
     let found = handle.document(actor, Noun::Agent, &args.agent).await?;
-    let agent = AgentId::new(found.key.as_str()).map_err(|error| Fail::failed(error.to_string()))?;
+    let agent =
+        AgentId::new(found.key.as_str()).map_err(|error| Fail::failed(error.to_string()))?;
     let options = LogOptions {
         follow: args.follow,
         tail: args.tail,

@@ -18,12 +18,18 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 pub fn read(files: &[PathBuf]) -> Result<Vec<Manifest>, Fail> {
     let mut all = Vec::new();
     for file in files {
-        let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+        let name = if file == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            file.display().to_string()
+        };
         let text = text_of(file, &name)?;
         all.extend(parse(&name, &text)?);
     }
     if all.is_empty() {
-        return Err(Fail::usage("no documents found: expected YAML with `kind: Template|Pool|Agent` and `name:`"));
+        return Err(Fail::usage(
+            "no documents found: expected YAML with `kind: Template|Pool|Agent` and `name:`",
+        ));
     }
     Ok(all)
 }
@@ -51,7 +57,8 @@ pub fn parse(name: &str, text: &str) -> Result<Vec<Manifest>, Fail> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
         let line = error.location().map_or(String::new(), |at| format!(":{}", at.line()));
         let said = error.to_string();
-        let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("not YAML").to_owned();
+        let first =
+            said.lines().find(|line| !line.trim().is_empty()).unwrap_or("not YAML").to_owned();
         Fail::usage(format!("{name}{line}: not valid YAML: {first}"))
     })?;
     let starts = starts(text);
@@ -88,7 +95,11 @@ fn manifest(document: Value, source: String) -> Result<Manifest, Fail> {
         "template" | "agenttemplate" => Noun::Template,
         "pool" | "agentpool" => Noun::Pool,
         "agent" => Noun::Agent,
-        _ => return Err(Fail::usage(format!("{source}: kind: expected Template, Pool or Agent, got {kind:?}"))),
+        _ => {
+            return Err(Fail::usage(format!(
+                "{source}: kind: expected Template, Pool or Agent, got {kind:?}"
+            )));
+        }
     };
     let name = word(&mut fields, "name", &source)?;
     Ok(Manifest { noun, name, fields, source })
@@ -108,8 +119,11 @@ mod tests {
 
     #[test]
     fn several_documents_are_read_in_order_with_their_lines() {
-        let all = parse("f", "# c\nkind: Template\nname: a\n---\n---\nkind: pool\nname: b\ndesired: 2\n").unwrap();
-        let seen: Vec<_> = all.iter().map(|m| (m.noun, m.name.as_str(), m.source.as_str())).collect();
+        let all =
+            parse("f", "# c\nkind: Template\nname: a\n---\n---\nkind: pool\nname: b\ndesired: 2\n")
+                .unwrap();
+        let seen: Vec<_> =
+            all.iter().map(|m| (m.noun, m.name.as_str(), m.source.as_str())).collect();
         assert_eq!(seen, [(Noun::Template, "a", "f:2"), (Noun::Pool, "b", "f:6")]);
         assert_eq!(all[1].fields["desired"], 2);
     }
@@ -117,7 +131,10 @@ mod tests {
     #[test]
     fn faults_name_file_line_and_field() {
         let said = |text: &str| parse("f", text).unwrap_err().message;
-        assert_eq!(said("kind: Robot\nname: a"), "f:1: kind: expected Template, Pool or Agent, got \"Robot\"");
+        assert_eq!(
+            said("kind: Robot\nname: a"),
+            "f:1: kind: expected Template, Pool or Agent, got \"Robot\""
+        );
         assert_eq!(said("kind: Pool"), "f:1: name: is missing");
         assert_eq!(said("kind: Pool\nname: 7"), "f:1: name: expected a word, got 7");
         assert_eq!(said("- a"), "f:1: expected a mapping with `kind` and `name`");

@@ -31,7 +31,8 @@ pub fn safe_lines(text: &str) -> Result<(), Fail> {
 /// # Errors
 /// As [`line`].
 pub fn json(value: &impl Serialize) -> Result<(), Fail> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Fail::failed(error.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Fail::failed(error.to_string()))?;
     line(&escape(&text))
 }
 
@@ -73,7 +74,7 @@ fn escape(text: &str) -> String {
 /// As [`line`].
 pub fn table(header: &[&str], rows: &[Vec<Safe>]) -> Result<(), Fail> {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.to_vec());
     for row in rows {
         table.add_row(row.iter().map(Safe::as_str).collect::<Vec<_>>());
@@ -109,9 +110,18 @@ mod tests {
 
     #[test]
     fn json_carries_no_character_that_a_terminal_obeys() {
-        let text = serde_json::to_string(&serde_json::json!({"a": "\u{9b}2J\u{202e}x\u{7f}\u{1b}]52;c;x\u{7}\u{e0041}"})).unwrap();
+        let text = serde_json::to_string(
+            &serde_json::json!({"a": "\u{9b}2J\u{202e}x\u{7f}\u{1b}]52;c;x\u{7}\u{e0041}"}),
+        )
+        .unwrap();
         let safe = escape(&text);
-        assert!(safe.chars().all(|c| !c.is_control() && c != '\u{202e}' && c != '\u{e0041}'), "{safe}");
-        assert_eq!(serde_json::from_str::<Value>(&safe).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
+        assert!(
+            safe.chars().all(|c| !c.is_control() && c != '\u{202e}' && c != '\u{e0041}'),
+            "{safe}"
+        );
+        assert_eq!(
+            serde_json::from_str::<Value>(&safe).unwrap(),
+            serde_json::from_str::<Value>(&text).unwrap()
+        );
     }
 }

@@ -10,10 +10,12 @@ use crate::engine::fields::{
     AGENT_FIELDS, OPERATION_FIELDS, POOL_FIELDS, Paper, PaperKind, Seen, TEMPLATE_FIELDS,
 };
 use crate::engine::handle::Handle;
-use crate::engine::view::{AgentRow, OperationRow, PoolRow, TemplateRow};
+use crate::engine::view::{AgentRow, FleetView, OperationRow, PoolRow, TemplateRow};
+use crate::model::agent::Phase;
 use crate::model::filter::Filter;
 use crate::model::filter::query::{FieldSpec, Row, RowQuery};
 use crate::model::filter::selector::Selector;
+use crate::model::id::AgentId;
 use crate::model::quantity::{human_age, human_bytes};
 use crate::model::text::Safe;
 use crate::model::time::Time;
@@ -46,16 +48,22 @@ pub fn choose(handle: &Handle, args: &GetArgs) -> Result<Chosen, Fail> {
     let now = view.at;
     let kind = match args.kind {
         GetKind::Agents => {
-            Kind::Agents(pick(&view.agents, now, args, AGENT_FIELDS, |row| [row.id.as_str(), row.name.as_str()])?)
+            let names = |row: &AgentRow| [row.id.to_string(), row.name.to_string()];
+            let gone = |row: &AgentRow| row.phase == Phase::Deleted;
+            Kind::Agents(pick(&view.agents, now, args, AGENT_FIELDS, names, gone)?)
         }
         GetKind::Pools => {
-            Kind::Pools(pick(&view.pools, now, args, POOL_FIELDS, |row| [row.id.as_str(), row.name.as_str()])?)
+            let names = |row: &PoolRow| [row.id.to_string(), row.name.to_string()];
+            let gone = |row: &PoolRow| row.deleting && row.total == 0;
+            Kind::Pools(pick(&view.pools, now, args, POOL_FIELDS, names, gone)?)
         }
         GetKind::Templates => {
-            Kind::Templates(pick(&view.templates, now, args, TEMPLATE_FIELDS, |row| [row.id.as_str(), row.name.as_str()])?)
+            let names = |row: &TemplateRow| [row.id.to_string(), row.name.to_string()];
+            Kind::Templates(pick(&view.templates, now, args, TEMPLATE_FIELDS, names, |_| false)?)
         }
         GetKind::Operations => {
-            let mut rows = pick(&view.operations, now, args, OPERATION_FIELDS, |row| [row.id.as_str(), row.id.as_str()])?;
+            let names = |row: &OperationRow| [row.id.to_string(), row.id.to_string()];
+            let mut rows = pick(&view.operations, now, args, OPERATION_FIELDS, names, |_| false)?;
             rows.truncate(args.limit);
             Kind::Operations(rows)
         }
@@ -79,25 +87,33 @@ fn pick<R>(
     now: Time,
     args: &GetArgs,
     fields: &[FieldSpec],
-    names: impl Fn(&R) -> [&str; 2],
+    names: impl Fn(&R) -> [String; 2],
+    gone: impl Fn(&R) -> bool,
 ) -> Result<Vec<Arc<R>>, Fail>
 where
     for<'a> Seen<'a, R>: Row,
 {
     let (query, selector) = (query(args, fields)?, selector(args)?);
-    if let Some(missing) = args.names.iter().find(|name| !all.iter().any(|row| names(row).contains(&name.as_str()))) {
-        return Err(Fail::usage(format!("{missing:?} is not among them: `cvxc get` without a name lists all")));
+    let named = |row: &R| args.names.iter().any(|name| names(row).contains(name));
+    if let Some(missing) =
+        args.names.iter().find(|name| !all.iter().any(|row| names(row).contains(*name)))
+    {
+        return Err(Fail::usage(format!(
+            "{missing:?} is not among them: `cvxc get` without a name lists all"
+        )));
     }
+    // a tombstone is shown to whoever asks for it by --all, by name or by a filter
+    let asked = args.all || args.filter.is_some();
     let chosen = all.iter().filter(|row| {
         let seen = Seen::new(row.as_ref(), now);
-        (args.names.is_empty() || args.names.iter().any(|name| names(row).contains(&name.as_str())))
+        (if args.names.is_empty() { asked || !gone(row) } else { named(row) })
             && query.matches(&seen)
             && selector.matches_with(|key| seen_label(&seen, key))
     });
     let mut chosen: Vec<Arc<R>> = chosen.cloned().collect();
     // operations come newest first and stay so; a table of the rest is read by name
     if args.kind != GetKind::Operations {
-        chosen.sort_by(|a, b| names(a)[1].cmp(names(b)[1]));
+        chosen.sort_by_cached_key(|row| names(row)[1].clone());
     }
     Ok(chosen)
 }
@@ -129,7 +145,9 @@ impl Rows {
                 &["TYPE", "TEMPLATE", "VERSION", "NODE", "PID", "ID", "REASON"],
             ),
             Kind::Pools(_) => (
-                vec!["NAME", "TEMPLATE", "VERSION", "DESIRED", "READY", "MIN", "MAX", "QUEUE", "AGE"],
+                vec![
+                    "NAME", "TEMPLATE", "VERSION", "DESIRED", "READY", "MIN", "MAX", "QUEUE", "AGE",
+                ],
                 &["UPDATED", "UNHEALTHY", "PENDING", "MODE", "ID", "REASON"],
             ),
             Kind::Templates(_) => (
@@ -234,7 +252,9 @@ fn operation(row: &OperationRow, now: Time) -> Vec<Safe> {
         safe(human_age(now.since(row.created_at))),
         safe(u8::from(row.tier)),
         safe(row.failed),
-        safe(crate::model::time::span::format(row.finished_at.unwrap_or(now).since(row.created_at))),
+        safe(crate::model::time::span::format(
+            row.finished_at.unwrap_or(now).since(row.created_at),
+        )),
         or_dash(&row.reason),
         or_dash(&row.message),
     ]
@@ -273,12 +293,28 @@ pub fn filter_documents(
 }
 
 /// Header and cells of messages or events.
-pub fn document_cells(kind: GetKind, documents: &[Document], wide: bool) -> (Vec<&'static str>, Vec<Vec<Safe>>) {
+pub fn document_cells(
+    view: &FleetView,
+    kind: GetKind,
+    documents: &[Document],
+    wide: bool,
+) -> (Vec<&'static str>, Vec<Vec<Safe>>) {
     let (mut header, rest, fields): (Vec<&str>, &[&str], &[&str]) = if kind == GetKind::Messages {
         (
             vec!["ID", "FROM", "TO", "TYPE", "PRI", "STATUS", "TRY", "CREATED"],
             &["DELIVERED", "ERROR"],
-            &["_key", "from_agent_id", "to_agent_id", "message_type", "priority", "status", "attempts", "created_at", "delivered_at", "last_error"],
+            &[
+                "_key",
+                "from_agent_id",
+                "to_agent_id",
+                "message_type",
+                "priority",
+                "status",
+                "attempts",
+                "created_at",
+                "delivered_at",
+                "last_error",
+            ],
         )
     } else {
         (
@@ -290,15 +326,23 @@ pub fn document_cells(kind: GetKind, documents: &[Document], wide: bool) -> (Vec
     if wide {
         header.extend(rest);
     }
+    // an agent is shown by its name as long as it is known
+    let called = |id: &str| {
+        let row = AgentId::new(id).ok().and_then(|id| view.agent(&id).cloned());
+        row.map_or_else(|| or_dash(&Safe::new(id)), |row| row.name.clone())
+    };
     let cell = |document: &Document, field: &str| match document.body.get(field) {
         _ if field == "_key" => safe(&document.key),
+        Some(Value::String(id)) if field.ends_with("_agent_id") => called(id),
         Some(Value::String(text)) => or_dash(&Safe::new(text)),
         Some(Value::Null) | None => Safe::new("-"),
         Some(other) => safe(other),
     };
     let rows = documents
         .iter()
-        .map(|document| fields.iter().take(header.len()).map(|field| cell(document, field)).collect())
+        .map(|document| {
+            fields.iter().take(header.len()).map(|field| cell(document, field)).collect()
+        })
         .collect();
     (header, rows)
 }

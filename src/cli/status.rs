@@ -20,7 +20,10 @@ pub fn object(view: &FleetView, now: Time) -> Value {
         let mut fields = Map::new();
         fields.insert("kind".into(), part.kind.as_str().into());
         fields.insert("ok".into(), part.ok.into());
-        fields.insert("latency_ms".into(), part.latency.map(|span| span.as_secs_f64() * 1_000.0).into());
+        fields.insert(
+            "latency_ms".into(),
+            part.latency.map(|span| span.as_secs_f64() * 1_000.0).into(),
+        );
         fields.insert("version".into(), part.version.as_str().into());
         fields.insert("place".into(), part.place.as_str().into());
         if !part.error.as_str().is_empty() {
@@ -35,15 +38,16 @@ pub fn object(view: &FleetView, now: Time) -> Value {
     let millis = |at: Time| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
     let agents: Map<String, Value> =
         Phase::iter().map(|phase| (phase.to_string(), view.totals.phase(phase).into())).collect();
-    let messages: Map<String, Value> =
-        MessageStatus::iter().map(|status| (status.to_string(), view.totals.messages(status).into())).collect();
+    let messages: Map<String, Value> = MessageStatus::iter()
+        .map(|status| (status.to_string(), view.totals.messages(status).into()))
+        .collect();
     let loops: Vec<Value> = view
         .system
         .loops
         .iter()
         .map(|status| {
             json!({
-                "name": status.name,
+                "name": status.name.as_str(),
                 "last_run": status.last_run,
                 "duration_ms": status.duration.as_secs_f64() * 1_000.0,
                 "error": error_or_null(&status.error),
@@ -88,15 +92,27 @@ pub fn run(opened: &Opened, ground: &Ground, format: ActOutput) -> Result<(), Fa
 fn lines(view: &FleetView, now: Time) -> Vec<String> {
     let part = |name: &str, part: &PartStatus| {
         let how = if part.ok { "ok".to_owned() } else { format!("not ok: {}", part.error) };
-        let latency = part.latency.map(|span| format!(", {:.1} ms", span.as_secs_f64() * 1_000.0)).unwrap_or_default();
+        let latency = part
+            .latency
+            .map(|span| format!(", {:.1} ms", span.as_secs_f64() * 1_000.0))
+            .unwrap_or_default();
         format!("{name:<9} {} {} at {}: {how}{latency}", part.kind, part.version, part.place)
     };
     let leader = &view.system.leader;
     let leads = if leader.holder.as_str().is_empty() {
         "nobody leads: start `cvxc` or `cvxc --daemon`".to_owned()
     } else {
-        let age = leader.renewed_at.map(|at| format!(", renewed {:.0} s ago", now.since(at).as_secs_f64()));
-        format!("{} (pid {} on {}), epoch {}{}", leader.holder, leader.pid, leader.host, leader.epoch, age.unwrap_or_default())
+        let age = leader
+            .renewed_at
+            .map(|at| format!(", renewed {:.0} s ago", now.since(at).as_secs_f64()));
+        format!(
+            "{} (pid {} on {}), epoch {}{}",
+            leader.holder,
+            leader.pid,
+            leader.host,
+            leader.epoch,
+            age.unwrap_or_default()
+        )
     };
     let mut lines = vec![part("store", &view.system.store), part("runtime", &view.system.runtime)];
     lines.push(format!("leader    {leads}"));
@@ -104,17 +120,37 @@ fn lines(view: &FleetView, now: Time) -> Vec<String> {
         .filter(|phase| view.totals.phase(*phase) > 0)
         .map(|phase| format!("{} {phase}", view.totals.phase(phase)))
         .collect();
-    lines.push(format!("agents    {}", if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }));
+    lines.push(format!(
+        "agents    {}",
+        if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    ));
     let counts: Vec<String> = MessageStatus::iter()
         .filter(|status| view.totals.messages(*status) > 0)
         .map(|status| format!("{} {status}", view.totals.messages(status)))
         .collect();
-    let oldest = view.totals.oldest.map(|at| format!("; oldest waits {}", human_age(now.since(at)))).unwrap_or_default();
-    lines.push(format!("messages  {}{oldest}", if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }));
+    let oldest = view
+        .totals
+        .oldest
+        .map(|at| format!("; oldest waits {}", human_age(now.since(at))))
+        .unwrap_or_default();
+    lines.push(format!(
+        "messages  {}{oldest}",
+        if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    ));
     for status in &view.system.loops {
-        let ago = status.last_run.map_or("never".to_owned(), |at| format!("{:.0} s ago", now.since(at).as_secs_f64()));
-        let error = if status.error.as_str().is_empty() { String::new() } else { format!(": {}", status.error) };
-        lines.push(format!("loop      {:<12} {ago}, {:.1} ms{error}", status.name, status.duration.as_secs_f64() * 1_000.0));
+        let ago = status
+            .last_run
+            .map_or("never".to_owned(), |at| format!("{:.0} s ago", now.since(at).as_secs_f64()));
+        let error = if status.error.as_str().is_empty() {
+            String::new()
+        } else {
+            format!(": {}", status.error)
+        };
+        lines.push(format!(
+            "loop      {:<12} {ago}, {:.1} ms{error}",
+            status.name,
+            status.duration.as_secs_f64() * 1_000.0
+        ));
     }
     lines
 }
@@ -136,7 +172,10 @@ pub async fn doctor(request: &boot::Request, format: ActOutput) -> Result<(), Fa
     }
     if let Ok(ground) = &ground {
         let files = crate::tui::check_files(&ground.places.config);
-        checks.push(("themes and keymaps", if files.is_empty() { Ok("all load".into()) } else { Err(files.join("; ")) }));
+        checks.push((
+            "themes and keymaps",
+            if files.is_empty() { Ok("all load".into()) } else { Err(files.join("; ")) },
+        ));
         match boot::open(ground, boot::Part::Observe, None).await {
             Ok(opened) => {
                 parts(&opened, &mut checks).await;
@@ -154,11 +193,16 @@ pub async fn doctor(request: &boot::Request, format: ActOutput) -> Result<(), Fa
         output::json(&rows)?;
     } else {
         for (name, result) in &checks {
-            let (mark, says) = result.as_ref().map_or_else(|error| ("FAIL", error), |good| ("ok  ", good));
+            let (mark, says) =
+                result.as_ref().map_or_else(|error| ("FAIL", error), |good| ("ok  ", good));
             output::line(&format!("{mark}  {name}: {}", Safe::new(says)))?;
         }
     }
-    if bad == 0 { Ok(()) } else { Err(Fail::failed(format!("{bad} of {} checks failed", checks.len()))) }
+    if bad == 0 {
+        Ok(())
+    } else {
+        Err(Fail::failed(format!("{bad} of {} checks failed", checks.len())))
+    }
 }
 
 async fn parts(opened: &Opened, checks: &mut Vec<(&'static str, Result<String, String>)>) {
@@ -167,7 +211,9 @@ async fn parts(opened: &Opened, checks: &mut Vec<(&'static str, Result<String, S
         return;
     }
     match opened.context.store.info().await {
-        Ok(info) => checks.push(("store", Ok(format!("{} {} at {}", info.kind, info.version, info.place)))),
+        Ok(info) => {
+            checks.push(("store", Ok(format!("{} {} at {}", info.kind, info.version, info.place))))
+        }
         Err(error) => checks.push(("store", Err(crate::ports::store::chain(&error)))),
     }
     match opened.context.runtime.info().await {

@@ -1,6 +1,7 @@
 //! Health: judges every agent whose inputs changed or whose deadline fell due, writes what changed with its evidence, restarts
 //! what runs but does not answer, and holds the blast-radius brake. Usage is sampled beside it.
 
+mod restarts;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::restarts::Restarts;
 use crate::engine::context::Context;
 use crate::engine::documents::{body, overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
@@ -47,6 +49,7 @@ struct Monitor {
     thresholds: Thresholds,
     policy: RestartPolicy,
     rows: Arc<[Arc<AgentRow>]>,
+    restarts: Restarts,
     watched: HashMap<AgentId, Watched>,
     due: BTreeSet<AgentId>,
     timers: BinaryHeap<Reverse<(Time, AgentId)>>,
@@ -90,6 +93,7 @@ async fn judge(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Resu
             () = stop.cancelled() => break,
             () = sleep(monitor.next_due()) => {}
             changed = views.changed() => if changed.is_err() { break },
+            touched = monitor.restarts.next() => monitor.due.extend(touched),
         }
         stop.run_until_cancelled(sleep(GATHER)).await;
     }
@@ -113,6 +117,7 @@ impl Monitor {
                 ..RestartPolicy::default()
             },
             rows: Arc::default(),
+            restarts: Restarts::new(ctx.runtime.clone()),
             watched: HashMap::new(),
             due: BTreeSet::new(),
             timers: BinaryHeap::new(),
@@ -133,6 +138,8 @@ impl Monitor {
         if !view.loaded || view.stale_since.is_some() {
             return Ok(());
         }
+        // without the runtime, heartbeats and samples are still judged
+        let opened = self.open().await;
         self.compare(&view);
         while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             let Some(Reverse((at, agent))) = self.timers.pop() else { break };
@@ -152,6 +159,14 @@ impl Monitor {
         outcome?;
         if !silent.is_empty() && self.pen.ctx.brake.borrow().is_none() {
             self.restart(silent, now).await?;
+        }
+        opened
+    }
+
+    async fn open(&mut self) -> Result<(), Fault> {
+        if !self.restarts.is_known() {
+            let touched = self.restarts.open().await?;
+            self.due.extend(touched);
         }
         Ok(())
     }
@@ -182,7 +197,7 @@ impl Monitor {
         news: &mut Vec<News>,
         silent: &mut Vec<AgentId>,
     ) {
-        let inputs = inputs(row, self.listening_since, now);
+        let inputs = inputs(row, self.restarts.of(&row.id), self.listening_since, now);
         let known = self.watched.get(&row.id).copied();
         let mut after = known.unwrap_or_else(|| Watched::new(row.health));
         let before = after;
@@ -222,7 +237,7 @@ impl Monitor {
     }
 
     async fn tell_batch(&mut self, batch: &[News], now: Time) -> Result<(), Fault> {
-        let mut documents = self.documents(batch.iter().map(|news| &news.id)).await?;
+        let mut documents = documents(&self.pen.ctx, batch.iter().map(|news| &news.id)).await?;
         // the journal takes one reason a commit: what is said alike goes together
         let mut alike: HashMap<&str, Vec<(&News, Change)>> = HashMap::new();
         for news in batch {
@@ -269,7 +284,7 @@ impl Monitor {
 
     /// What runs and does not answer fails like what has crashed; the reconcile loop ends it and starts it again.
     async fn restart(&mut self, silent: Vec<AgentId>, now: Time) -> Result<(), Fault> {
-        for (document, agent) in self.documents(silent.iter()).await?.into_values() {
+        for (document, agent) in documents(&self.pen.ctx, silent.iter()).await?.into_values() {
             let up = matches!(agent.phase, Phase::Running | Phase::Paused);
             if !up || agent.health.status != HealthStatus::Unhealthy {
                 continue;
@@ -290,23 +305,6 @@ impl Monitor {
             self.pen.commit_each(&reason, vec![change]).await?;
         }
         Ok(())
-    }
-
-    async fn documents(
-        &self,
-        ids: impl Iterator<Item = &AgentId>,
-    ) -> Result<HashMap<String, (Document, Agent)>, Fault> {
-        let keys: Vec<Key> = ids.map(|id| Key::new(id.as_str())).collect::<Result<_, _>>()?;
-        let mut found = HashMap::new();
-        for keys in keys.chunks(1_000) {
-            for document in self.pen.ctx.store.get_many(Collection::Agents, keys).await? {
-                match read::<Agent>(&document) {
-                    Ok(agent) => drop(found.insert(document.key.to_string(), (document, agent))),
-                    Err(error) => tracing::warn!(error = chain(&error), "an agent is skipped"),
-                }
-            }
-        }
-        Ok(found)
     }
 
     /// Shows the brake for as long as it holds.
@@ -336,12 +334,36 @@ impl Monitor {
     }
 }
 
+/// The agents' documents as they are now, by key.
+async fn documents(
+    ctx: &Context,
+    ids: impl Iterator<Item = &AgentId>,
+) -> Result<HashMap<String, (Document, Agent)>, Fault> {
+    let keys: Vec<Key> = ids.map(|id| Key::new(id.as_str())).collect::<Result<_, _>>()?;
+    let mut found = HashMap::new();
+    for keys in keys.chunks(1_000) {
+        for document in ctx.store.get_many(Collection::Agents, keys).await? {
+            match read::<Agent>(&document) {
+                Ok(agent) => drop(found.insert(document.key.to_string(), (document, agent))),
+                Err(error) => tracing::warn!(error = chain(&error), "an agent is skipped"),
+            }
+        }
+    }
+    Ok(found)
+}
+
 fn is_wanted_up(row: &AgentRow) -> bool {
     matches!(row.desired, Desired::Running | Desired::Paused)
 }
 
-fn inputs(row: &AgentRow, listening_since: Time, now: Time) -> Inputs<'_> {
+fn inputs<'a>(
+    row: &'a AgentRow,
+    restarting: Option<&'a str>,
+    listening_since: Time,
+    now: Time,
+) -> Inputs<'a> {
     Inputs {
+        restarting,
         phase: row.phase,
         phase_since: row.phase_since,
         reason: row.reason.as_str(),
@@ -374,6 +396,7 @@ fn evidence(inputs: &Inputs<'_>, before: &Watched, after: &Watched) -> Value {
         "from": before.status,
         "to": after.status,
         "phase": inputs.phase,
+        "restarting": inputs.restarting,
         "heartbeat": inputs.heartbeat,
         "heartbeat_interval_ms": u64::try_from(inputs.interval.as_millis()).unwrap_or(u64::MAX),
         "usage": inputs.usage,

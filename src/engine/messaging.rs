@@ -4,8 +4,8 @@
 //! that dies before its acknowledgement gets the message again. Never decides what a message means.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -75,16 +75,24 @@ const LEASES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// How often a write is decided anew when somebody else changed the message in between.
 const TRIES: u32 = 5;
 
+/// How long a receiver that was found is taken to be there still: one read less for each message of a busy sender. A
+/// message to an agent deleted within this time is accepted and expires, as if it had been sent just before.
+const KNOWN: Duration = Duration::from_secs(1);
+const MOST_KNOWN: usize = 10_000;
+
+/// Sends and settles messages. Clones share what they know.
 #[derive(Debug, Clone)]
 pub struct Messaging {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    /// When each receiver was last seen to exist.
+    known: Arc<Mutex<HashMap<AgentId, Instant>>>,
 }
 
 impl Messaging {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { store, clock, ids }
+        Self { store, clock, ids, known: Arc::default() }
     }
 
     /// Stores the message durably and returns its id; a repeated idempotency key returns the first id instead.
@@ -105,7 +113,9 @@ impl Messaging {
     /// Those of [`Messaging::send`]; a fault's path begins with the message's place when there are several.
     pub async fn send_many(&self, news: &[NewMessage]) -> Result<Vec<MessageId>, MessagingError> {
         let now = self.clock.now();
-        let prepared = operator::prepare_many(&*self.store, &*self.ids, now, news).await?;
+        let known = |id: &AgentId| self.is_known(id);
+        let prepared = operator::prepare_many(&*self.store, &*self.ids, now, news, known).await?;
+        self.now_known(news);
         // which messages are not written, because an earlier one of the same sender and key stands for them
         let mut same: HashMap<usize, MessageId> = HashMap::new();
         let mut seen: HashMap<(&AgentId, &str), usize> = HashMap::new();
@@ -152,6 +162,27 @@ impl Messaging {
             }
         }
         Err(StoreError::Unavailable("idempotency keys kept changing hands".into()).into())
+    }
+
+    fn is_known(&self, id: &AgentId) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.instant();
+        known.get(id).is_some_and(|seen| now.saturating_duration_since(*seen) < KNOWN)
+    }
+
+    /// Receivers whose entry is still fresh keep its time, so that a deleted one is noticed under any load.
+    fn now_known(&self, news: &[NewMessage]) {
+        let now = self.clock.instant();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > MOST_KNOWN {
+            known.clear();
+        }
+        for new in news {
+            let seen = known.entry(new.to.clone()).or_insert(now);
+            if now.saturating_duration_since(*seen) >= KNOWN {
+                *seen = now;
+            }
+        }
     }
 
     /// Whether a transaction whose outcome is unknown did happen.

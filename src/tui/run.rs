@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 
 use self::alarms::Alarms;
-use self::effects::Effects;
+pub(super) use self::effects::Effects;
 use super::effect::Effect;
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;

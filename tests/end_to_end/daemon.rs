@@ -33,7 +33,15 @@ fn it_leads_answers_and_leaves_its_agents_running() {
     let status = running(&fleet.dir, 6, Duration::from_secs(30));
     assert_eq!(status["leader"]["pid"], daemon.pid(), "{status}");
     assert_eq!(status["store"]["ok"], true);
-    assert!(status["loops"].as_array().unwrap().len() >= 3, "{status}");
+    // followers learn of the leader's loops from its lease, at the next renewal
+    eventually(Duration::from_secs(10), "the loops", || {
+        let status = json(&fleet.dir, &["status", "-o", "json"]);
+        if status["loops"].as_array().unwrap().len() >= 3 {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    });
     let at = address(&fleet);
     let health = eventually(Duration::from_secs(10), "healthy", || {
         let answer = http(&at, "/health");

@@ -46,7 +46,7 @@ fn sender(fleet: &Fleet, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<S
                 idempotency_key: None,
                 max_attempts: DEFAULT_ATTEMPTS,
             };
-            if let Ok(id) = runtime.block_on(messaging.send(message)) {
+            if let Ok(id) = runtime.block_on(messaging.send(&message)) {
                 sent.push(id.to_string());
             }
         }

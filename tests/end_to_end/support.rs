@@ -172,6 +172,7 @@ type: worker
 configuration:
   command: [cvxc, agent, run, --role, worker]
   heartbeat: {interval: 1s, required: true}
+  resources: {limits: {cpu: 500m, memory: 256Mi}}
 ---
 kind: Pool
 name: alpha

@@ -343,3 +343,24 @@ fn network_file_systems_are_known_by_their_number_and_fuse_by_its_mount() {
     assert!(!remote("/mnt/near/fleet"));
     assert!(!remote("/home"));
 }
+
+#[tokio::test]
+async fn a_statement_is_planned_once_whatever_is_bound_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let lane = open::reader(&store.options).unwrap();
+    let due = |at: String| {
+        let filter = claim().filter.and(Filter::Or(vec![
+            Filter::Lte("available_at".into(), at.clone().into()),
+            Filter::Not(Box::new(Filter::Exists("available_at".into()))),
+        ]));
+        let (sort, from) = (ascending(&["rank", "created_at"]), sql::Sql::new("1"));
+        read::select("key,rev,body", Collection::AgentMessages, &filter, &from, &sort, 1).unwrap()
+    };
+    for day in 10..30 {
+        lane.rows(&due(format!("2026-11-{day}")), |_| Ok(())).unwrap();
+    }
+    let text = due(String::new()).text;
+    let statement = lane.connection.prepare_cached(&text).unwrap();
+    assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+}

@@ -235,3 +235,30 @@ async fn a_crash_loop_is_told_as_flapping_and_its_end_too() {
     assert!(told.contains(&"health.flapping".to_owned()), "{told:?}");
     assert_eq!(told.last().map(String::as_str), Some("health.steady"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_is_started_again_in_place_is_not_well_until_it_is_up() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    running(&world, "a").await;
+    let workload = crate::ports::runtime::Workload {
+        agent: id("a"),
+        name: "a".into(),
+        kind: String::new(),
+        pool: None,
+        labels: std::collections::BTreeMap::new(),
+        incarnation: 1,
+        config: crate::model::agent::AgentConfig::default(),
+        env: std::collections::BTreeMap::new(),
+    };
+    world.runtime.set_slow(true);
+    crate::ports::runtime::Runtime::apply(&world.runtime, workload).await.unwrap();
+    let ((), end) = beside(&world, start(&world, fence), async {
+        let view = until(&world, "restarting", healthy("a", HealthStatus::Degraded)).await;
+        assert_eq!(view.agent(&id("a")).unwrap().health_message.as_str(), "restarting");
+        until(&world, "given up", healthy("a", HealthStatus::Unhealthy)).await;
+        world.runtime.come_up(&id("a"));
+        until(&world, "well", healthy("a", HealthStatus::Healthy)).await;
+    })
+    .await;
+    end.unwrap();
+}

@@ -55,17 +55,20 @@ pub async fn prepare(
     now: Time,
     new: &NewMessage,
 ) -> Result<Prepared, MessagingError> {
-    let mut one = prepare_many(store, ids, now, std::slice::from_ref(new)).await?;
+    let mut one = prepare_many(store, ids, now, std::slice::from_ref(new), |_| false).await?;
     one.pop().ok_or_else(|| StoreError::Invalid { message: "nothing to send".into() }.into())
 }
 
+/// As [`prepare`] for several; receivers that are `known` are not looked up.
 pub(super) async fn prepare_many(
     store: &dyn Store,
     ids: &dyn Ids,
     now: Time,
     news: &[NewMessage],
+    known: impl Fn(&AgentId) -> bool,
 ) -> Result<Vec<Prepared>, MessagingError> {
-    let receivers = receivers(store, news).await?;
+    let wanted = news.iter().map(|new| &new.to).filter(|id| !known(id)).collect();
+    let receivers = receivers(store, wanted).await?;
     let mut errors = Vec::new();
     for (at, new) in news.iter().enumerate() {
         let mut faults = new.check().err().unwrap_or_default();
@@ -89,9 +92,8 @@ pub(super) async fn prepare_many(
 /// For each receiver, whether it can be sent to.
 async fn receivers(
     store: &dyn Store,
-    news: &[NewMessage],
+    wanted: BTreeSet<&AgentId>,
 ) -> Result<HashMap<AgentId, Result<(), String>>, StoreError> {
-    let wanted: BTreeSet<&AgentId> = news.iter().map(|new| &new.to).collect();
     let mut answers: HashMap<AgentId, Result<(), String>> =
         wanted.iter().map(|id| ((*id).clone(), Err(format!("there is no agent {id}")))).collect();
     let keys: Vec<Key> = wanted.iter().map(|id| Key::new(id.as_str())).collect::<Result<_, _>>()?;

@@ -98,6 +98,22 @@ async fn an_unknown_or_deleted_receiver_is_a_fault_beside_all_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_deleted_is_refused_within_a_second_however_busy_the_sender() {
+    let post = Post::new().await;
+    post.send().await;
+    post.world.put(Collection::Agents, "b", agent("b", "deleted")).await;
+    let mut refused = None;
+    for tenth in 1..=11 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if let Err(error) = post.messaging.send(&post.new_message()).await {
+            refused = Some((tenth, error));
+            break;
+        }
+    }
+    assert!(matches!(refused, Some((10, MessagingError::Invalid { .. }))), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_repeated_idempotency_key_gives_the_first_id_for_a_day() {
     let post = Post::new().await;
     let mut new = post.new_message();

@@ -17,6 +17,8 @@ pub struct Inputs<'a> {
     pub reason: &'a str,
     /// Failures since its last clean run.
     pub failures: u32,
+    /// The runtime starts it again in place, and what it says of that.
+    pub restarting: Option<&'a str>,
     pub usage: Option<Usage>,
     /// Millicores.
     pub cpu_limit: Option<u64>,
@@ -56,6 +58,8 @@ const STALE: u32 = 3;
 const DEAD: u32 = 6;
 /// A message that waits for longer shows that its receiver does not keep up.
 const WAITS_TOO_LONG: Duration = Duration::from_secs(300);
+/// A start in place that takes longer than this has failed.
+const DOWN_TOO_LONG: Duration = Duration::from_secs(30);
 
 /// What one look at the inputs says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +80,19 @@ impl Verdict {
     }
 }
 
-/// Samples in a row over their limit.
+/// What has lasted for a while: samples in a row over their limit, and a start in place that does not come up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Over {
     cpu: u32,
     memory: u32,
     counted: Time,
+    down_since: Option<Time>,
 }
 
 impl Over {
     fn count(&mut self, inputs: &Inputs<'_>) {
+        let down = inputs.restarting.is_some();
+        self.down_since = down.then(|| self.down_since.unwrap_or(inputs.now));
         let Some(usage) = inputs.usage.filter(|usage| usage.at > self.counted) else { return };
         self.counted = usage.at;
         let over = |used: u64, limit: Option<u64>, share: f64| {
@@ -114,6 +121,9 @@ pub fn judge(inputs: &Inputs<'_>, over: &Over) -> Verdict {
         Phase::Stopped => return Verdict::hard(HealthStatus::Unknown, "stopped"),
         Phase::Deleted => return Verdict::hard(HealthStatus::Unknown, "deleted"),
         Phase::Running | Phase::Paused | Phase::Draining => {}
+    }
+    if let Some(said) = inputs.restarting {
+        return restarting(said, inputs, over);
     }
     let silence = Silence::of(inputs);
     if let Some(silence) = silence.filter(|silence| inputs.now >= silence.dead_at) {
@@ -145,6 +155,20 @@ pub fn judge(inputs: &Inputs<'_>, over: &Over) -> Verdict {
     let overdue = overdue.filter(|_| inputs.phase == Phase::Running);
     let due = [silence.map(|silence| silence.stale_at), overdue].into_iter().flatten().min();
     soft(HealthStatus::Healthy, "healthy".to_owned(), due)
+}
+
+/// Degraded at once, unhealthy when it takes long.
+fn restarting(said: &str, inputs: &Inputs<'_>, over: &Over) -> Verdict {
+    let since = over.down_since.unwrap_or(inputs.now);
+    let given_up = since.plus(DOWN_TOO_LONG);
+    let message = match said {
+        "" => "restarting".to_owned(),
+        said => format!("restarting: {said}"),
+    };
+    if inputs.now >= given_up {
+        return Verdict::hard(HealthStatus::Unhealthy, message);
+    }
+    Verdict { due: Some(given_up), ..Verdict::hard(HealthStatus::Degraded, message) }
 }
 
 /// When an agent that sends heartbeats is late, and when it counts as dead.

@@ -25,7 +25,7 @@ const QUEUE: usize = 64;
 /// Lines of a log that go to the console at once.
 const BATCH: usize = 512;
 
-pub(super) struct Effects {
+pub struct Effects {
     engine: tokio::runtime::Handle,
     handle: Handle,
     actor: Actor,
@@ -35,13 +35,13 @@ pub(super) struct Effects {
 }
 
 impl Effects {
-    pub(super) fn new(engine: tokio::runtime::Handle, handle: Handle, actor: Actor) -> Self {
+    pub fn new(engine: tokio::runtime::Handle, handle: Handle, actor: Actor) -> Self {
         let (events, answers) = mpsc::channel(QUEUE);
         Self { engine, handle, actor, running: HashMap::new(), events, answers }
     }
 
     /// Returns the next answer. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> Event {
         // `self` keeps a sender, so the channel never ends.
         match self.answers.recv().await {
             Some(event) => {
@@ -54,8 +54,13 @@ impl Effects {
         }
     }
 
+    /// Whether no answer is on its way.
+    pub fn idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
     /// Begins `effect`; those that are the console's own business do nothing here.
-    pub(super) fn start(&mut self, effect: Effect) {
+    pub fn start(&mut self, effect: Effect) {
         let (handle, actor) = (self.handle.clone(), self.actor.clone());
         match effect {
             Effect::Plan(id, command) => self.answer(id, async move {

@@ -145,7 +145,10 @@ impl Encoder {
                 let skipped = &line[usize::from(at.x)..x];
                 // The cursor may have been left on the second half of a wide character.
                 let whole = at.x == 0 || line[usize::from(at.x) - 1].symbol().len() == 1;
-                if whole && skipped.len() <= BRIDGE && skipped.iter().all(|cell| self.pen.bridges(cell)) {
+                if whole
+                    && skipped.len() <= BRIDGE
+                    && skipped.iter().all(|cell| self.pen.bridges(cell))
+                {
                     skipped.iter().for_each(|cell| out.extend_from_slice(cell.symbol().as_bytes()));
                 } else {
                     csi(out, to.x - at.x, b'C');
@@ -404,31 +407,38 @@ mod tests {
 
     /// Frames as a list shows them that is scrolled by some lines each time, between a head and a foot that stay.
     fn lists() -> impl Strategy<Value = Vec<Buffer>> {
-        (12_u16..50, 8_u16..24, proptest::collection::vec(-12_i32..12, 1..6)).prop_map(|(width, height, steps)| {
-            let mut at = 100;
-            let draw = |at: i32| {
-                let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-                buffer.set_string(0, 0, "head of the list", Style::new().fg(Color::Green));
-                for y in 1..height - 1 {
-                    let number = at + i32::from(y);
-                    let style = match number % 5 {
-                        0 => Style::new().bg(Color::Blue),
-                        1 => Style::new().add_modifier(Modifier::BOLD),
-                        _ => Style::new(),
-                    };
-                    buffer.set_string(0, y, format!("│ 世 agent-{number:06} and more of it │"), style);
-                }
-                buffer.set_string(0, height - 1, format!("foot at {at}"), Style::new());
-                buffer
-            };
-            steps
-                .into_iter()
-                .map(|step| {
-                    at += step;
-                    draw(at)
-                })
-                .collect()
-        })
+        (12_u16..50, 8_u16..24, proptest::collection::vec(-12_i32..12, 1..6)).prop_map(
+            |(width, height, steps)| {
+                let mut at = 100;
+                let draw = |at: i32| {
+                    let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+                    buffer.set_string(0, 0, "head of the list", Style::new().fg(Color::Green));
+                    for y in 1..height - 1 {
+                        let number = at + i32::from(y);
+                        let style = match number % 5 {
+                            0 => Style::new().bg(Color::Blue),
+                            1 => Style::new().add_modifier(Modifier::BOLD),
+                            _ => Style::new(),
+                        };
+                        buffer.set_string(
+                            0,
+                            y,
+                            format!("│ 世 agent-{number:06} and more of it │"),
+                            style,
+                        );
+                    }
+                    buffer.set_string(0, height - 1, format!("foot at {at}"), Style::new());
+                    buffer
+                };
+                steps
+                    .into_iter()
+                    .map(|step| {
+                        at += step;
+                        draw(at)
+                    })
+                    .collect()
+            },
+        )
     }
 
     proptest! {
@@ -453,7 +463,11 @@ mod tests {
         let list = |first: usize| {
             let mut buffer = Buffer::empty(Rect::new(0, 0, 200, 50));
             for y in 0..46 {
-                let row = format!("│ agent-{:06}   triage   running   {} │", first + usize::from(y), "x".repeat(140));
+                let row = format!(
+                    "│ agent-{:06}   triage   running   {} │",
+                    first + usize::from(y),
+                    "x".repeat(140)
+                );
                 buffer.set_string(0, y + 3, row, Style::new());
             }
             buffer
@@ -492,7 +506,10 @@ mod tests {
         for text in ["世a", "世 "] {
             let mut out = Vec::new();
             let buffer = Buffer::with_lines([text]);
-            encoder.frame(Frame { buffer: buffer.clone(), cursor: Some(Position::new(1, 0)) }, &mut out);
+            encoder.frame(
+                Frame { buffer: buffer.clone(), cursor: Some(Position::new(1, 0)) },
+                &mut out,
+            );
             parser.process(&out);
             shows(&parser, &buffer);
         }

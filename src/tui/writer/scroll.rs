@@ -30,7 +30,8 @@ pub(super) fn find(before: &Buffer, after: &Buffer) -> Option<Shift> {
     let old: Vec<&[Cell]> = before.content.chunks(width).collect();
     let new: Vec<&[Cell]> = after.content.chunks(width).collect();
     let cost: Vec<usize> = old.iter().zip(&new).map(|(old, new)| rewriting(old, new)).collect();
-    if cost.iter().filter(|cost| **cost > 0).count() < FEWEST || cost.iter().sum::<usize>() < LEAST {
+    if cost.iter().filter(|cost| **cost > 0).count() < FEWEST || cost.iter().sum::<usize>() < LEAST
+    {
         return None;
     }
     let hasher = RandomState::new();
@@ -49,11 +50,14 @@ pub(super) fn find(before: &Buffer, after: &Buffer) -> Option<Shift> {
             for (first, last) in runs(height, fits) {
                 let saved: usize = cost[first..=last].iter().sum();
                 // What comes in is written anyway; what the move takes away elsewhere must be written again.
-                let lost = if up { last + 1..last + 1 + by } else { first.saturating_sub(by)..first };
-                let lost: usize = lost.filter_map(|y| Some(filled(new.get(y)?).saturating_sub(cost[y]))).sum();
+                let lost =
+                    if up { last + 1..last + 1 + by } else { first.saturating_sub(by)..first };
+                let lost: usize =
+                    lost.filter_map(|y| Some(filled(new.get(y)?).saturating_sub(cost[y]))).sum();
                 let gain = saved.saturating_sub(lost);
                 if gain >= LEAST && best.is_none_or(|(most, _)| gain > most) {
-                    let (top, bottom) = if up { (first, last + 1 + by) } else { (first - by, last + 1) };
+                    let (top, bottom) =
+                        if up { (first, last + 1 + by) } else { (first - by, last + 1) };
                     let Some(shift) = narrow(top, bottom, by, up) else { continue };
                     best = Some((gain, shift));
                 }

@@ -15,6 +15,7 @@ fn inputs(now: u64) -> Inputs<'static> {
         phase_since: at(0),
         reason: "",
         failures: 0,
+        restarting: None,
         usage: None,
         cpu_limit: None,
         memory_limit: None,
@@ -99,6 +100,25 @@ fn three_samples_over_the_limit_degrade_and_one_below_mends() {
     assert_eq!(watched.status, Degraded);
     watched.check(&sample(40, 850), Thresholds::default());
     assert_eq!(watched.status, Healthy);
+}
+
+#[test]
+fn a_start_in_place_degrades_at_once_and_is_given_up_after_half_a_minute() {
+    let mut watched = Watched::new(Healthy);
+    let down = |now| Inputs { restarting: Some("back-off 5s"), ..inputs(now) };
+    let check = watched.check(&down(10), Thresholds::default());
+    assert_eq!(
+        (watched.status, check.verdict.message.as_str()),
+        (Degraded, "restarting: back-off 5s")
+    );
+    assert_eq!(watched.due, Some(at(40)));
+    assert!(!watched.check(&down(39), Thresholds::default()).changed);
+    watched.check(&down(40), Thresholds::default());
+    assert_eq!(watched.status, Unhealthy);
+    watched.check(&inputs(41), Thresholds::default());
+    assert_eq!(watched.status, Healthy);
+    watched.check(&down(50), Thresholds::default());
+    assert_eq!((watched.status, watched.due), (Degraded, Some(at(80))), "counted anew");
 }
 
 #[test]

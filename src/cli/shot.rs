@@ -1,0 +1,138 @@
+//! `cvxc shot`: pictures of every page and dialog, drawn by the program itself from a real demo run.
+
+use std::time::Duration;
+
+use super::args::ShotArgs;
+use super::demo;
+use super::fail::Fail;
+use super::output;
+use crate::boot::{Opened, Request};
+use crate::model::text::Safe;
+use crate::tui::camera::Camera;
+use crate::tui::keys::{self, Key};
+
+/// One picture: its name, the keys that lead there (words are typed, `<enter>` and the like are keys), size, theme.
+struct Shot {
+    name: &'static str,
+    keys: &'static str,
+    size: (u16, u16),
+    theme: &'static str,
+}
+
+const WIDE: (u16, u16) = (140, 40);
+const SMALL: (u16, u16) = (80, 24);
+
+const SHOTS: &[Shot] = &[
+    Shot { name: "agents", keys: "", size: WIDE, theme: "dark" },
+    Shot { name: "agents-80x24", keys: "", size: SMALL, theme: "dark" },
+    Shot { name: "agents-light", keys: "", size: WIDE, theme: "light" },
+    Shot { name: "agents-high-contrast", keys: "", size: WIDE, theme: "high-contrast" },
+    Shot { name: "agents-mono", keys: "", size: WIDE, theme: "mono" },
+    Shot { name: "agents-filtered", keys: "/pool=triage cpu<1<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "pools", keys: ":pools<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "templates", keys: ":templates<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "messages", keys: ":messages<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "queues", keys: ":queues<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "health", keys: ":health<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "events", keys: ":events<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "operations", keys: ":operations<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "publications", keys: ":publications<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "subscriptions", keys: ":subscriptions<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "help", keys: "?", size: WIDE, theme: "dark" },
+    Shot { name: "describe", keys: "d", size: WIDE, theme: "dark" },
+    Shot { name: "yaml", keys: "y", size: WIDE, theme: "dark" },
+    Shot { name: "logs", keys: "l", size: WIDE, theme: "dark" },
+    Shot { name: "palette", keys: ":po", size: WIDE, theme: "dark" },
+    Shot { name: "plan-restart", keys: "r", size: WIDE, theme: "dark" },
+    Shot { name: "plan-scale", keys: ":pools<enter>s", size: WIDE, theme: "dark" },
+    Shot { name: "plan-delete-80x24", keys: "<ctrl-d>", size: SMALL, theme: "dark" },
+];
+
+/// Runs the demo's fleet until there is something to see, then draws.
+///
+/// # Errors
+/// Exit code 2 for an unknown picture, 1 when the fleet did not start or a file cannot be written.
+pub fn run(
+    runtime: &tokio::runtime::Runtime,
+    request: &Request,
+    args: &ShotArgs,
+) -> Result<(), Fail> {
+    if let Some(unknown) =
+        args.pages.iter().find(|page| !SHOTS.iter().any(|shot| shot.name == page.as_str()))
+    {
+        let known: Vec<&str> = SHOTS.iter().map(|shot| shot.name).collect();
+        return Err(Fail::usage(format!(
+            "no picture is called {unknown:?}: expected one of {}",
+            known.join(", ")
+        )));
+    }
+    std::fs::create_dir_all(&args.dir)?;
+    let demo = demo::Demo::start(runtime, request)?;
+    let outcome = runtime.block_on(async {
+        demo.settled(Duration::from_secs(60)).await?;
+        draw(&demo.opened, &demo.ground.clock, args).await
+    });
+    demo.end(runtime)?;
+    outcome
+}
+
+async fn draw(
+    opened: &Opened,
+    clock: &std::sync::Arc<dyn crate::ports::clock::Clock>,
+    args: &ShotArgs,
+) -> Result<(), Fail> {
+    for shot in SHOTS
+        .iter()
+        .filter(|shot| args.pages.is_empty() || args.pages.iter().any(|page| page == shot.name))
+    {
+        let mut camera = Camera::new(
+            opened.handle.clone(),
+            opened.actor.clone(),
+            clock.clone(),
+            shot.theme,
+            shot.size,
+        );
+        camera.press(keys_of(shot.keys)).await;
+        let file = args.dir.join(shot.name).with_extension("svg");
+        std::fs::write(&file, camera.shoot())?;
+        output::line(Safe::new(&file.display().to_string()).as_str())?;
+    }
+    Ok(())
+}
+
+/// `:pools<enter>` as keys.
+fn keys_of(text: &str) -> Vec<Key> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let named = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+        let named = named.and_then(|(name, after)| Some((keys::parse(name)?, after)));
+        if let Some((key, after)) = named {
+            found.push(key);
+            rest = after;
+        } else {
+            let name = if first == ' ' { "space".to_owned() } else { first.to_string() };
+            found.extend(keys::parse(&name));
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_picture_has_keys_that_a_terminal_can_send() {
+        assert_eq!(
+            keys_of(":po<enter>"),
+            [keys::parse(":"), keys::parse("p"), keys::parse("o"), keys::parse("enter")]
+                .map(Option::unwrap)
+        );
+        assert_eq!(keys_of("cpu<1").len(), 5, "a sign that names no key is typed");
+        for shot in SHOTS {
+            assert_eq!(keys_of(shot.keys).is_empty(), shot.keys.is_empty(), "{}", shot.name);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Workloads that the runtime starts again in place (a container that crashed, an image that cannot be pulled): alive for the
+//! reconcile loop, not well for health. Only these are kept, so ten thousand that run cost nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::stream::{BoxStream, StreamExt};
+use futures::{FutureExt, future};
+
+use crate::model::id::AgentId;
+use crate::ports::runtime::{Observed, Runtime, RuntimeError, Sight, State};
+
+pub struct Restarts {
+    runtime: Arc<dyn Runtime>,
+    feed: Option<BoxStream<'static, Sight>>,
+    /// Who is being started, and the runtime's words about it.
+    starting: HashMap<AgentId, String>,
+    known: bool,
+}
+
+impl Restarts {
+    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime, feed: None, starting: HashMap::new(), known: false }
+    }
+
+    pub fn of(&self, agent: &AgentId) -> Option<&str> {
+        self.starting.get(agent).map(String::as_str)
+    }
+
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// Opens the watch and lists everything; returns whose state may have changed.
+    ///
+    /// # Errors
+    /// The runtime's. Nobody is judged by what is not known.
+    pub async fn open(&mut self) -> Result<Vec<AgentId>, RuntimeError> {
+        if self.feed.is_none() {
+            self.feed = Some(self.runtime.watch().await?);
+        }
+        let listed = self.runtime.list().await?;
+        let mut touched: Vec<AgentId> = self.starting.drain().map(|(agent, _)| agent).collect();
+        touched.extend(listed.into_iter().filter_map(|seen| self.note(seen)));
+        self.known = true;
+        Ok(touched)
+    }
+
+    /// Waits for the next sights and takes all that are there; returns whose state changed. Cancel-safe.
+    pub async fn next(&mut self) -> Vec<AgentId> {
+        let Some(feed) = &mut self.feed else { return future::pending().await };
+        let mut sights = Vec::new();
+        let mut sight = feed.next().await;
+        loop {
+            match sight {
+                Some(Sight::Resync) => self.known = false,
+                Some(sight) => sights.push(sight),
+                None => {
+                    (self.feed, self.known) = (None, false);
+                    break;
+                }
+            }
+            match self.feed.as_mut().and_then(|feed| feed.next().now_or_never()) {
+                Some(more) => sight = more,
+                None => break,
+            }
+        }
+        let touch = |sight| match sight {
+            Sight::Changed(seen) => self.note(seen),
+            Sight::Gone(agent) => self.starting.remove(&agent).map(|_| agent),
+            Sight::Resync => None,
+        };
+        sights.into_iter().filter_map(touch).collect()
+    }
+
+    fn note(&mut self, seen: Observed) -> Option<AgentId> {
+        match seen.state {
+            State::Starting => {
+                let before = self.starting.insert(seen.agent.clone(), seen.message.clone());
+                (before.as_deref() != Some(seen.message.as_str())).then_some(seen.agent)
+            }
+            State::Running | State::Ending | State::Exited => {
+                self.starting.remove(&seen.agent).map(|_| seen.agent)
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The real binary, as a user meets it: verbs and their exit codes, the demo, the daemon, the console in a pseudo-terminal,
+//! and what survives a SIGKILL.
+
+#[path = "end_to_end/support.rs"]
+mod support;
+
+#[path = "end_to_end/bad_input.rs"]
+mod bad_input;
+#[path = "end_to_end/daemon.rs"]
+mod daemon;
+#[path = "end_to_end/demo.rs"]
+mod demo;
+#[path = "end_to_end/failover.rs"]
+mod failover;
+#[path = "end_to_end/terminal.rs"]
+mod terminal;
+#[path = "end_to_end/verbs.rs"]
+mod verbs;
