@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::effect::{Effect, EffectId, Fetch};
 use super::event::{Event, Fault, Reply};
-use super::testing::{busy, draw, journal_entry, messages, press, publications, type_text, ui};
+use super::testing::{busy, draw, journal_entry, messages, press, publications, ui};
 use super::ui::Ui;
 use super::update::update;
 use super::writer::Frame;
@@ -39,21 +39,20 @@ fn poisons() -> Vec<String> {
     ]
 }
 
-const SIZES: [(u16, u16); 3] = [(80, 24), (200, 50), (41, 11)];
+const SMALL: (u16, u16) = (80, 24);
+const LARGE: (u16, u16) = (200, 50);
 
-/// Draws `ui` in every size, and holds the picture and the bytes of it against the rules.
-fn inspect(ui: &mut Ui, view: &FleetView, what: &str) {
-    for (width, height) in SIZES {
-        let buffer = draw(ui, view, width, height);
-        for (index, cell) in buffer.content.iter().enumerate() {
-            let bad = cell.symbol().chars().find(|c| is_hostile(*c));
-            let (x, y) = (index % usize::from(width), index / usize::from(width));
-            assert_eq!(bad, None, "{what}: at column {x}, line {y} of {width}×{height}");
-            let marks = cell.symbol().chars().count();
-            assert!(marks <= 12, "{what}: {marks} characters in one cell");
-        }
-        assert_only_ours(&bytes(buffer), what);
+/// Draws `ui`, and holds the picture and the bytes of it against the rules.
+fn inspect(ui: &mut Ui, view: &FleetView, (width, height): (u16, u16), what: &str) {
+    let buffer = draw(ui, view, width, height);
+    for (index, cell) in buffer.content.iter().enumerate() {
+        let bad = cell.symbol().chars().find(|c| is_hostile(*c));
+        let (x, y) = (index % usize::from(width), index / usize::from(width));
+        assert_eq!(bad, None, "{what}: at column {x}, line {y} of {width}×{height}");
+        let marks = cell.symbol().chars().count();
+        assert!(marks <= 12, "{what}: {marks} characters in one cell");
     }
+    assert_only_ours(&bytes(buffer), what);
 }
 
 /// What the writer would send for a first picture.
@@ -91,7 +90,8 @@ fn assert_only_ours(bytes: &[u8], what: &str) {
 /// A fleet in which everything that others name is `poison`.
 fn poisoned(poison: &str) -> FleetView {
     let mut view = busy();
-    let safe = || Safe::new(poison);
+    let safe = Safe::new(poison);
+    let safe = || safe.clone();
     view.agents = view
         .agents
         .iter()
@@ -258,11 +258,21 @@ fn plan(command: Command, poison: &str) -> Plan {
     }
 }
 
-/// Types a line after `:` and answers what it asks for.
+/// Types a line after `:`; returns what it asks for. No frame is drawn between the keys.
+fn typed(ui: &mut Ui, view: &FleetView, line: &str) -> Vec<Effect> {
+    let mut effects = key(ui, view, ":");
+    update(ui, view, Event::Paste(line.to_owned()));
+    effects.extend(key(ui, view, "enter"));
+    effects
+}
+
+fn key(ui: &mut Ui, view: &FleetView, name: &str) -> Vec<Effect> {
+    update(ui, view, Event::Key(super::keys::parse(name).expect("the test names a key")))
+}
+
+/// Goes to what `line` names, and answers what it asks for.
 fn go(ui: &mut Ui, view: &FleetView, line: &str, poison: &str) {
-    let mut effects = press(ui, view, ":");
-    effects.extend(type_text(ui, view, line));
-    effects.extend(press(ui, view, "enter"));
+    let effects = typed(ui, view, line);
     answer(ui, view, &effects, poison);
 }
 
@@ -288,13 +298,13 @@ fn no_page_shows_what_would_steer_a_terminal() {
             let mut ui = ui();
             go(&mut ui, &view, page, &poison);
             update(&mut ui, &view, Event::Journal(Arc::new(entry(&poison))));
-            inspect(&mut ui, &view, page);
+            inspect(&mut ui, &view, SMALL, page);
             // The wide table with its side pane, and every part of the page below the cursor.
-            press(&mut ui, &view, "ctrl-w |");
-            for _ in 0..3 {
-                inspect(&mut ui, &view, page);
-                press(&mut ui, &view, "j");
-            }
+            key(&mut ui, &view, "ctrl-w");
+            key(&mut ui, &view, "|");
+            inspect(&mut ui, &view, LARGE, page);
+            key(&mut ui, &view, "G");
+            inspect(&mut ui, &view, SMALL, page);
         }
     }
 }
@@ -303,7 +313,7 @@ fn no_page_shows_what_would_steer_a_terminal() {
 fn no_text_shows_what_would_steer_a_terminal() {
     for poison in poisons() {
         let view = poisoned(&poison);
-        for (page, key) in [
+        for (page, open) in [
             ("agents", "d"),
             ("agents", "y"),
             ("agents", "l"),
@@ -315,15 +325,15 @@ fn no_text_shows_what_would_steer_a_terminal() {
             let mut ui = ui();
             go(&mut ui, &view, page, &poison);
             draw(&mut ui, &view, 120, 30);
-            let effects = press(&mut ui, &view, key);
+            let effects = key(&mut ui, &view, open);
             answer(&mut ui, &view, &effects, &poison);
-            let what = format!("{key} on {page}");
-            inspect(&mut ui, &view, &what);
+            let what = format!("{open} on {page}");
+            inspect(&mut ui, &view, SMALL, &what);
             // YAML to JSON, logs spread out; then wrapped.
-            for key in ["y", "P", "w"] {
-                press(&mut ui, &view, key);
-                inspect(&mut ui, &view, &what);
+            for change in ["y", "P", "w"] {
+                key(&mut ui, &view, change);
             }
+            inspect(&mut ui, &view, LARGE, &what);
         }
     }
 }
@@ -345,20 +355,20 @@ fn no_dialog_or_toast_shows_what_would_steer_a_terminal() {
             let effects = press(&mut ui, &view, key);
             answer(&mut ui, &view, &effects, &poison);
             let what = format!("{key} on {page}");
-            inspect(&mut ui, &view, &what);
+            inspect(&mut ui, &view, SMALL, &what);
             update(&mut ui, &view, Event::Paste(poison.clone()));
             press(&mut ui, &view, "tab");
             update(&mut ui, &view, Event::Paste(poison.clone()));
-            inspect(&mut ui, &view, &what);
+            inspect(&mut ui, &view, SMALL, &what);
         }
         for error in errors(&poison) {
             let what = format!("{error:?}");
             let mut ui = ui();
             let id = ui.next_effect();
             update(&mut ui, &view, Event::Done(id, Err(Fault::Command(error))));
-            inspect(&mut ui, &view, &what);
+            inspect(&mut ui, &view, SMALL, &what);
             go(&mut ui, &view, "notices", &poison);
-            inspect(&mut ui, &view, &what);
+            inspect(&mut ui, &view, SMALL, &what);
         }
     }
 }
@@ -386,9 +396,7 @@ fn a_failed_read_of_a_page_is_told_safely() {
         let view = poisoned(&poison);
         for line in ["events", "messages", "describe agent agent-ocr-1", "logs agent agent-ocr-1"] {
             let mut ui = ui();
-            let mut effects = press(&mut ui, &view, ":");
-            effects.extend(type_text(&mut ui, &view, line));
-            effects.extend(press(&mut ui, &view, "enter"));
+            let effects = typed(&mut ui, &view, line);
             let asked = effects.iter().find_map(|effect| match effect {
                 Effect::Fetch(id, _) | Effect::Follow(id, ..) => Some(*id),
                 _ => None,
@@ -396,7 +404,7 @@ fn a_failed_read_of_a_page_is_told_safely() {
             let id: EffectId = asked.expect("the page reads something");
             let error = CommandError::Refused { message: poison.clone() };
             update(&mut ui, &view, Event::Done(id, Err(Fault::Command(error))));
-            inspect(&mut ui, &view, line);
+            inspect(&mut ui, &view, SMALL, line);
         }
     }
 }
@@ -409,9 +417,9 @@ fn what_is_pasted_into_a_prompt_or_a_filter_is_shown_safely() {
             let mut ui = ui();
             press(&mut ui, &view, prompt);
             update(&mut ui, &view, Event::Paste(poison.clone()));
-            inspect(&mut ui, &view, prompt);
+            inspect(&mut ui, &view, SMALL, prompt);
             press(&mut ui, &view, "enter");
-            inspect(&mut ui, &view, prompt);
+            inspect(&mut ui, &view, SMALL, prompt);
         }
     }
 }
