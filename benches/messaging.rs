@@ -3,6 +3,15 @@
 //! `cargo bench --bench messaging` runs all; words after `--` choose (`senders`, `processes`, `parts`, `delivery`, `claims`), and
 //! `--quick` measures less. The store lies under `target/`, because a file system in memory would flatter every figure.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "benches stop at the first surprise and may print"
+)]
+
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -87,7 +87,7 @@ fn run(cli: Cli) -> Result<(), Fail> {
 /// Verbs that open the fleet, do one thing and leave. They never lead.
 async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
     match verb {
-        Verb::Config { verb: ConfigVerb::Show { output } } => return config_show(ground, output),
+        Verb::Config { verb: ConfigVerb::Show { output } } => config_show(ground, output),
         Verb::Backup { file } => return backup(ground, &file).await,
         verb => {
             // before anything is opened: what is wrong with the words themselves

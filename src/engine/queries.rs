@@ -3,6 +3,7 @@
 
 mod describe;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::engine::context::Context;
 use crate::engine::documents::read;
 use crate::engine::handle::{CommandError, Listing};
-use crate::engine::operations::resolve::Resolver;
+use crate::engine::operations::resolve::{Resolver, collection};
 use crate::model::access::{Actor, Right};
 use crate::model::agent::rules::{SECRET_PREFIX, is_secret};
 use crate::model::filter::{Field, Filter};
@@ -41,6 +42,15 @@ impl<'a> Asker<'a> {
 
     pub(crate) async fn document(&self, noun: Noun, name: &str) -> Result<Document, CommandError> {
         let mut document = self.resolver.document(noun, name).await?;
+        if let Some(own) = &self.actor.tenant
+            && let Some(agent) = agent_of(collection(noun), &document)
+        {
+            let theirs = self.agents_of(own, std::slice::from_ref(&agent)).await?;
+            if !theirs.contains(&agent) {
+                let (name, hint) = (name.to_owned(), String::new());
+                return Err(CommandError::NotFound { noun, name, hint });
+            }
+        }
         self.mask(&mut document.body);
         Ok(document)
     }
@@ -50,20 +60,51 @@ impl<'a> Asker<'a> {
         listing: Listing,
     ) -> Result<(Vec<Document>, Option<Bookmark>), CommandError> {
         let Listing { collection, filter, limit, after } = listing;
-        let filter = match (&self.actor.tenant, tenant_field(collection)) {
-            (Some(own), Some(field)) => {
-                Filter::And(vec![Filter::Eq(field, own.as_str().into()), filter])
+        let scope = scope(collection);
+        let filter = match (&self.actor.tenant, &scope) {
+            (None, _) | (Some(_), Scope::Shared | Scope::Agent) => filter,
+            (Some(own), Scope::Tenant) => {
+                Filter::And(vec![Filter::eq("tenant", own.as_str()), filter])
             }
-            (Some(_), None) | (None, _) => filter,
+            (Some(_), Scope::Platform) => {
+                return Err(CommandError::Denied {
+                    who: self.actor.name.clone(),
+                    role: self.actor.role.to_string(),
+                    verb: format!("list {collection}"),
+                    why: "it holds what belongs to every tenant".to_owned(),
+                });
+            }
         };
         let sort = vec![(newest(collection), Direction::Descending)];
         let limit = limit.clamp(1, LONGEST_PAGE);
         let page = self.ctx.store.query(Query { collection, filter, sort, limit, after }).await?;
         let mut documents = page.documents;
+        if let (Some(own), Scope::Agent) = (&self.actor.tenant, scope) {
+            let named: Vec<String> =
+                documents.iter().filter_map(|it| agent_of(collection, it)).collect();
+            let theirs = self.agents_of(own, &named).await?;
+            documents.retain(|it| agent_of(collection, it).is_some_and(|id| theirs.contains(&id)));
+        }
         for document in &mut documents {
             self.mask(&mut document.body);
         }
         Ok((documents, page.next))
+    }
+
+    /// Which of these agents belong to the tenant.
+    async fn agents_of(&self, own: &str, ids: &[String]) -> Result<BTreeSet<String>, StoreError> {
+        let mut keys: Vec<Key> = ids.iter().filter_map(|id| Key::new(id).ok()).collect();
+        keys.sort();
+        keys.dedup();
+        let mut theirs = BTreeSet::new();
+        for keys in keys.chunks(1_000) {
+            for document in self.ctx.store.get_many(Collection::Agents, keys).await? {
+                if document.body.get("tenant").and_then(Value::as_str) == Some(own) {
+                    theirs.insert(document.key.to_string());
+                }
+            }
+        }
+        Ok(theirs)
     }
 
     /// Hides what the actor may not see, and secrets that somebody wrote out all the same.
@@ -87,10 +128,59 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Where a collection's documents carry their tenant.
-fn tenant_field(collection: Collection) -> Option<Field> {
-    matches!(collection, Collection::Agents | Collection::AgentPools | Collection::AuditLog)
-        .then(|| Field::of("tenant"))
+/// To whom a collection's documents belong.
+enum Scope {
+    /// Each names its tenant.
+    Tenant,
+    /// To the tenant of the agent that they are about.
+    Agent,
+    /// To everybody.
+    Shared,
+    /// To those who see all tenants.
+    Platform,
+}
+
+fn scope(collection: Collection) -> Scope {
+    match collection {
+        Collection::Agents
+        | Collection::AgentPools
+        | Collection::Operations
+        | Collection::AuditLog => Scope::Tenant,
+        Collection::AgentMessages
+        | Collection::AgentPublications
+        | Collection::AgentSubscriptions
+        | Collection::AgentHealth
+        | Collection::AgentStates
+        | Collection::StateConflicts => Scope::Agent,
+        Collection::AgentTemplates
+        | Collection::TemplateVersions
+        | Collection::ResourceProfiles => Scope::Shared,
+        Collection::AgentCommunications
+        | Collection::Dependencies
+        | Collection::Events
+        | Collection::Workflows
+        | Collection::WorkflowExecutions
+        | Collection::Tasks
+        | Collection::CoordinationContexts
+        | Collection::Alerts
+        | Collection::Configs
+        | Collection::Leases
+        | Collection::Principals
+        | Collection::ApiKeys => Scope::Platform,
+    }
+}
+
+/// The agent that a document is about, where that says whose it is.
+fn agent_of(collection: Collection, document: &Document) -> Option<String> {
+    let field = match collection {
+        Collection::AgentMessages => "to_agent_id",
+        Collection::AgentPublications => "publisher_agent_id",
+        Collection::AgentSubscriptions => "subscriber_agent_id",
+        Collection::StateConflicts => "agent_id",
+        Collection::AgentHealth | Collection::AgentStates => return Some(document.key.to_string()),
+        _ => return None,
+    };
+    Some(document.body.get(field).and_then(Value::as_str).unwrap_or_default().to_owned())
 }
 
 /// The field by which the newest of a collection come first.

@@ -8,6 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::context::Context;
+use crate::engine::core::Core;
+use crate::engine::handle::Handle;
 use crate::engine::leadership::{self, LoopSpec, RELEASE_GRACE, STEP_GRACE};
 use crate::engine::supervise::{Name, Role, Supervisor};
 use crate::engine::{autoscale, health, messaging, mirror, reconcile, retention};
@@ -33,6 +35,7 @@ pub fn loops() -> Vec<LoopSpec> {
 /// An engine at work. Dropping it ends every task at once and releases nothing, as a crash would.
 #[derive(Debug)]
 pub struct Running {
+    pub handle: Handle,
     ctx: Arc<Context>,
     grace: watch::Sender<Duration>,
     acting: Supervisor,
@@ -57,7 +60,7 @@ fn start_with(ctx: Arc<Context>, loops: Vec<LoopSpec>) -> Running {
     acting.spawn("leadership", Role::Helper { pause: PAUSE }, move |stop| {
         leadership::run(contending.clone(), loops.clone(), patience.clone(), stop)
     });
-    Running { ctx, grace, acting, watching }
+    Running { handle: Core::handle(ctx.clone()), ctx, grace, acting, watching }
 }
 
 impl Running {

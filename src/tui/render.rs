@@ -9,7 +9,7 @@ use super::pages::text::TextPage;
 use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, Ui};
 use super::widgets::plan::PlanDialog;
 use super::widgets::prompt::{self, Prompt};
-use super::widgets::table::{Table, TableHits};
+use super::widgets::table::Table;
 use super::widgets::text::TextView;
 use super::widgets::{Look, dialog, hints, paint};
 use crate::engine::view::FleetView;
@@ -41,16 +41,16 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     let rows = if full { 0 } else { header::rows(ui, screen) };
     let [head, line, body, bottom] = cut(screen, [rows, 1, 0, u16::from(!full)]);
     header::draw(ui, view, head, buf);
-    let cursor = line_above(ui, view, line, buf);
+    let cursor = line_above(ui, line, buf);
     match ui.page() {
-        Page::Table(page) => hits.table = table(ui, view, page, body, buf),
+        Page::Table(page) => table(ui, view, page, body, &mut hits, buf),
         Page::Text(page) => hits.text = text(ui, page, body, buf),
         Page::Pulse(page) => {
             let inner = body::frame(body, "pulse", "", true, look, buf);
             pulse::draw(page, view, ui.now, look, inner, buf);
         }
     }
-    bottom::draw(ui, view, bottom, buf);
+    bottom::draw(ui, bottom, buf);
     let above = layers(ui, screen, line, body, buf, &mut hits);
     chord(ui, body, buf);
     (hits, above.or(cursor))
@@ -81,11 +81,11 @@ fn too_small(screen: Rect, look: Look<'_>, buf: &mut Buffer) {
 }
 
 /// The line under the header: the prompt if one is open, else how the page is looked at.
-fn line_above(ui: &Ui, view: &FleetView, area: Rect, buf: &mut Buffer) -> Option<Position> {
+fn line_above(ui: &Ui, area: Rect, buf: &mut Buffer) -> Option<Position> {
     match ui.layers.last() {
         Some(Layer::Prompt(prompt)) => draw_prompt(ui, prompt, area, buf),
         Some(Layer::Page(_) | Layer::Plan(_)) | None => {
-            header::view_line(ui, view, area, buf);
+            header::view_line(ui, area, buf);
             None
         }
     }
@@ -103,18 +103,26 @@ fn draw_prompt(ui: &Ui, prompt: &PromptLayer, area: Rect, buf: &mut Buffer) -> O
     Prompt { sign, edit: &prompt.edit, ghost, error, look: ui.look() }.draw(area, buf)
 }
 
-fn table(ui: &Ui, view: &FleetView, page: &TablePage, area: Rect, buf: &mut Buffer) -> TableHits {
+fn table(
+    ui: &Ui,
+    view: &FleetView,
+    page: &TablePage,
+    area: Rect,
+    hits: &mut Hits,
+    buf: &mut Buffer,
+) {
     let look = ui.look();
     let rows = page.kind.rows(view, &page.fetched, ui.now);
     let focused = !matches!(ui.layers.last(), Some(Layer::Plan(_)));
     let (main, side) = body::split(area, ui.detail);
     let title = body::table_title(page);
-    let inner = body::frame(main, &title, "", focused, look, buf);
+    let in_table = focused && !(ui.side.focused && side.is_some());
+    let inner = body::frame(main, &title, "", in_table, look, buf);
     let lines = strip::lines(page, view, ui.now, look);
     let inner = body::above(lines, inner, look, buf);
     let columns = page.columns();
     let cells = body::RowCells { rows: rows.as_ref(), look };
-    let hits = Table {
+    hits.table = Table {
         cells: &cells,
         rows: &page.listing.rows,
         columns: &columns,
@@ -130,9 +138,8 @@ fn table(ui: &Ui, view: &FleetView, page: &TablePage, area: Rect, buf: &mut Buff
     }
     if let Some(side) = side {
         let row = page.selected_row();
-        body::detail(rows.as_ref(), row, side, look, buf);
+        hits.side = body::detail(rows.as_ref(), row, ui.side, side, look, buf);
     }
-    hits
 }
 
 fn text(ui: &Ui, page: &TextPage, area: Rect, buf: &mut Buffer) -> super::widgets::text::TextHits {

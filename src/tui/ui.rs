@@ -94,8 +94,19 @@ pub struct Hits {
     pub screen: Size,
     pub table: TableHits,
     pub text: TextHits,
+    /// The side pane's text.
+    pub side: TextHits,
     /// How far the body of a plan can scroll.
     pub plan: usize,
+}
+
+/// The side pane, while it is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Side {
+    /// It has the keys that move.
+    pub focused: bool,
+    /// Its first line in sight.
+    pub top: usize,
 }
 
 /// An operation that this console began, until its end was told.
@@ -122,6 +133,7 @@ pub struct Ui {
     pub compact: bool,
     pub crumbs: bool,
     pub detail: bool,
+    pub side: Side,
     /// Times in the machine's zone instead of UTC.
     pub local_time: bool,
     pub now: Time,
@@ -153,6 +165,7 @@ impl Ui {
             compact: false,
             crumbs: true,
             detail: false,
+            side: Side::default(),
             local_time: false,
             now,
             theme: Arc::new(theme),

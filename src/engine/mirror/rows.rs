@@ -37,7 +37,7 @@ pub struct Beside {
     pub queue: Queue,
 }
 
-fn string<'a>(of: Option<&'a Value>) -> &'a str {
+fn string(of: Option<&Value>) -> &str {
     of.and_then(Value::as_str).unwrap_or_default()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::draft::{Draft, count, target};
+use super::draft::{AT_ONCE, Draft, count, target};
 use super::planner::Planner;
 use super::resolve::{Found, refused};
 use super::reversal::Reversal;
@@ -161,6 +161,9 @@ impl Planner<'_> {
         if last > 0 {
             draft.fact("batches", format!("{}, each waits for the one before", last + 1));
         }
+        if intent == Intent::Delete {
+            warn_of_replacement(&crowd, &wished, &mut draft);
+        }
         self.add_load(&wished, &mut draft);
         draft.undo = undo(intent, &wished, flags);
         Ok(draft)
@@ -244,6 +247,17 @@ impl Planner<'_> {
     }
 }
 
+/// A pool keeps its number: who deletes a member gets another.
+fn warn_of_replacement(crowd: &Crowd, wished: &[&Found<Agent>], draft: &mut Draft) {
+    for (id, pool) in crowd.pools.iter().filter(|(_, pool)| !pool.deleting) {
+        let of =
+            |it: &&&Found<Agent>| it.value.pool_id.as_ref().is_some_and(|own| own.as_str() == id);
+        let gone = count(wished.iter().filter(of).count(), "agent");
+        let name = &pool.name;
+        draft.warnings.push(format!("pool {name} replaces the {gone}: scale it to have fewer"));
+    }
+}
+
 fn becomes(intent: Intent) -> Phase {
     match intent {
         Intent::Start | Intent::Resume | Intent::Restart => Phase::Running,
@@ -282,27 +296,49 @@ pub(super) fn capital(word: &str) -> String {
 }
 
 /// The batch of each agent, in order. Restarts go by their pool's `max_unavailable`; endings that need a typed word by
-/// what would need none; everything else at once.
+/// what would need none; everything else at once, as far as a transaction goes.
 fn batches(intent: Intent, tier: Tier, crowd: &Crowd, wished: &[&Found<Agent>]) -> Vec<u32> {
-    let mut taken: BTreeMap<Option<&str>, u32> = BTreeMap::new();
-    let size = |pool: Option<&str>| -> Option<u32> {
+    let mut taken: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    let size = |pool: Option<&str>| -> usize {
         if intent == Intent::Restart {
-            return Some(crowd.pools.get(pool?)?.update.max_unavailable.max(1));
+            let pool = pool.and_then(|pool| crowd.pools.get(pool));
+            return pool.map_or(AT_ONCE, |pool| pool.update.max_unavailable.max(1) as usize);
         }
-        let few = u32::try_from(crowd.few()).unwrap_or(u32::MAX);
-        (intent.ends() && tier == Tier::Three).then_some(few)
+        if intent.ends() && tier == Tier::Three { crowd.few() } else { AT_ONCE }
     };
-    wished
+    let numbers = wished.iter().map(|found| {
+        let pool = found.value.pool_id.as_ref().map(PoolId::as_str);
+        let lane = if intent == Intent::Restart { pool } else { None };
+        let at = taken.entry(lane).or_insert(0);
+        *at += 1;
+        u32::try_from((*at - 1) / size(pool)).unwrap_or(u32::MAX)
+    });
+    fitted(&numbers.collect::<Vec<_>>())
+}
+
+/// The batches renumbered, so that none is larger than a transaction takes.
+fn fitted(batches: &[u32]) -> Vec<u32> {
+    let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
+    for batch in batches {
+        *sizes.entry(*batch).or_default() += 1;
+    }
+    let mut next = 0;
+    let starts: BTreeMap<u32, usize> = sizes
         .iter()
-        .map(|found| {
-            let pool = found.value.pool_id.as_ref().map(PoolId::as_str);
-            let size = size(pool);
-            let lane = if intent == Intent::Restart { pool } else { None };
-            let at = taken.entry(lane).or_insert(0);
-            *at += 1;
-            size.map_or(0, |size| (*at - 1) / size)
+        .map(|(batch, size)| {
+            let start = next;
+            next += size.div_ceil(AT_ONCE);
+            (*batch, start)
         })
-        .collect()
+        .collect();
+    let mut met: BTreeMap<u32, usize> = BTreeMap::new();
+    let renumber = |batch: &u32| {
+        let at = met.entry(*batch).or_default();
+        *at += 1;
+        let start = starts.get(batch).copied().unwrap_or_default();
+        u32::try_from(start + (*at - 1) / AT_ONCE).unwrap_or(u32::MAX)
+    };
+    batches.iter().map(renumber).collect()
 }
 
 fn undo(intent: Intent, wished: &[&Found<Agent>], mut documents: Vec<Value>) -> UndoInfo {
@@ -357,6 +393,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_batch_is_larger_than_a_transaction_takes_and_their_order_stays(
+            sizes in proptest::collection::vec(0usize..9_000, 0..5)
+        ) {
+            let before: Vec<u32> = sizes
+                .iter()
+                .zip(0..)
+                .flat_map(|(size, batch)| std::iter::repeat_n(batch, *size))
+                .collect();
+            let after = fitted(&before);
+            prop_assert!(after.is_sorted());
+            let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+            for batch in &after {
+                *counts.entry(*batch).or_default() += 1;
+            }
+            prop_assert!(counts.values().all(|size| *size <= AT_ONCE));
+            prop_assert!(counts.keys().zip(0..).all(|(batch, at)| *batch == at), "none is empty");
+        }
+
         #[test]
         fn no_batch_restarts_more_of_a_pool_than_may_be_away(
             members in proptest::collection::vec(0usize..3, 0..40), away in 0u32..4

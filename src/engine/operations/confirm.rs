@@ -121,7 +121,7 @@ async fn write(
         cancel_requested: false,
         created_at: now,
         finished_at: over.then_some(now),
-        extra: serde_json::Map::new(),
+        extra: actor.tenant.iter().map(|own| ("tenant".to_owned(), own.as_str().into())).collect(),
         steps,
     };
     let cause = Cause {

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::release::wished;
+use super::release::{RESTORE, restored, wished};
 use super::resolve::Found;
 use crate::engine::journal::Change;
 use crate::model::agent::Agent;
-use crate::model::agent::intent::Intent;
+use crate::model::agent::intent::{Intent, restored_goal};
 use crate::model::event::digest;
 use crate::model::operation::{Step, StepStatus, UndoInfo};
 use crate::model::plan::{Command, Fact, Goal, Noun, Plan, PlannedStep, TargetRef, Tier};
 use crate::model::pool::Pool;
 use crate::model::time::Time;
 use crate::ports::store::Write;
+
+/// The most agents that one transaction changes: each takes two writes, and stores take some ten thousand.
+pub(crate) const AT_ONCE: usize = 4_000;
 
 /// What a command comes to.
 #[derive(Debug, Clone)]
@@ -127,6 +130,22 @@ impl Draft {
         }
         let what = target(Noun::Agent, found.id(), found.value.name.clone());
         self.step(batch, intent.name(), what, intent.goal(&found.value), note);
+    }
+
+    /// A step that wants of an agent what was wanted before; written like a wish.
+    pub(crate) fn restores(
+        &mut self,
+        batch: u32,
+        found: &Found<Agent>,
+        after: Agent,
+        note: impl Into<String>,
+    ) {
+        let goal = restored_goal(&after);
+        if batch == 0 {
+            self.changes.push(restored(&found.document, &found.value, after));
+        }
+        let what = target(Noun::Agent, found.id(), found.value.name.clone());
+        self.step(batch, RESTORE, what, goal, note);
     }
 
     /// Takes in another draft, side by side with this one.

@@ -28,6 +28,9 @@ use crate::ports::store::{Body, Write};
 /// Beyond this many messages a requeue or replay takes a typed word.
 const MANY: usize = 100;
 
+/// The most messages of one command: they change in one transaction.
+const MOST: usize = 5_000;
+
 /// What `publish` was given.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Announced<'a> {
@@ -233,6 +236,9 @@ impl Planner<'_> {
         if ids.is_empty() {
             let errors = vec![FieldError::new("/messages", "expected at least one message")];
             return Err(CommandError::Invalid { errors });
+        }
+        if ids.len() > MOST {
+            return Err(refused(format!("at most {MOST} messages at once, not {}", ids.len())));
         }
         let found: Vec<Found<Message>> = typed(self.resolver.documents(Noun::Message, ids).await?)?;
         if self.actor.tenant.is_some() {

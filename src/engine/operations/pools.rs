@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::agents::Crowd;
-use super::draft::{Draft, count, target};
+use super::draft::{AT_ONCE, Draft, count, target};
 use super::planner::Planner;
 use super::resolve::{Found, refused};
 use super::reversal::{FieldChange, Reversal, differences};
@@ -91,7 +91,7 @@ impl Planner<'_> {
         let mut draft = Draft::new(title, scale_tier(it.desired, to));
         draft.rely_on_pool(pool.id(), it);
         let victims = self.victims(&members, to, &view)?;
-        for (found, _) in &victims {
+        for (found, _) in victims.iter().filter(|_| victims.len() <= AT_ONCE) {
             draft.rely_on_agent(found.id(), &found.value);
         }
         let few = Crowd { agents: Vec::new(), pools: BTreeMap::new(), among: members.len() }.few();
@@ -116,7 +116,8 @@ impl Planner<'_> {
         let what = target(Noun::Pool, pool.id(), it.name.clone());
         let goal = if it.paused { Goal::Written } else { Goal::PoolReady { ready: to } };
         draft.step(0, "scale", what, goal, format!("{} → {to} agents", it.desired));
-        for (found, why) in &victims {
+        // of very many, the leader chooses by the same rule, as far as it comes with each turn
+        for (found, why) in victims.iter().filter(|_| victims.len() <= AT_ONCE) {
             draft.wishes(0, Intent::Delete, found, None, self.now, why.clone());
         }
         if it.paused {
@@ -281,6 +282,11 @@ impl Planner<'_> {
             documents.push(Reversal::PoolDeleted { id, name: name.clone() }.written());
             let what = target(Noun::Pool, pool.id(), name);
             draft.step(0, "delete", what, Goal::PoolGone, "a tombstone stays 24 h");
+            if ended > AT_ONCE {
+                // the leader drains them as it comes to them; undone, the pool makes as many anew
+                draft.warnings.push("after an undo, its agents would be new ones".to_owned());
+                continue;
+            }
             for found in members {
                 let (id, name) = (found.id().to_owned(), found.value.name.clone());
                 draft.rely_on_agent(&id, &found.value);

@@ -7,14 +7,19 @@ use serde_json::Value;
 
 use crate::engine::context::Context;
 use crate::engine::journal::Change;
-use crate::model::agent::Agent;
-use crate::model::agent::intent::Intent;
-use crate::model::operation::Operation;
-use crate::model::plan::{Command, Noun};
+use crate::model::agent::intent::{Intent, restore, wanted_back};
+use crate::model::agent::{Agent, Desired, Phase};
+use crate::model::filter::Filter;
+use crate::model::operation::{Operation, Step};
+use crate::model::plan::{Command, Goal, Noun};
 use crate::model::schema::Collection;
+use crate::model::time::Time;
 use crate::ports::store::{Document, Key, StoreError};
 
 use super::super::documents::{overlay, read};
+
+/// The action of a step that wants of an agent what was wanted before.
+pub(super) const RESTORE: &str = "restore";
 
 /// What releasing a batch comes to.
 #[derive(Debug, Default)]
@@ -35,13 +40,12 @@ pub async fn release(
     operation: &Operation,
     batch: u32,
 ) -> Result<Released, StoreError> {
-    let steps: Vec<(usize, Intent, Key)> = operation
+    let steps: Vec<(usize, &Step, Key)> = operation
         .steps
         .iter()
         .enumerate()
         .filter(|(_, step)| step.batch == batch && step.target.noun == Noun::Agent)
-        .filter_map(|(at, step)| Some((at, step.action.parse().ok()?, &step.target.id)))
-        .map(|(at, intent, id)| Ok((at, intent, Key::new(id)?)))
+        .map(|(at, step)| Ok((at, step, Key::new(&step.target.id)?)))
         .collect::<Result<_, StoreError>>()?;
     let mut found: BTreeMap<Key, Document> = BTreeMap::new();
     let keys: Vec<Key> = steps.iter().map(|(_, _, key)| key.clone()).collect();
@@ -55,12 +59,17 @@ pub async fn release(
     };
     let now = ctx.clock.now();
     let mut released = Released::default();
-    for (at, intent, key) in steps {
+    for (at, step, key) in steps {
         let Some(document) = found.remove(&key) else {
             released.refused.push((at, "it is gone".to_owned()));
             continue;
         };
-        match intend(&document, intent, deadline, now) {
+        let change = match step.action.parse::<Intent>() {
+            Ok(intent) => intend(&document, intent, deadline, now),
+            Err(_) if step.action == RESTORE => take_back(ctx, &document, &step.goal, now).await?,
+            Err(_) => continue, // written with the operation itself
+        };
+        match change {
             Ok(Some(change)) => released.changes.push(change),
             Ok(None) => {}
             Err(why) => released.refused.push((at, why)),
@@ -74,7 +83,7 @@ fn intend(
     document: &Document,
     intent: Intent,
     deadline: Option<std::time::Duration>,
-    now: crate::model::time::Time,
+    now: Time,
 ) -> Result<Option<Change>, String> {
     let before: Agent = read(document).map_err(|error| error.to_string())?;
     let after = match intent.apply(&before, deadline, now) {
@@ -96,6 +105,58 @@ pub(super) fn wished(document: &Document, intent: Intent, before: &Agent, after:
         subject: after.name,
         evidence: Value::Null,
     }
+}
+
+/// The change that takes a wish back.
+pub(super) fn restored(document: &Document, before: &Agent, after: Agent) -> Change {
+    let kind = match before.desired {
+        Desired::Deleted => "agent.restored",
+        Desired::Running | Desired::Paused | Desired::Stopped => "agent.wanted_back",
+    };
+    Change {
+        collection: Collection::Agents,
+        key: document.key.clone(),
+        after: Some(overlay(&document.body, before, &after)),
+        before: Some(document.clone()),
+        kind,
+        subject: after.name,
+        evidence: Value::Null,
+    }
+}
+
+/// Wants of an agent what its step's goal says, unless its name is another's by now.
+async fn take_back(
+    ctx: &Context,
+    document: &Document,
+    goal: &Goal,
+    now: Time,
+) -> Result<Result<Option<Change>, String>, StoreError> {
+    let to = match goal {
+        Goal::Agent { phase: Phase::Running, .. } => Desired::Running,
+        Goal::Agent { phase: Phase::Paused, .. } => Desired::Paused,
+        Goal::Agent { phase: Phase::Stopped, .. } => Desired::Stopped,
+        other => return Ok(Err(format!("{other:?} cannot be restored"))),
+    };
+    let before: Agent = read(document)?;
+    if before.desired == to {
+        return Ok(Ok(None));
+    }
+    if before.desired != Desired::Deleted {
+        return Ok(Ok(Some(restored(document, &before, wanted_back(&before, to, now)))));
+    }
+    if before.phase == Phase::Deleted {
+        let taken = Filter::And(vec![
+            Filter::eq("tenant", before.tenant.as_str()),
+            Filter::eq("live_name", before.name.as_str()),
+        ]);
+        if ctx.store.count(Collection::Agents, taken).await? > 0 {
+            return Ok(Err(format!("the name {} is taken by now", before.name)));
+        }
+    }
+    Ok(match restore(&before, to, now) {
+        Ok(after) => Ok(Some(restored(document, &before, after))),
+        Err(refusal) => Err(refusal.to_string()),
+    })
 }
 
 /// The type of the event that a wish leaves in the journal.

@@ -67,15 +67,11 @@ impl Resolver<'_> {
     fn sees(&self, noun: Noun, document: &Document) -> bool {
         let Some(own) = &self.actor.tenant else { return true };
         match noun {
-            Noun::Agent | Noun::Pool => {
+            Noun::Agent | Noun::Pool | Noun::Operation => {
                 document.body.get("tenant").and_then(Value::as_str) == Some(own)
             }
             // these carry no tenant; what they belong to is checked where it matters
-            Noun::Template
-            | Noun::Message
-            | Noun::Subscription
-            | Noun::Publication
-            | Noun::Operation => true,
+            Noun::Template | Noun::Message | Noun::Subscription | Noun::Publication => true,
         }
     }
 

@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::draft::{Draft, count, target};
+use super::draft::{AT_ONCE, Draft, count, target};
 use super::messages::replace;
 use super::planner::Planner;
 use super::resolve::{Found, refused};
 use super::reversal::{Reversal, put_back};
-use crate::engine::documents::{overlay, read};
+use crate::engine::documents::read;
 use crate::engine::handle::CommandError;
-use crate::engine::journal::Change;
 use crate::engine::messaging;
-use crate::model::agent::intent::{restored_goal, wanted_back};
+use crate::model::agent::intent::wanted_back;
 use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::operation::{Operation, UndoInfo};
 use crate::model::plan::{Command, Goal, Noun, Targets, Tier};
@@ -38,6 +37,16 @@ struct Undoing {
     agents: Vec<String>,
     pools: Vec<String>,
     templates: Vec<String>,
+    /// Agents restored so far.
+    restored: usize,
+}
+
+impl Undoing {
+    /// The batch of the next agent to be restored.
+    fn batch(&mut self) -> u32 {
+        self.restored += 1;
+        u32::try_from((self.restored - 1) / AT_ONCE).unwrap_or(u32::MAX)
+    }
 }
 
 impl Planner<'_> {
@@ -88,13 +97,15 @@ impl Planner<'_> {
             agents: Vec::new(),
             pools: Vec::new(),
             templates: Vec::new(),
+            restored: 0,
         };
         for document in documents {
             let reversal: Reversal = serde_json::from_value(document.clone())
                 .map_err(|error| refused(format!("what undoes it cannot be read: {error}")))?;
             self.reverse(&mut undoing, reversal).await?;
         }
-        let Undoing { mut draft, left_out, moved, reversals, agents, pools, templates } = undoing;
+        let Undoing { mut draft, left_out, moved, reversals, agents, pools, templates, .. } =
+            undoing;
         if !moved.is_empty() {
             return Err(refused(format!("somebody changed it since: {}", moved.join("; "))));
         }
@@ -196,18 +207,8 @@ impl Planner<'_> {
             return Ok(());
         }
         let after = wanted_back(&agent, was, self.now);
-        let what = target(Noun::Agent, id, name);
-        let note = format!("wanted {was} again; it is {}", agent.phase);
-        to.draft.step(0, "restore", what, restored_goal(&after), note);
-        to.draft.changes.push(Change {
-            collection: Collection::Agents,
-            key: document.key.clone(),
-            after: Some(overlay(&document.body, &agent, &after)),
-            before: Some(document),
-            kind: "agent.wanted_back",
-            subject: name.to_owned(),
-            evidence: Value::Null,
-        });
+        let (note, batch) = (format!("wanted {was} again; it is {}", agent.phase), to.batch());
+        to.draft.restores(batch, &Found { document, value: agent }, after, note);
         let (id, name) = (id.to_owned(), name.to_owned());
         to.reversals.push(Reversal::Desired { id, name, was: now, now: was }.written());
         Ok(())

@@ -60,11 +60,11 @@ fn first_words(typed: &str, view: &FleetView) -> Vec<Suggestion> {
     }
     let mut found = rank(typed, all);
     // An alias typed in full means its page, whatever else looks like it.
-    if let Some(kind) = TableKind::named(&typed.to_ascii_lowercase()) {
-        if let Some(at) = found.iter().position(|it| it.line == kind.name()) {
-            let it = found.remove(at);
-            found.insert(0, it);
-        }
+    if let Some(kind) = TableKind::named(&typed.to_ascii_lowercase())
+        && let Some(at) = found.iter().position(|it| it.line == kind.name())
+    {
+        let it = found.remove(at);
+        found.insert(0, it);
     }
     if typed.len() >= 2 {
         let pools = view.pools.iter().map(|row| ("pools", &row.name));

@@ -8,8 +8,9 @@ use crate::engine::view::FleetView;
 use crate::tui::pages::row::Rows;
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::words;
+use crate::tui::ui::Side;
 use crate::tui::widgets::table::{CellText, Cells, Column};
-use crate::tui::widgets::text::{Lines, Pieces, TextState, TextView};
+use crate::tui::widgets::text::{Lines, Pieces, TextHits, TextState, TextView};
 use crate::tui::widgets::{Look, dialog, paint};
 
 /// From this width on the side pane stands beside the table, below it under it.
@@ -141,15 +142,16 @@ impl Lines for Detail {
 pub(super) fn detail(
     rows: &dyn Rows,
     row: Option<usize>,
+    side: Side,
     area: Rect,
     look: Look<'_>,
     buf: &mut Buffer,
-) {
+) -> TextHits {
     let title = row.map(|row| rows.name(row).as_str().to_owned()).unwrap_or_default();
-    let inner = frame(area, &title, "", false, look, buf);
+    let inner = frame(area, &title, "", side.focused, look, buf);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let Some(row) = row else { return };
+    let Some(row) = row else { return TextHits::default() };
     let lines = Detail(rows.detail(row, look));
-    let state = TextState { wrap: true, ..TextState::default() };
-    TextView { lines: &lines, shown: None, state: &state, look }.draw(inner, buf);
+    let state = TextState { wrap: true, top: side.top, ..TextState::default() };
+    TextView { lines: &lines, shown: None, state: &state, look }.draw(inner, buf)
 }

@@ -3,7 +3,6 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::engine::view::FleetView;
 use crate::tui::action::Action;
 use crate::tui::pages::text::TextKind;
 use crate::tui::pages::{Page, pulse};
@@ -63,8 +62,7 @@ const DIALOG_HINTS: &[(Action, &str)] = &[
     (Action::Cancel, "cancel"),
 ];
 
-pub(super) fn draw(ui: &Ui, view: &FleetView, area: Rect, buf: &mut Buffer) {
-    let _ = view;
+pub(super) fn draw(ui: &Ui, area: Rect, buf: &mut Buffer) {
     let look = ui.look();
     if area.is_empty() {
         return;

@@ -25,15 +25,15 @@ pub(super) fn rows(ui: &Ui, screen: Rect) -> u16 {
 pub(super) fn draw(ui: &Ui, view: &FleetView, area: Rect, buf: &mut Buffer) {
     let look = ui.look();
     if area.height >= 2 {
-        put(&place(ui, view, look), &clock(ui, view, look), Rect { height: 1, ..area }, look, buf);
+        put(&place(ui, view, look), &clock(ui, look), Rect { height: 1, ..area }, look, buf);
         put(&fleet(ui, view, look), &[], Rect { y: area.y + 1, height: 1, ..area }, look, buf);
     } else if area.height == 1 {
-        put(&brief(ui, view, look), &clock(ui, view, look), area, look, buf);
+        put(&brief(ui, view, look), &clock(ui, look), area, look, buf);
     }
 }
 
 /// The view line: what `:` would take to come here again, and how much of it is in sight.
-pub(super) fn view_line(ui: &Ui, view: &FleetView, area: Rect, buf: &mut Buffer) {
+pub(super) fn view_line(ui: &Ui, area: Rect, buf: &mut Buffer) {
     let look = ui.look();
     let theme = look.theme;
     let page = ui.page();
@@ -62,7 +62,6 @@ pub(super) fn view_line(ui: &Ui, view: &FleetView, area: Rect, buf: &mut Buffer)
         }
         Page::Text(_) | Page::Pulse(_) => Vec::new(),
     };
-    let _ = view;
     put(&left, &right, area, look, buf);
 }
 
@@ -137,7 +136,7 @@ fn part(parts: &mut Parts, look: Look<'_>, name: &str, status: &crate::engine::v
         }
         (true, None) => {}
         (false, _) => {
-            parts.push((format!(" {} {}", glyphs.failed, status.error.as_str()), theme.alarm))
+            parts.push((format!(" {} {}", glyphs.failed, status.error.as_str()), theme.alarm));
         }
     }
     parts.push(("  ".into(), theme.text));
@@ -225,8 +224,7 @@ fn brief(ui: &Ui, view: &FleetView, look: Look<'_>) -> Parts {
 }
 
 /// The time in minutes.
-fn clock(ui: &Ui, view: &FleetView, look: Look<'_>) -> Parts {
-    let _ = view;
+fn clock(ui: &Ui, look: Look<'_>) -> Parts {
     let at = ui.now.to_jiff();
     let text = if ui.local_time {
         at.to_zoned(jiff::tz::TimeZone::system()).strftime(" %H:%M %Z ").to_string()

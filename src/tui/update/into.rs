@@ -147,7 +147,7 @@ impl Turn<'_> {
     pub(super) fn next_pane(&mut self, forward: bool) {
         let here = self.kind().and_then(|kind| PANES.iter().position(|pane| *pane == kind));
         let Some(here) = here else {
-            return self.refuse("there is no other pane here");
+            return self.refuse("there is one pane only");
         };
         let step = if forward { 1 } else { PANES.len() - 1 };
         let mut page = TablePage::new(PANES[(here + step) % PANES.len()]);

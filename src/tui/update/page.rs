@@ -12,7 +12,7 @@ use crate::tui::event::{Fault, Reply};
 use crate::tui::pages::Page;
 use crate::tui::pages::table::{TablePage, place};
 use crate::tui::pages::text::TextKind;
-use crate::tui::ui::PromptKind;
+use crate::tui::ui::{PromptKind, Side};
 use crate::tui::widgets::Look;
 use crate::tui::widgets::table::CellText;
 use crate::tui::widgets::toast::Weight;
@@ -50,7 +50,12 @@ impl Turn<'_> {
             Action::Refresh => self.read_again(),
             Action::ToggleHeader => self.ui.compact = !self.ui.compact,
             Action::ToggleCrumbs => self.ui.crumbs = !self.ui.crumbs,
-            Action::ToggleDetail => self.ui.detail = !self.ui.detail,
+            Action::ToggleDetail => {
+                self.ui.detail = !self.ui.detail;
+                self.ui.side = Side::default();
+            }
+            Action::NextPane => self.turn_pane(true),
+            Action::PreviousPane => self.turn_pane(false),
             Action::ToggleReadOnly => self.toggle_readonly(),
             _ => match self.ui.page() {
                 Page::Table(_) => self.table_action(action),
@@ -125,13 +130,46 @@ impl Turn<'_> {
     }
 
     fn move_by(&mut self, by: isize) {
+        self.ui.side.top = 0; // it will be about another row
         self.with_rows(|page, rows| {
             page.state.step(by, page.listing.rows.len());
             page.hold(rows);
         });
     }
 
+    /// The keys go to the side pane, or back to the table.
+    fn turn_pane(&mut self, forward: bool) {
+        if self.ui.detail && matches!(self.ui.page(), Page::Table(_)) {
+            self.ui.side.focused = !self.ui.side.focused;
+        } else {
+            self.next_pane(forward);
+        }
+    }
+
+    /// Scrolls the side pane if it has the keys; returns whether it did.
+    fn side_action(&mut self, action: Action) -> bool {
+        let hits = self.ui.hits.side;
+        if !self.ui.side.focused || !self.ui.detail {
+            return false;
+        }
+        let page = isize::try_from(hits.height.max(1)).unwrap_or(1);
+        let by = match action {
+            Action::SelectNext => 1,
+            Action::SelectPrevious => -1,
+            Action::PageDown => page,
+            Action::PageUp => -page,
+            Action::SelectFirst => isize::MIN,
+            Action::SelectLast => isize::MAX,
+            _ => return false,
+        };
+        self.ui.side.top = hits.top.saturating_add_signed(by);
+        true
+    }
+
     fn table_action(&mut self, action: Action) {
+        if self.side_action(action) {
+            return;
+        }
         let height = isize::try_from(self.ui.hits.table.height.max(1)).unwrap_or(1);
         match action {
             Action::SelectNext => self.move_by(1),
@@ -194,8 +232,6 @@ impl Turn<'_> {
                 None => self.refuse("there is no row to look at"),
             },
             Action::Owner => self.owner(),
-            Action::NextPane => self.next_pane(true),
-            Action::PreviousPane => self.next_pane(false),
             Action::ToggleFollow => self.toggle_follow(),
             _ => self.refuse("that does nothing here"),
         }
@@ -228,7 +264,7 @@ impl Turn<'_> {
                 Action::ScrollRight if hidden > 0 => state.scrolled += 1,
                 Action::NextColumn => state.picked = (state.picked + 1) % count.max(1),
                 Action::PreviousColumn => {
-                    state.picked = (state.picked + count.max(1) - 1) % count.max(1)
+                    state.picked = (state.picked + count.max(1) - 1) % count.max(1);
                 }
                 _ => {}
             }
@@ -332,21 +368,18 @@ impl Turn<'_> {
         let (view, now) = (self.view, self.ui.now);
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };
-        let mut failed = None;
-        for page in self.ui.pages_mut().filter(|page| super::is_asked(page, id)) {
-            match page {
-                Page::Table(page) => {
-                    page.fetched.asked = None;
-                    failed = page.answered(answer, view);
-                }
-                Page::Text(page) => {
-                    page.asked = None;
-                    page.answered(answer, now, look);
-                }
-                Page::Pulse(_) => {}
+        let failed = match self.ui.pages_mut().find(|page| super::is_asked(page, id)) {
+            Some(Page::Table(page)) => {
+                page.fetched.asked = None;
+                page.answered(answer, view)
             }
-            break;
-        }
+            Some(Page::Text(page)) => {
+                page.asked = None;
+                page.answered(answer, now, look);
+                None
+            }
+            Some(Page::Pulse(_)) | None => None,
+        };
         if let Some(fault) = failed {
             self.say_fault(&fault);
         }

@@ -119,7 +119,7 @@ impl Turn<'_> {
                 PlanFocus::Apply => self.apply(),
                 // Enter never agrees by itself: from a field it goes on to the next stop.
                 PlanFocus::Field(_) | PlanFocus::Word | PlanFocus::Reason => {
-                    state.turn(&layer.text, true)
+                    state.turn(&layer.text, true);
                 }
             },
             Action::AcceptPlan => self.apply(),

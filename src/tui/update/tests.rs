@@ -327,6 +327,18 @@ fn quitting_from_the_first_page_asks_and_ctrl_c_cancels_before_it_quits() {
 }
 
 #[test]
+fn the_side_pane_takes_the_keys_that_move_once_it_has_the_focus() {
+    let (mut ui, view) = (ui(), fleet());
+    draw(&mut ui, &view, 80, 16);
+    press(&mut ui, &view, "tab");
+    assert_eq!(ui.notices.toast().unwrap().text, "there is one pane only");
+    press(&mut ui, &view, "| tab j j");
+    assert_eq!((selected(&ui).as_str(), ui.side.top > 0), ("agent-ocr-1", true));
+    press(&mut ui, &view, "tab j");
+    assert_eq!((selected(&ui).as_str(), ui.side.top), ("agent-ocr-2", 0));
+}
+
+#[test]
 fn the_order_is_stable_and_can_be_frozen() {
     let (mut ui, mut view) = (ui(), fleet());
     draw(&mut ui, &view, 120, 30);

@@ -113,8 +113,8 @@ impl LineEdit {
     }
 
     fn before(&self) -> usize {
-        let clusters = self.text[..self.cursor].grapheme_indices(true);
-        clusters.last().map_or(0, |(at, _)| at)
+        let mut clusters = self.text[..self.cursor].grapheme_indices(true);
+        clusters.next_back().map_or(0, |(at, _)| at)
     }
 
     fn after(&self) -> usize {

@@ -168,7 +168,7 @@ impl TextView<'_> {
         let rows = if self.state.wrap {
             wrapped(&pieces.text, usize::from(area.width))
         } else {
-            vec![window(&pieces.text, self.state.left)..pieces.text.len()]
+            Vec::from([window(&pieces.text, self.state.left)..pieces.text.len()])
         };
         for row in rows {
             if y >= area.bottom() {

@@ -119,7 +119,17 @@ async fn lists_come_in_pages_newest_first_and_show_only_what_one_may_see() {
     desk.world
         .put(Collection::AgentMessages, "m", json!({"payload": {"secret": 1}, "to_agent_id": "a1"}))
         .await;
-    let seen = observer.core.document(&observer.me, Noun::Message, "m").await.unwrap();
+    let hidden = observer.core.document(&observer.me, Noun::Message, "m").await;
+    assert!(matches!(hidden, Err(CommandError::NotFound { .. })), "{hidden:?}");
+    let all = |collection| Listing { collection, filter: Filter::All, limit: 9, after: None };
+    let messages = observer.core.list(&observer.me, all(Collection::AgentMessages)).await.unwrap();
+    assert_eq!(messages.0, []);
+    let events = observer.core.list(&observer.me, all(Collection::Events)).await;
+    assert!(matches!(events, Err(CommandError::Denied { .. })), "{events:?}");
+    desk.world
+        .put(Collection::AgentMessages, "n", json!({"payload": {"secret": 1}, "to_agent_id": "a0"}))
+        .await;
+    let seen = observer.core.document(&observer.me, Noun::Message, "n").await.unwrap();
     assert_eq!(seen.body["payload"], json!({"masked": "observer may not see payloads"}));
 }
 

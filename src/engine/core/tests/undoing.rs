@@ -148,6 +148,37 @@ async fn an_apply_that_created_things_takes_them_away_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_undoes_or_cancels_what_another_tenant_did() {
+    let desk = Desk::new();
+    desk.agent("a", "running", "running").await;
+    let (id, _) = desk.run(pause("a")).await.unwrap();
+    let mut theirs = desk.as_role(Role::TenantAdmin);
+    theirs.me.tenant = Some("other".into());
+    assert!(matches!(theirs.undo(&id).await, Err(CommandError::NotFound { .. })));
+    let cancelled = theirs.core.cancel(&theirs.me, &id).await;
+    assert!(matches!(cancelled, Err(CommandError::NotFound { .. })), "{cancelled:?}");
+    let mut own = desk.as_role(Role::TenantAdmin);
+    own.me.tenant = Some("default".into());
+    let (id, _) = own.run(Command::Resume { targets: Targets::agents(["a"]) }).await.unwrap();
+    own.undo(&id).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_paused_by_its_manifest_pauses_its_members() {
+    let desk = Desk::new();
+    desk.with_pool(2).await;
+    let before = desk.picture().await;
+    let paused = manifest(Noun::Pool, "triage", json!({"paused": true}));
+    let (id, operation) = desk.apply(vec![paused]).await;
+    assert_eq!(operation.steps.len(), 3);
+    assert_eq!(desk.field(Collection::Agents, "a001", "/desired").await, "paused");
+    desk.undo(&id).await.unwrap();
+    assert_eq!(desk.picture().await, before);
+    let plan = desk.plan(Command::Delete { targets: Targets::agents(["a000"]) }).await.unwrap();
+    assert_eq!(plan.warnings, ["pool triage replaces the 1 agent: scale it to have fewer"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_go_back_to_what_they_were() {
     let desk = Desk::new();
     desk.agent("a", "running", "running").await;
@@ -260,4 +291,40 @@ proptest! {
         });
         outcome?;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn later_batches_of_an_undo_take_back_what_is_there_then() {
+    let desk = Desk::new();
+    desk.agent("wanted", "running", "paused").await;
+    desk.agent("gone", "deleted", "deleted").await;
+    desk.agent("so-already", "running", "running").await;
+    let mut taken = crate::engine::testing::agent("taken", "deleted");
+    taken["desired"] = json!("deleted");
+    taken.as_object_mut().unwrap().shift_remove("live_name");
+    desk.world.put(Collection::Agents, "taken", taken).await;
+    desk.world
+        .put(Collection::Agents, "b", crate::engine::testing::agent("taken", "running"))
+        .await;
+    let mut tombstone = Value::Object(desk.body(Collection::Agents, "gone").await);
+    tombstone.as_object_mut().unwrap().shift_remove("live_name");
+    desk.world.put(Collection::Agents, "gone", tombstone).await;
+    let (id, _) = desk.run(pause("so-already")).await.unwrap();
+    let mut operation = Value::Object(desk.body(Collection::Operations, id.as_str()).await);
+    let step = |id: &str| {
+        json!({"batch": 1, "action": "restore",
+               "target": {"noun": "agent", "id": id, "name": id},
+               "goal": {"until": "agent", "phase": "running", "incarnation": 1}})
+    };
+    operation["steps"] = json!([step("wanted"), step("gone"), step("taken"), step("nobody")]);
+    let operation: Operation = serde_json::from_value(operation).unwrap();
+    let released =
+        crate::engine::operations::release(&desk.world.ctx, &operation, 1).await.unwrap();
+    let kinds: Vec<&str> = released.changes.iter().map(|change| change.kind).collect();
+    assert_eq!(kinds, ["agent.wanted_back", "agent.restored"]);
+    let back = released.changes[1].after.as_ref().unwrap();
+    assert_eq!((&back["phase"], &back["live_name"]), (&json!("pending"), &json!("gone")));
+    let why: Vec<(usize, &str)> =
+        released.refused.iter().map(|(at, why)| (*at, why.as_str())).collect();
+    assert_eq!(why, [(2, "the name taken is taken by now"), (3, "it is gone")]);
 }

@@ -6,11 +6,13 @@ use super::difference::note;
 use super::{Apply, Reference, insertion, merged};
 use crate::engine::documents::{body, overlay};
 use crate::engine::handle::CommandError;
-use crate::engine::operations::draft::{count, target};
+use crate::engine::operations::draft::{AT_ONCE, count, target};
 use crate::engine::operations::planner::Planner;
 use crate::engine::operations::resolve::Found;
-use crate::engine::operations::reversal::differences;
+use crate::engine::operations::reversal::{Reversal, differences};
 use crate::engine::templates;
+use crate::model::agent::Desired;
+use crate::model::agent::intent::Intent;
 use crate::model::id::PoolId;
 use crate::model::manifest::Spec;
 use crate::model::plan::{Goal, Manifest, Noun, Tier};
@@ -161,6 +163,9 @@ impl Planner<'_> {
         } else {
             Goal::Written
         };
+        if after.paused != before.paused {
+            self.pause_members(apply, &found, after.paused).await?;
+        }
         let reversal = self.change_pool(&mut apply.draft, &found, after, "pool.updated");
         let written = apply.draft.changes.last().and_then(|change| change.after.clone());
         let what = target(Noun::Pool, found.id(), &*spec.name);
@@ -168,6 +173,32 @@ impl Planner<'_> {
         apply.draft.step(0, "update", what, goal, note);
         apply.reversals.push(reversal);
         apply.changed += 1;
+        Ok(())
+    }
+
+    /// The members follow their pool when it is paused or resumed.
+    async fn pause_members(
+        &self,
+        apply: &mut Apply,
+        pool: &Found<Pool>,
+        paused: bool,
+    ) -> Result<(), CommandError> {
+        let (intent, now) = match paused {
+            true => (Intent::Pause, Desired::Paused),
+            false => (Intent::Resume, Desired::Running),
+        };
+        let mut at = 0;
+        for found in self.members(pool.id()).await? {
+            apply.draft.rely_on_agent(found.id(), &found.value);
+            // one that is stopped or failed stays so
+            let Ok(Some(_)) = intent.apply(&found.value, None, self.now) else { continue };
+            let batch = u32::try_from(at / AT_ONCE).unwrap_or(u32::MAX);
+            at += 1;
+            apply.draft.wishes(batch, intent, &found, None, self.now, "with its pool");
+            let (id, name, was) =
+                (found.id().to_owned(), found.value.name.clone(), found.value.desired);
+            apply.reversals.push(Reversal::Desired { id, name, was, now }.written());
+        }
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use crate::engine::operations::resolve::{Found, refused};
 use crate::engine::operations::reversal::Reversal;
 use crate::engine::pubsub::ended;
 use crate::engine::templates;
-use crate::model::agent::intent::{restore, restored_goal};
+use crate::model::agent::intent::restore;
 use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::message::moves::apply;
 use crate::model::plan::{Goal, Noun};
@@ -61,18 +61,9 @@ impl Planner<'_> {
                 to.draft.warnings.push(note.to_owned());
             }
         }
-        let what = target(Noun::Agent, id, name);
         let note = if agent.phase == Phase::Deleted { "from its tombstone" } else { "it goes on" };
-        to.draft.step(0, "restore", what, restored_goal(&after), note);
-        to.draft.changes.push(Change {
-            collection: Collection::Agents,
-            key: document.key.clone(),
-            after: Some(overlay(&document.body, &agent, &after)),
-            before: Some(document),
-            kind: "agent.restored",
-            subject: name.to_owned(),
-            evidence: Value::Null,
-        });
+        let batch = to.batch();
+        to.draft.restores(batch, &Found { document, value: agent }, after, note);
         Ok(())
     }
 
