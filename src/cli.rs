@@ -241,7 +241,7 @@ fn open_console(request: &Request, args: &ConsoleArgs) -> Result<(), Fail> {
     let runtime = threads()?;
     let part = if args.observe || args.readonly { Part::Observe } else { Part::Contend };
     let opened = runtime.block_on(boot::open(&ground, part, None))?;
-    let outcome = console::show(&opened, &ground, args, &runtime);
+    let outcome = console::show(&opened, &ground, args, crate::tui::Parting::GoOn, &runtime);
     let view = opened.handle.views().borrow().clone();
     runtime.block_on(opened.running.stop(Duration::from_secs(10)));
     if outcome.is_ok() && view.system.leader.me {

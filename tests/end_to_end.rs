@@ -21,6 +21,8 @@ mod daemon;
 mod demo;
 #[path = "end_to_end/failover.rs"]
 mod failover;
+#[path = "end_to_end/hostile.rs"]
+mod hostile;
 #[path = "end_to_end/terminal.rs"]
 mod terminal;
 #[path = "end_to_end/verbs.rs"]

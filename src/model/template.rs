@@ -68,7 +68,9 @@ impl Template {
     pub fn validate(&self) -> Vec<FieldError> {
         let mut faults = Vec::new();
         rules::name(&mut faults, "template", &self.name);
-        rules::kind(&mut faults, &self.kind);
+        if self.kind != self.name {
+            rules::kind(&mut faults, &self.kind); // else the name's own fault says it
+        }
         rules::labels(&mut faults, &self.labels);
         rules::long_text(&mut faults, "/description", &self.description);
         if self.tags.len() > MAX_TAGS {

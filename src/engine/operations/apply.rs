@@ -37,6 +37,8 @@ struct Apply {
     faults: Vec<FieldError>,
     /// Templates as they will be after this apply, by name: what pools and agents of the same files refer to.
     templates: BTreeMap<String, (TemplateId, Template)>,
+    /// Templates of this apply that have faults of their own.
+    unread: BTreeSet<String>,
     reversals: Vec<Value>,
     created: usize,
     changed: usize,
@@ -66,6 +68,7 @@ impl Planner<'_> {
             draft: Draft::new(String::new(), Tier::One),
             faults: Vec::new(),
             templates: BTreeMap::new(),
+            unread: BTreeSet::new(),
             reversals: Vec::new(),
             created: 0,
             changed: 0,
@@ -75,7 +78,7 @@ impl Planner<'_> {
             apply.faults.push(FieldError::new("/manifests", "expected at least one document"));
         }
         let mut read: Vec<(&Manifest, Spec)> = Vec::new();
-        let mut met = BTreeSet::new();
+        let (mut met, mut unread) = (BTreeSet::new(), Vec::new());
         for manifest in manifests {
             match manifest.read() {
                 Ok(spec) => {
@@ -85,7 +88,15 @@ impl Planner<'_> {
                     }
                     read.push((manifest, spec));
                 }
-                Err(faults) => apply.faults.extend(faults),
+                Err(faults) => {
+                    apply.faults.extend(faults);
+                    unread.push(manifest);
+                }
+            }
+        }
+        for manifest in &unread {
+            if manifest.noun == Noun::Template {
+                apply.unread.insert(manifest.name.clone());
             }
         }
         for noun in [Noun::Template, Noun::Pool, Noun::Agent] {
@@ -95,6 +106,12 @@ impl Planner<'_> {
                     Noun::Pool => self.apply_pool(&mut apply, manifest, spec).await?,
                     _ => self.apply_agent(&mut apply, manifest, spec).await?,
                 }
+            }
+        }
+        // what a faulty manifest refers to is looked up all the same: every fault at once
+        for manifest in unread {
+            if let Some(Value::String(name)) = manifest.fields.get("template") {
+                self.referred(&mut apply, manifest, name, None).await?;
             }
         }
         if !apply.faults.is_empty() {
@@ -241,6 +258,9 @@ impl Planner<'_> {
         name: &str,
         version: Option<&str>,
     ) -> Result<Option<Reference>, CommandError> {
+        if apply.unread.contains(name) {
+            return Ok(None); // its own faults are listed
+        }
         let of_this_apply = apply
             .templates
             .iter()

@@ -22,19 +22,18 @@ const TEXT_HINTS: &[(Action, &str)] = &[
     (Action::Help, "help"),
 ];
 
-/// What keys do in logs.
+/// The same for logs, where following comes first.
 const LOG_HINTS: &[(Action, &str)] = &[
     (Action::ToggleFollow, "follow"),
+    (Action::Filter, "search"),
+    (Action::FilterLines, "filter"),
     (Action::ToggleTime, "time"),
     (Action::ToggleWrap, "wrap"),
-    (Action::FilterLines, "filter"),
-    (Action::Filter, "search"),
-    (Action::PrettyJson, "json"),
-    (Action::MarkLine, "mark"),
-    (Action::ClearText, "clear"),
-    (Action::PreviousLogs, "before restart"),
+    (Action::PrettyJson, "JSON"),
+    (Action::Since5m, "5 min"),
+    (Action::PreviousLogs, "previous"),
     (Action::FullScreen, "full"),
-    (Action::Back, "back"),
+    (Action::Help, "help"),
 ];
 
 /// What keys do beside the steps of an operation.

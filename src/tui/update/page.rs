@@ -89,7 +89,9 @@ impl Turn<'_> {
                 page.shown = None;
             }
             Page::Table(_) | Page::Text(_) | Page::Pulse(_) => {
-                self.pop();
+                if !self.pop() {
+                    self.step_back();
+                }
             }
         }
     }

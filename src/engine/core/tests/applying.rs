@@ -60,7 +60,10 @@ async fn every_fault_of_every_manifest_is_listed_and_nothing_is_written() {
         manifest(Noun::Pool, "small", json!({"template": "worker", "desired": 3, "max": 2}));
     let agent =
         manifest(Noun::Agent, "a b", json!({"config": {"env": {"API_KEY": "x"}}, "zone": 1}));
-    let manifests = vec![worker(), nameless, pool, small, agent, worker()];
+    let odd = manifest(Noun::Template, "odd", json!({"odd": 1}));
+    let of_odd = manifest(Noun::Pool, "of-odd", json!({"template": "odd"}));
+    let both = manifest(Noun::Pool, "both", json!({"template": "nope", "min": "two"}));
+    let manifests = vec![worker(), nameless, pool, small, agent, worker(), odd, of_odd, both];
     let Err(CommandError::Invalid { errors }) = desk.plan(Command::Apply { manifests }).await
     else {
         panic!("faulty manifests were planned");
@@ -71,11 +74,14 @@ async fn every_fault_of_every_manifest_is_listed_and_nothing_is_written() {
         [
             "/zone: unknown field: expected one of tenant, template, version, type, labels, pinned, desired, config",
             "/name: template worker is described twice",
+            "/odd: unknown field: expected one of description, type, labels, tags, configuration",
+            "/min: expected a number of agents such as 3, got \"two\"",
             "a.yaml:1#/name: template name is required",
             "a.yaml:1#/configuration: template configuration is required: a command, an image, or both",
             "a.yaml:1#/configuration/resources: resource requirements are required: requests, limits, or both",
             "a.yaml:9#/template: no template is called \"wroker\"",
             "/desired: expected 0 to 2, got 3",
+            "/template: no template is called \"nope\"",
         ]
     );
     assert_eq!(desk.picture().await, []);

@@ -8,6 +8,7 @@ use crate::model::agent::Agent;
 use crate::model::filter::Filter;
 use crate::model::operation::{Operation, UndoInfo};
 use crate::model::pool::Pool;
+use crate::model::scaling::ScalingSpec;
 use crate::model::schema::Collection;
 use crate::model::template::Template;
 use crate::model::time::Time;
@@ -40,10 +41,10 @@ impl Asker<'_> {
             spec.add("paused", "yes: members claim no messages");
         }
         let mut scaling = Lines::new("Scaling");
+        let plain = serde_json::to_value(ScalingSpec::default()).unwrap_or_default();
         let rules = serde_json::to_value(&pool.scaling).unwrap_or_default();
         for (name, value) in rules.as_object().into_iter().flatten() {
-            let empty = value.as_array().is_some_and(Vec::is_empty);
-            if !empty {
+            if name == "mode" || plain.get(name) != Some(value) {
                 scaling.add(name, short(value));
             }
         }
