@@ -3,6 +3,15 @@
 //! `cargo bench --bench messaging` runs all; words after `--` choose (`senders`, `processes`, `parts`, `delivery`, `claims`), and
 //! `--quick` measures less. The store lies under `target/`, because a file system in memory would flatter every figure.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "benches stop at the first surprise and may print"
+)]
+
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -55,7 +64,8 @@ fn main() -> Outcome {
             parts_of_the_way(&place, scale).await?;
         }
         if wants("delivery") {
-            delivery_in_process(&place, scale).await?;
+            delivery_in_process(&place, scale, false).await?;
+            delivery_in_process(&place, scale, true).await?;
             delivery_to_another_process(&place, scale).await?;
         }
         if wants("claims") {
@@ -292,12 +302,25 @@ fn now_micros() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Sends one message at a time, with pauses, and stamps each with the time just before the call.
-async fn send_stamped(bench: &Bench, count: usize) -> Outcome<Vec<Duration>> {
+/// When the next message is sent.
+enum Beat<'a> {
+    /// After a pause in which every thread falls asleep; off the beat of every timer.
+    Pauses,
+    /// As soon as the one before has arrived.
+    Arrivals(&'a mut mpsc::Receiver<()>),
+}
+
+/// Sends one message after the other, each stamped with the time just before the call.
+async fn send_stamped(bench: &Bench, count: usize, mut beat: Beat<'_>) -> Outcome<Vec<Duration>> {
     let mut sends = Vec::new();
     for n in 0..count {
-        // off the beat of every timer, and long enough that the one before is done with
-        tokio::time::sleep(Duration::from_micros(3_000 + (n as u64 * 997) % 4_000)).await;
+        match &mut beat {
+            Beat::Pauses => {
+                tokio::time::sleep(Duration::from_micros(3_000 + (n as u64 * 997) % 4_000)).await;
+            }
+            Beat::Arrivals(arrivals) if n > 0 => drop(arrivals.recv().await),
+            Beat::Arrivals(_) => {}
+        }
         let mut new = task()?;
         new.payload.insert("sent".into(), now_micros().into());
         let began = Instant::now();
@@ -358,7 +381,7 @@ fn way(delivery: &Delivery) -> Duration {
     Duration::from_micros(sent.map_or(0, |sent| now_micros().saturating_sub(sent)))
 }
 
-async fn delivery_in_process(place: &Path, scale: Scale) -> Outcome {
+async fn delivery_in_process(place: &Path, scale: Scale, closed: bool) -> Outcome {
     let bench = Bench::new(place, "delivery").await?;
     let client = bench.client().await?;
     let ways: Arc<Mutex<Vec<Duration>>> = Arc::default();
@@ -370,8 +393,12 @@ async fn delivery_in_process(place: &Path, scale: Scale) -> Outcome {
         arrived.send(()).await.map_err(|error| error.to_string())
     };
     let script = async {
-        let sends = send_stamped(&bench, count).await;
-        for _ in 0..count {
+        let sends = if closed {
+            send_stamped(&bench, count, Beat::Arrivals(&mut arrivals)).await
+        } else {
+            send_stamped(&bench, count, Beat::Pauses).await
+        };
+        for _ in 0..if closed { 1 } else { count } {
             arrivals.recv().await;
         }
         stop.cancel();
@@ -379,8 +406,9 @@ async fn delivery_in_process(place: &Path, scale: Scale) -> Outcome {
     };
     let ((), sends) = tokio::join!(client.run(Serving::default(), handle, stop.clone()), script);
     let ways = ways.lock().map_err(|error| error.to_string())?.clone();
-    say(&format!("send alone, while a receiver serves: {}", waits(sends?)));
-    say(&format!("send → deliver, in process: {}", waits(ways)));
+    let beat = if closed { "the next as one arrives" } else { "with pauses" };
+    say(&format!("send alone, in process, {beat}: {}", waits(sends?)));
+    say(&format!("send → deliver, in process, {beat}: {}", waits(ways)));
     bench.end().await;
     Ok(())
 }
@@ -393,7 +421,7 @@ async fn delivery_to_another_process(place: &Path, scale: Scale) -> Outcome {
         tokio::time::sleep(Duration::from_millis(10)).await; // it has registered
     }
     let count = scale.pick(2_000, 200);
-    send_stamped(&bench, count).await?;
+    send_stamped(&bench, count, Beat::Pauses).await?;
     let open = cvxc::model::filter::Filter::any_of("status", ["pending", "leased"]);
     while bench.store.count(Collection::AgentMessages, open.clone()).await? > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -402,7 +430,7 @@ async fn delivery_to_another_process(place: &Path, scale: Scale) -> Outcome {
     for line in other.lines()? {
         ways.push(Duration::from_micros(line.parse()?));
     }
-    say(&format!("send → deliver, to another process: {}", waits(ways)));
+    say(&format!("send → deliver, to another process, with pauses: {}", waits(ways)));
     bench.end().await;
     Ok(())
 }

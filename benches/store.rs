@@ -2,6 +2,7 @@
 //!
 //! Prints plain figures first (throughput, waits, latencies, several processes), then criterion's for single calls. It says
 //! which file system lies under the store and refuses one that lives in memory, where a flush costs nothing.
+
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -87,7 +87,7 @@ fn run(cli: Cli) -> Result<(), Fail> {
 /// Verbs that open the fleet, do one thing and leave. They never lead.
 async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
     match verb {
-        Verb::Config { verb: ConfigVerb::Show { output } } => return config_show(ground, output),
+        Verb::Config { verb: ConfigVerb::Show { output } } => config_show(ground, output),
         Verb::Backup { file } => return backup(ground, &file).await,
         verb => {
             // before anything is opened: what is wrong with the words themselves
@@ -241,7 +241,7 @@ fn open_console(request: &Request, args: &ConsoleArgs) -> Result<(), Fail> {
     let runtime = threads()?;
     let part = if args.observe || args.readonly { Part::Observe } else { Part::Contend };
     let opened = runtime.block_on(boot::open(&ground, part, None))?;
-    let outcome = console::show(&opened, &ground, args, &runtime);
+    let outcome = console::show(&opened, &ground, args, crate::tui::Parting::GoOn, &runtime);
     let view = opened.handle.views().borrow().clone();
     runtime.block_on(opened.running.stop(Duration::from_secs(10)));
     if outcome.is_ok() && view.system.leader.me {

@@ -27,4 +27,4 @@ pub mod update;
 pub mod widgets;
 pub mod writer;
 
-pub use run::{Options, check_files, run};
+pub use run::{Options, Parting, check_files, run};

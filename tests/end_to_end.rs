@@ -1,6 +1,15 @@
 //! The real binary, as a user meets it: verbs and their exit codes, the demo, the daemon, the console in a pseudo-terminal,
 //! and what survives a SIGKILL.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests stop at the first surprise and may print"
+)]
+
 #[path = "end_to_end/support.rs"]
 mod support;
 
@@ -12,6 +21,8 @@ mod daemon;
 mod demo;
 #[path = "end_to_end/failover.rs"]
 mod failover;
+#[path = "end_to_end/hostile.rs"]
+mod hostile;
 #[path = "end_to_end/terminal.rs"]
 mod terminal;
 #[path = "end_to_end/verbs.rs"]

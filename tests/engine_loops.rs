@@ -1,6 +1,15 @@
 //! The leader's loops over a real file, a simulated runtime and the front door: what operators ask for comes about, ends as
 //! it should, and survives a change of leader.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests stop at the first surprise and may print"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,15 @@
 //! Operations from one end to the other: the embedded store, the leader's loops, a runtime that plays the agents, and an
 //! operator at the front door.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests stop at the first surprise and may print"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

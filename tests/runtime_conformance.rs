@@ -1,5 +1,14 @@
 //! Rules that every runtime keeps, run on every adapter: one test a rule and adapter, so that a failure names both.
 //! A new rule is one function in `runtime/rules.rs`; a new adapter is one fixture and one `conforms!`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests stop at the first surprise and may print"
+)]
 #![cfg(target_os = "linux")]
 
 #[path = "runtime/fixture.rs"]

@@ -13,12 +13,14 @@ pub fn show(
     opened: &Opened,
     ground: &Ground,
     args: &ConsoleArgs,
+    parting: tui::Parting,
     engine: &tokio::runtime::Runtime,
 ) -> Result<(), Fail> {
     let options = tui::Options {
         config: ground.places.config.clone(),
         settings: ground.loaded.settings.console.clone(),
         readonly: args.readonly,
+        parting,
         clock: ground.clock.clone(),
     };
     let _inside = engine.enter();

@@ -21,6 +21,7 @@ use crate::model::plan::Command;
 use crate::model::text::Safe;
 use crate::ports::store::chain;
 use crate::telemetry;
+use crate::tui::Parting;
 
 const FLEET: &str = include_str!("../../config/demo.yaml");
 
@@ -155,7 +156,8 @@ pub fn run(
     let mut demo = Demo::begin(runtime, request, simulation)?;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let outcome = if terminal && !args.headless && args.span.is_none() {
-        console::show(&demo.opened, &demo.ground, &args.console, runtime).map(|()| None)
+        console::show(&demo.opened, &demo.ground, &args.console, Parting::End, runtime)
+            .map(|()| None)
     } else {
         runtime.block_on(headless(&demo.opened, args)).map(Some)
     };

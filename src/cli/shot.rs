@@ -70,7 +70,8 @@ pub fn run(
     let demo = demo::Demo::start(runtime, request)?;
     let outcome = runtime.block_on(async {
         demo.settled(Duration::from_secs(60)).await?;
-        draw(&demo.opened, &demo.ground.clock, args).await
+        let folder = demo.ground.places.data.display().to_string();
+        draw(&demo.opened, &demo.ground.clock, &folder, args).await
     });
     demo.end(runtime)?;
     outcome
@@ -79,6 +80,7 @@ pub fn run(
 async fn draw(
     opened: &Opened,
     clock: &std::sync::Arc<dyn crate::ports::clock::Clock>,
+    folder: &str,
     args: &ShotArgs,
 ) -> Result<(), Fail> {
     for shot in SHOTS
@@ -94,7 +96,8 @@ async fn draw(
         );
         camera.press(keys_of(shot.keys)).await;
         let file = args.dir.join(shot.name).with_extension("svg");
-        std::fs::write(&file, camera.shoot())?;
+        // the demo's folder has another name each time; the picture should not
+        std::fs::write(&file, camera.shoot().replace(folder, "/tmp/cvxc-demo"))?;
         output::line(Safe::new(&file.display().to_string()).as_str())?;
     }
     Ok(())

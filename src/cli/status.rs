@@ -188,7 +188,7 @@ pub async fn doctor(request: &boot::Request, format: ActOutput) -> Result<(), Fa
     if format == ActOutput::Json {
         let rows: Vec<Value> = checks
             .iter()
-            .map(|(name, result)| json!({"check": name, "ok": result.is_ok(), "says": result.as_ref().map_or_else(|e| e, |o| o)}))
+            .map(|(name, result)| json!({"check": name, "ok": result.is_ok(), "says": result.as_ref().unwrap_or_else(|e| e)}))
             .collect();
         output::json(&rows)?;
     } else {
@@ -212,7 +212,7 @@ async fn parts(opened: &Opened, checks: &mut Vec<(&'static str, Result<String, S
     }
     match opened.context.store.info().await {
         Ok(info) => {
-            checks.push(("store", Ok(format!("{} {} at {}", info.kind, info.version, info.place))))
+            checks.push(("store", Ok(format!("{} {} at {}", info.kind, info.version, info.place))));
         }
         Err(error) => checks.push(("store", Err(crate::ports::store::chain(&error)))),
     }

@@ -237,7 +237,11 @@ impl Row for Seen<'_, TemplateRow> {
         ];
         join(
             out,
-            cells.into_iter().chain(&row.tags).map(|cell| cell.as_str()).chain([row.id.as_str()]),
+            cells
+                .into_iter()
+                .chain(&row.tags)
+                .map(super::super::model::text::Safe::as_str)
+                .chain([row.id.as_str()]),
         );
     }
 

@@ -73,6 +73,12 @@ pub struct World {
     ids: CountedIds,
 }
 
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(EngineSettings::default())

@@ -59,6 +59,8 @@ impl Camera {
 
     /// Presses keys one after another.
     pub async fn press(&mut self, keys: impl IntoIterator<Item = Key>) {
+        // the cursor finds its row when a frame is made
+        self.draw();
         for key in keys {
             self.happen(Event::Key(key));
             self.draw();

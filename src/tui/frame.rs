@@ -157,19 +157,18 @@ mod tests {
         let (_view, views) = watch::channel(0);
         let (key, keys) = mpsc::channel(256);
         let flood = async move {
-            for _ in 0..5000 {
+            loop {
                 key.send(()).await.unwrap();
                 if key.capacity() == 0 {
                     sleep(Duration::from_millis(1)).await;
                 }
             }
-            sleep(Duration::from_secs(9)).await;
         };
         let drawn = tokio::select! {
             drawn = frames(&mut clock, views, keys, Duration::from_secs(1)) => drawn,
-            () = flood => unreachable!("it sleeps longer"),
+            () = flood => unreachable!("it never ends"),
         };
-        assert!(drawn.len() > 5, "{}", drawn.len());
+        assert!(drawn.len() > 200, "{}", drawn.len());
         let close = drawn.windows(2).filter(|pair| pair[1] - pair[0] < QUICK).count();
         assert_eq!(close, 0, "two frames closer than the gap");
     }

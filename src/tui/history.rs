@@ -19,6 +19,14 @@ impl History {
         push(&mut self.back, page);
     }
 
+    /// `page` is left for the one below it, whose line is `line`: it lies ahead now, and the one below no longer behind.
+    pub fn retreat(&mut self, page: &Page, line: &str) {
+        if self.back.last().is_some_and(|back| back.line() == line) {
+            self.back.pop();
+        }
+        push(&mut self.forward, page);
+    }
+
     /// Goes one view back from `page`.
     pub fn back(&mut self, page: &Page) -> Option<Page> {
         let to = self.back.pop()?;

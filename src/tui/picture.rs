@@ -76,10 +76,10 @@ fn colour(colour: Color, base: u8, out: &mut String) {
         Color::LightCyan => named(14, out),
         Color::White => named(15, out),
         Color::Indexed(at) => {
-            write!(out, ";{base};5;{at}").expect("writing to a String cannot fail")
+            write!(out, ";{base};5;{at}").expect("writing to a String cannot fail");
         }
         Color::Rgb(r, g, b) => {
-            write!(out, ";{base};2;{r};{g};{b}").expect("writing to a String cannot fail")
+            write!(out, ";{base};2;{r};{g};{b}").expect("writing to a String cannot fail");
         }
     }
 }

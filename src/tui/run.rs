@@ -42,7 +42,17 @@ pub struct Options {
     pub config: PathBuf,
     pub settings: ConsoleSettings,
     pub readonly: bool,
+    pub parting: Parting,
     pub clock: Arc<dyn Clock>,
+}
+
+/// What becomes of the agents when the operator leaves; asked about before it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parting {
+    #[default]
+    GoOn,
+    /// They were started for a demonstration only.
+    End,
 }
 
 /// A theme that follows the terminal's background.
@@ -98,6 +108,8 @@ struct Console {
     clock: Arc<dyn Clock>,
     config: PathBuf,
     tmux: bool,
+    /// Break at the next key: what shows that the terminal is given back even then (`CVXC_TEST_PANIC`).
+    brittle: bool,
     buffer: Buffer,
     signals: Signals,
     screen: Screen,
@@ -172,7 +184,7 @@ impl Console {
         options: Options,
         engine: tokio::runtime::Handle,
     ) -> io::Result<Self> {
-        let Options { config, settings, readonly, clock } = options;
+        let Options { config, settings, readonly, parting, clock } = options;
         let chosen = settings.theme != AUTO;
         let name = if chosen { settings.theme.as_str() } else { theme::load::SHIPPED[0].0 };
         let depth = Depth::from_env(environment);
@@ -185,7 +197,7 @@ impl Console {
         ui.wear(theme);
         ui.theme_chosen = chosen || depth == Depth::None;
         ui.glyphs = Glyphs::from_env(settings.ascii, environment);
-        ui.readonly = readonly;
+        (ui.readonly, ui.parting) = (readonly, parting);
         ui.local_time = settings.time_zone == TimeZone::Local;
         ui.faults = faults;
         let views = handle.views();
@@ -202,6 +214,7 @@ impl Console {
             clock,
             config,
             tmux: environment("TMUX").is_some(),
+            brittle: environment("CVXC_TEST_PANIC").is_some(),
             buffer: Buffer::default(),
             signals: Signals::new()?,
             screen,
@@ -229,7 +242,10 @@ impl Console {
                     continue;
                 }
                 input = self.screen.next_input() => match input {
-                    Some(Input::Key(key)) => Event::Key(key),
+                    Some(Input::Key(key)) => {
+                        assert!(!self.brittle, "a key came and CVXC_TEST_PANIC is set");
+                        Event::Key(key)
+                    }
                     Some(Input::Paste(text)) => Event::Paste(text),
                     Some(Input::Answer(answer)) => match self.answered(answer) {
                         Some(event) => event,

@@ -14,6 +14,7 @@ use super::load::LoadError;
 use super::notices::Notices;
 use super::pages::Page;
 use super::pages::table::TablePage;
+use super::run::Parting;
 use super::theme::{Background, Depth, Glyphs, Theme};
 use super::widgets::Look;
 use super::widgets::edit::LineEdit;
@@ -129,6 +130,7 @@ pub struct Ui {
     pub watched: Vec<Watched>,
     pub actor: Actor,
     pub readonly: bool,
+    pub parting: Parting,
     /// The header as one line.
     pub compact: bool,
     pub crumbs: bool,
@@ -162,6 +164,7 @@ impl Ui {
             watched: Vec::new(),
             actor,
             readonly: false,
+            parting: Parting::default(),
             compact: false,
             crumbs: true,
             detail: false,

@@ -34,7 +34,9 @@ pub async fn engines_that_race_start_it_once(fixture: &impl Fixture) {
             b.apply(workload.clone()),
             a.apply(workload.clone())
         );
-        (one.unwrap(), two.unwrap(), three.unwrap());
+        one.unwrap();
+        two.unwrap();
+        three.unwrap();
         let running = |s: &Observed| s.state == State::Running;
         let by_a = seen(&*a, &workload.agent, running).await;
         let by_b = seen(&*b, &workload.agent, running).await;
@@ -223,7 +225,11 @@ pub async fn usage_is_given_for_what_runs_and_missing_for_the_rest(fixture: &imp
     assert!(sample.memory_bytes > 0 && sample.at > cvxc::model::time::Time::EPOCH, "{sample:?}");
     runtime.remove(&runs.agent, MOMENT).await.unwrap();
     exited(&*runtime, &runs.agent).await;
-    assert_eq!(runtime.usage(&[runs.agent.clone()]).await.unwrap(), [], "missing is not zero");
+    assert_eq!(
+        runtime.usage(std::slice::from_ref(&runs.agent)).await.unwrap(),
+        [],
+        "missing is not zero"
+    );
 }
 
 pub async fn the_tail_of_a_log_is_its_last_lines(fixture: &impl Fixture) {

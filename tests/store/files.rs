@@ -194,6 +194,25 @@ async fn a_folder_in_the_files_place_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_that_may_not_be_written_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = some(folder.path()).await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    let opened = open(SqliteOptions::new(&path));
+    if rustix::process::geteuid().is_root() {
+        opened.unwrap().close().await; // rights do not bind root
+    } else {
+        let refused = opened.unwrap_err();
+        assert!(matches!(refused, StoreError::Denied { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("cannot be written"), "{refused}");
+    }
+    let read_only = SqliteOptions { read_only: true, ..SqliteOptions::new(&path) };
+    let reader = open(read_only).unwrap();
+    assert_eq!(reader.count(Agents, Filter::All).await.unwrap(), 200);
+    reader.close().await;
+}
+
+#[tokio::test]
 async fn an_empty_file_becomes_a_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fleet.db");

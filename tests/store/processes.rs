@@ -1,7 +1,7 @@
 //! Several real processes on one file. A child is this very test program, run again for one test with its task in the
 //! environment; it speaks in lines on its output.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{BufRead, BufReader, Lines, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -244,13 +244,16 @@ async fn claimers_in_several_processes_never_hold_the_same_message() {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_store_rests_and_a_closed_one_leaves_no_thread() {
-    let names = || -> Vec<String> {
+    // a new thread bears the name of the one that began it, until it has its own
+    let names = || -> BTreeSet<String> {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let name = |task: std::io::Result<std::fs::DirEntry>| {
             std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
         };
-        tasks.map(name).filter(|name| name.starts_with("store-")).collect()
+        let names = tasks.map(name).map(|name| name.trim().to_owned());
+        names.filter(|name| name.starts_with("store-")).collect()
     };
+    let list = |names: BTreeSet<String>| Vec::from_iter(names).join(" ");
     // nanoseconds on a processor, of all threads
     let busy = || -> u64 {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
@@ -265,16 +268,13 @@ async fn an_idle_store_rests_and_a_closed_one_leaves_no_thread() {
         let cursor = store.cursor().await.unwrap();
         let feed = store.changes(cursor, watch(&[Agents])).await.unwrap();
         written(&*store, insert(Agents, "a", json!({}))).await;
-        // a thread takes its name just after it begins
         let begun = async {
             while names().len() < 5 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         drop(tokio::time::timeout(Duration::from_secs(5), begun).await);
-        let mut named = names();
-        named.sort();
-        say(&named.iter().map(|name| name.trim()).collect::<Vec<_>>().join(" "));
+        say(&list(names()));
         let (before, start) = (busy(), Instant::now());
         tokio::time::sleep(Duration::from_secs(3)).await;
         say(&format!("{}", (busy() - before) as f64 / start.elapsed().as_nanos() as f64));
@@ -286,7 +286,7 @@ async fn an_idle_store_rests_and_a_closed_one_leaves_no_thread() {
             }
         };
         drop(tokio::time::timeout(Duration::from_secs(5), gone).await);
-        say(&names().join(" "));
+        say(&list(names()));
         drop(feed);
         return;
     }

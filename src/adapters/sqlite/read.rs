@@ -20,6 +20,9 @@ use super::fault::{self, invalid};
 use super::order;
 use super::sql::{self, Sql};
 
+/// Statements longer than this are not kept ready: they hardly come twice, and would fill the memory.
+const LONG: usize = 32_768;
+
 /// A connection, and the filters that the statement under way asks about by place.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -56,14 +59,26 @@ impl Lane {
             let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
             judged.clone_from(&sql.judged);
         }
-        let mut statement = self.connection.prepare_cached(&sql.text).map_err(fault::of)?;
-        let mut rows = statement.query(params_from_iter(sql.bound.iter())).map_err(fault::of)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(fault::of)? {
-            found.push(read(row)?);
+        if sql.text.len() > LONG {
+            let mut statement = self.connection.prepare(&sql.text).map_err(fault::of)?;
+            return collect(&mut statement, sql, &mut read);
         }
-        Ok(found)
+        let mut statement = self.connection.prepare_cached(&sql.text).map_err(fault::of)?;
+        collect(&mut statement, sql, &mut read)
     }
+}
+
+fn collect<T>(
+    statement: &mut rusqlite::Statement<'_>,
+    sql: &Sql,
+    read: &mut impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut rows = statement.query(params_from_iter(sql.bound.iter())).map_err(fault::of)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(fault::of)? {
+        found.push(read(row)?);
+    }
+    Ok(found)
 }
 
 /// A document from columns `key, rev, body` beginning at `first`.

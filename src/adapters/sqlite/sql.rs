@@ -184,6 +184,7 @@ pub(super) fn filter(sql: &mut Sql, filter: &Filter, depth: usize) -> Result<(),
     Ok(())
 }
 
+/// Joins `filters` by halves: SQLite counts how deep an expression nests, and a row of a thousand ANDs is that deep.
 fn joined(
     sql: &mut Sql,
     filters: &[Filter],
@@ -191,18 +192,18 @@ fn joined(
     empty: &str,
     depth: usize,
 ) -> Result<(), StoreError> {
-    if filters.is_empty() {
-        sql.push(empty);
-        return Ok(());
-    }
-    sql.push("(");
-    for (place, part) in filters.iter().enumerate() {
-        if place > 0 {
+    match filters {
+        [] => sql.push(empty),
+        [only] => filter(sql, only, depth + 1)?,
+        _ => {
+            let (left, right) = filters.split_at(filters.len() / 2);
+            sql.push("(");
+            joined(sql, left, word, empty, depth)?;
             sql.push(word);
+            joined(sql, right, word, empty, depth)?;
+            sql.push(")");
         }
-        filter(sql, part, depth + 1)?;
     }
-    sql.push(")");
     Ok(())
 }
 

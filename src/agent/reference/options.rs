@@ -202,7 +202,7 @@ pub struct Options {
     /// Makes chance repeatable
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
-    /// Event published for each message done, such as task.completed
+    /// Event published for each message done (by a source: made), such as task.completed
     #[arg(long, value_name = "EVENT")]
     pub publish: Option<String>,
     /// Subscribe to events by pattern, such as 'task.*', and log them

@@ -92,7 +92,12 @@ async fn send(worker: &Worker, count: u64) -> Result<(), MessagingError> {
         json!({ "task": task, "n": count, "customer": format!("c-{}", count % 97), "words": size });
     new.payload = payload.as_object().cloned().unwrap_or_default();
     new.correlation_id = Some(format!("{}-{}-{count}", worker.agent(), worker.incarnation));
-    worker.client.send(&new).await.map(drop)
+    let id = worker.client.send(&new).await?;
+    if let Some(event) = &worker.options.publish {
+        let made = json!({ "message": id, "to": new.to, "task": task });
+        worker.client.publish(event, made.as_object().cloned().unwrap_or_default()).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -194,7 +194,8 @@ async fn a_share_of_messages_fails_and_is_tried_again() {
 async fn a_source_keeps_its_rate_on_average_and_rests_while_paused() {
     let world = fleet(&["s", "w"]).await;
     let stop = CancellationToken::new();
-    let line = "--role source --rate 4/s --wave 0.9 --wave-period 10s --targets agent=w --seed 1";
+    let line = "--role source --rate 4/s --wave 0.9 --wave-period 10s --targets agent=w --seed 1 \
+                --publish work.created";
     let agent = start(&world, "s", line, &stop);
     let script = async {
         tokio::time::sleep(Duration::from_secs(100)).await;
@@ -209,4 +210,6 @@ async fn a_source_keeps_its_rate_on_average_and_rests_while_paused() {
     };
     let (_, sent) = tokio::join!(agent, script);
     assert!((300..=500).contains(&sent), "{sent} in 100 s at 4/s");
+    let published = world.ctx.store.count(Collection::AgentPublications, Filter::All).await;
+    assert_eq!(published.unwrap(), all(&world).await.len() as u64);
 }

@@ -202,17 +202,17 @@ async fn a_leader_without_its_store_lets_go_before_the_lease_runs_out_and_leads_
     sleep(TTL * 2).await;
     for hang in [false, true] {
         if hang {
-            world.store.set_hanging(true)
+            world.store.set_hanging(true);
         } else {
-            world.store.set_lost(true)
+            world.store.set_lost(true);
         }
         a.yields_within(TTL * 2 / 3 + Duration::from_millis(10)).await;
         sleep(TTL * 5).await;
         assert!(!a.leads());
         if hang {
-            world.store.set_hanging(false)
+            world.store.set_hanging(false);
         } else {
-            world.store.set_lost(false)
+            world.store.set_lost(false);
         }
         let again = a.leads_within(TTL).await;
         assert!(again.epoch > first.epoch);

@@ -174,9 +174,9 @@ async fn a_lost_store_leaves_the_last_picture_and_is_caught_up_with() {
         sleep(Duration::from_secs(3)).await;
         let lost_at = world.ctx.clock.now();
         if hang {
-            world.store.set_hanging(true)
+            world.store.set_hanging(true);
         } else {
-            world.store.set_lost(true)
+            world.store.set_lost(true);
         }
         let stale = world.view(|view| view.stale_since.is_some()).await;
         assert_eq!(stale.agents.len(), 1, "the last picture stays");
@@ -186,9 +186,9 @@ async fn a_lost_store_leaves_the_last_picture_and_is_caught_up_with() {
         sleep(Duration::from_secs(600)).await;
         assert_eq!(world.ctx.view().stale_since, Some(since), "it does not grow younger");
         if hang {
-            world.store.set_hanging(false)
+            world.store.set_hanging(false);
         } else {
-            world.store.set_lost(false)
+            world.store.set_lost(false);
         }
         world.put(Collection::Agents, "b", agent("b", "running")).await;
         let back = world.view(|view| view.stale_since.is_none() && view.system.store.ok).await;

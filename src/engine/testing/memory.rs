@@ -43,6 +43,12 @@ struct Shared {
     calls: AtomicU64,
 }
 
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl MemoryStore {
     pub fn new() -> Self {
         Self(

@@ -34,6 +34,12 @@ pub struct FakeRuntime {
     sights: broadcast::Sender<Sight>,
 }
 
+impl Default for FakeRuntime {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl FakeRuntime {
     pub fn new() -> Self {
         Self { inner: Arc::default(), sights: broadcast::Sender::new(100_000) }

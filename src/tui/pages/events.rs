@@ -137,7 +137,9 @@ impl Rows for Events<'_> {
             }
             "kind" => drop(out.safe(&row.kind)),
             "epoch" => {
-                if let Some(epoch) = row.document.body.get("epoch").and_then(|it| it.as_u64()) {
+                if let Some(epoch) =
+                    row.document.body.get("epoch").and_then(serde_json::Value::as_u64)
+                {
                     out.put(format_args!("{epoch}"));
                 }
             }
@@ -160,7 +162,7 @@ impl Rows for Events<'_> {
             "actor" => (&row.by).into(),
             "age" => row.at.map(|at| words::age_key(self.now, at)).into(),
             "kind" => (&row.kind).into(),
-            "epoch" => row.document.body.get("epoch").and_then(|it| it.as_u64()).into(),
+            "epoch" => row.document.body.get("epoch").and_then(serde_json::Value::as_u64).into(),
             "operation" => text(row, "operation_id").into(),
             "id" => (&row.to).into(),
             "reason" => (&row.note).into(),

@@ -97,13 +97,8 @@ pub fn is_sick(row: &AgentRow) -> bool {
 
 /// What the verdict on an agent rests on.
 fn evidence(row: &AgentRow) -> &Safe {
-    if row.phase == Phase::Failed && !row.reason.as_str().is_empty() {
-        &row.reason
-    } else if row.health_message.as_str().is_empty() {
-        &row.reason
-    } else {
-        &row.health_message
-    }
+    let failed = row.phase == Phase::Failed && !row.reason.as_str().is_empty();
+    if failed || row.health_message.as_str().is_empty() { &row.reason } else { &row.health_message }
 }
 
 /// An agent's state in a word: failed, or what its health is.

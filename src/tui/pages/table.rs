@@ -1,7 +1,7 @@
 //! A page of rows: how it is filtered, sorted and marked, and which rows that leaves in which order. The cursor, the
 //! marks and what is acted on are ids; a row that goes takes nobody else's place.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::TableKind;
@@ -184,6 +184,7 @@ impl TablePage {
                 chosen.push(u32::try_from(row).unwrap_or(u32::MAX));
             }
         }
+        let mut chosen = as_before(chosen, &self.listing.rows, rows.len());
         order(&mut chosen, rows, self.sort, self.frozen.as_ref());
         self.listing = Listing { rows: chosen, total, stamp: Some(stamp) };
         let gone = self.forget_marks(rows, loaded);
@@ -196,9 +197,9 @@ impl TablePage {
         if self.state.marks.is_empty() || !loaded {
             return 0;
         }
-        let ids: BTreeSet<&str> = (0..rows.len()).map(|row| rows.id(row)).collect();
         let before = self.state.marks.len();
-        self.state.marks.retain(|mark| ids.contains(mark.as_ref()));
+        let alive = (0..rows.len()).filter_map(|row| self.state.marks.get(rows.id(row)).cloned());
+        self.state.marks = alive.collect();
         before - self.state.marks.len()
     }
 
@@ -223,7 +224,10 @@ impl TablePage {
         } else {
             self.state.position =
                 self.state.position.min(self.listing.rows.len().saturating_sub(1));
-            self.hold(rows);
+            // Until the cursor is moved it stays at the top, whatever comes in there.
+            if self.state.selected.is_some() {
+                self.hold(rows);
+            }
         }
     }
 
@@ -281,6 +285,24 @@ pub fn place(row: u32) -> usize {
     usize::try_from(row).unwrap_or(usize::MAX)
 }
 
+/// The rows chosen, in the order they were shown in before as far as they were: sorting what is nearly sorted takes hardly
+/// longer than looking at it, and that is what happens thirty times a second.
+fn as_before(chosen: Vec<u32>, before: &[u32], count: usize) -> Vec<u32> {
+    let mut waiting = vec![false; count];
+    for row in &chosen {
+        if let Some(waiting) = waiting.get_mut(place(*row)) {
+            *waiting = true;
+        }
+    }
+    let mut ordered = Vec::with_capacity(chosen.len());
+    for row in before.iter().chain(&chosen) {
+        if waiting.get_mut(place(*row)).is_some_and(std::mem::take) {
+            ordered.push(*row);
+        }
+    }
+    ordered
+}
+
 fn order(
     chosen: &mut Vec<u32>,
     rows: &dyn Rows,
@@ -300,5 +322,41 @@ fn order(
     if let Some(frozen) = frozen {
         // What came later stands at the end.
         chosen.sort_by_key(|row| frozen.get(rows.id(place(*row))).copied().unwrap_or(usize::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tui::testing::{many, now};
+
+    proptest! {
+        #[test]
+        fn the_order_does_not_depend_on_the_one_before(
+            before in proptest::collection::vec(0_u32..60, 0..80),
+            queues in proptest::collection::vec(0_u64..9, 40),
+            descending: bool,
+        ) {
+            let mut view = many(40);
+            let rows = view.agents.iter().zip(queues).map(|(row, pending)| {
+                let mut row = row.as_ref().clone();
+                row.queue.pending = pending;
+                Arc::new(row)
+            });
+            view.agents = rows.collect();
+            let sorted = |before: Vec<u32>| {
+                let mut page = TablePage::new(TableKind::Agents);
+                page.sort_by("queue");
+                page.sort.descending = descending;
+                page.listing.rows = before;
+                page.prepare(&view, now());
+                page.listing.rows
+            };
+            let fresh = sorted(Vec::new());
+            prop_assert_eq!(fresh.len(), 40);
+            prop_assert_eq!(sorted(before), fresh);
+        }
     }
 }

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 
 use crate::tui::action::Action;
 use crate::tui::pages::Page;
+use crate::tui::pages::text::TextKind;
 use crate::tui::ui::{Layer, Ui};
 use crate::tui::widgets::hints::{self, Hint};
 use crate::tui::widgets::{paint, toast};
@@ -18,6 +19,20 @@ const TEXT_HINTS: &[(Action, &str)] = &[
     (Action::ToggleWrap, "wrap"),
     (Action::FullScreen, "full"),
     (Action::CopyName, "copy"),
+    (Action::Help, "help"),
+];
+
+/// The same for logs, where following comes first.
+const LOG_HINTS: &[(Action, &str)] = &[
+    (Action::ToggleFollow, "follow"),
+    (Action::Filter, "search"),
+    (Action::FilterLines, "filter"),
+    (Action::ToggleTime, "time"),
+    (Action::ToggleWrap, "wrap"),
+    (Action::PrettyJson, "JSON"),
+    (Action::Since5m, "5 min"),
+    (Action::PreviousLogs, "previous"),
+    (Action::FullScreen, "full"),
     (Action::Help, "help"),
 ];
 
@@ -73,6 +88,7 @@ fn shown_hints(ui: &Ui) -> Vec<Hint> {
         Some(Layer::Prompt(_)) => PROMPT_HINTS,
         Some(Layer::Plan(_)) => DIALOG_HINTS,
         Some(Layer::Page(Page::Table(page))) => page.kind.spec().hints,
+        Some(Layer::Page(Page::Text(page))) if page.kind == TextKind::Logs => LOG_HINTS,
         Some(Layer::Page(Page::Text(_))) | None => TEXT_HINTS,
     };
     let bound = ui.keymap.reverse(&ui.scopes());

@@ -219,9 +219,7 @@ fn hostile_text_reaches_no_cell_of_any_page() {
         let mut page = TablePage::new(kind);
         page.wide = true;
         if let Some(paper) = kind.papers() {
-            page.fetched
-                .papers
-                .replace(vec![papers::row(paper, document.clone(), &|_: &str| None)]);
+            page.fetched.papers.replace(vec![papers::row(paper, document.clone(), |_: &str| None)]);
         }
         ui.layers = vec![Layer::Page(Page::Table(Box::new(page)))];
         for (width, height) in [(80, 24), (200, 50)] {

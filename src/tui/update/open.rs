@@ -10,6 +10,7 @@ use crate::tui::pages::fetched::Need;
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::text::{TextKind, TextPage};
 use crate::tui::pages::{Page, TableKind};
+use crate::tui::run::Parting;
 use crate::tui::theme::Glyphs;
 use crate::tui::ui::{Ask, Layer};
 
@@ -72,7 +73,7 @@ impl Turn<'_> {
         if let Some(name) = to.name {
             self.aim(&mut page, &name);
         }
-        self.go(Page::Table(Box::new(page)));
+        self.go_anew(Page::Table(Box::new(page)));
         Ok(())
     }
 
@@ -146,6 +147,16 @@ impl Turn<'_> {
         self.ask_for_page();
     }
 
+    /// Goes to `page` as the first of a new way: what the command bar opens has no page below it. Esc goes back in the
+    /// history from there.
+    fn go_anew(&mut self, page: Page) {
+        let left = self.ui.page().memo();
+        self.ui.history.leave(&left);
+        self.cut(0);
+        self.ui.layers.push(Layer::Page(page));
+        self.ask_for_page();
+    }
+
     pub(super) fn open_text(&mut self, kind: TextKind, about: Option<TargetRef>) {
         self.go(Page::Text(Box::new(TextPage::new(kind, about))));
     }
@@ -186,12 +197,11 @@ impl Turn<'_> {
         if is_last_page {
             return false;
         }
-        if matches!(self.ui.layers[top], Layer::Page(_)) {
-            let left = self.ui.page().memo();
-            self.ui.history.leave(&left);
-        }
+        let left = matches!(self.ui.layers[top], Layer::Page(_)).then(|| self.ui.page().memo());
         self.cut(top);
-        if matches!(self.ui.layers.last(), Some(Layer::Page(_))) {
+        if let Some(left) = left {
+            let line = self.ui.page().line();
+            self.ui.history.retreat(&left, &line);
             self.ask_for_page();
         }
         true
@@ -203,6 +213,14 @@ impl Turn<'_> {
         self.cut(top);
         self.ui.layers.push(Layer::Page(page));
         self.ask_for_page();
+    }
+
+    /// One view back in the history, if there is one.
+    pub(super) fn step_back(&mut self) {
+        let here = self.ui.page().memo();
+        if let Some(page) = self.ui.history.back(&here) {
+            self.swap(page);
+        }
     }
 
     pub(super) fn travel(&mut self, forward: bool) {
@@ -264,6 +282,7 @@ impl Turn<'_> {
         let agents = self.view.agents.len();
         let leads = self.view.system.leader.me;
         let goes_on = match (agents, leads) {
+            _ if self.ui.parting == Parting::End => "they end with this demonstration".to_owned(),
             (0, _) => "there are no agents".to_owned(),
             (1, false) => "1 agent goes on".to_owned(),
             (n, false) => format!("{n} agents go on"),

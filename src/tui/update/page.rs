@@ -84,7 +84,9 @@ impl Turn<'_> {
                 page.shown = None;
             }
             Page::Table(_) | Page::Text(_) => {
-                self.pop();
+                if !self.pop() {
+                    self.step_back();
+                }
             }
         }
     }

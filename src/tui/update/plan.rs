@@ -93,6 +93,14 @@ impl Turn<'_> {
             layer.state.fields[field].edit.set("");
         }
         let is_form = matches!(layer.state.focus, PlanFocus::Field(_));
+        // No letter belongs into a number, so `y` agrees right behind the digits.
+        let in_number = match layer.state.focus {
+            PlanFocus::Field(at) => layer.state.fields.get(at).is_some_and(|field| field.number),
+            PlanFocus::Cancel | PlanFocus::Apply | PlanFocus::Word | PlanFocus::Reason => false,
+        };
+        if in_number && typed(key).is_some() && !is_digit {
+            return false;
+        }
         let Some(field) = layer.state.field() else { return false };
         let before = field.text().to_owned();
         let taken = field.key(key);

@@ -135,7 +135,9 @@ fn digits_reach_the_number_while_cancel_has_the_focus_and_each_change_asks_for_a
     answer(&mut ui, &view, last, plan(command, Tier::Two));
     assert!(ui.plan_mut().unwrap().plan.is_some());
     type_text(&mut ui, &view, "x");
-    assert!(ui.plan_mut().unwrap().plan.is_none(), "19x is no number");
+    assert_eq!(ui.plan_mut().unwrap().state.fields[0].edit.text(), "19", "no letter belongs there");
+    let effects = press(&mut ui, &view, "y");
+    assert!(matches!(&effects[..], [Effect::Confirm(..)]), "{effects:?}");
 }
 
 #[test]
@@ -242,6 +244,24 @@ fn history_brings_views_back_with_filter_and_sort() {
 }
 
 #[test]
+fn esc_goes_to_the_page_below_and_from_the_first_one_back_in_the_history() {
+    let (mut ui, view) = (ui(), fleet());
+    draw(&mut ui, &view, 120, 30);
+    type_text(&mut ui, &view, ":pools triage");
+    press(&mut ui, &view, "enter enter d");
+    let crumbs: Vec<String> = ui.pages().map(Page::crumb).collect();
+    assert_eq!(crumbs, ["pools", "triage", "describe"], "a command begins a new way");
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        press(&mut ui, &view, "esc");
+        seen.push(ui.page().line());
+    }
+    assert_eq!(seen, ["agents in:pool/triage", "pools", "agents", "agents", "agents"]);
+    press(&mut ui, &view, "]");
+    assert_eq!(ui.page().line(), "pools", "what was left lies ahead");
+}
+
+#[test]
 fn enter_goes_from_a_pool_to_its_agents_and_esc_back() {
     let (mut ui, view) = (ui(), fleet());
     type_text(&mut ui, &view, ":pools triage");
@@ -333,7 +353,7 @@ fn the_side_pane_takes_the_keys_that_move_once_it_has_the_focus() {
     press(&mut ui, &view, "tab");
     assert_eq!(ui.notices.toast().unwrap().text, "there is one pane only");
     press(&mut ui, &view, "| tab j j");
-    assert_eq!((selected(&ui).as_str(), ui.side.top > 0), ("agent-ocr-1", true));
+    assert_eq!((selected(&ui).as_str(), ui.side.top > 0), ("", true), "the table stands still");
     press(&mut ui, &view, "tab j");
     assert_eq!((selected(&ui).as_str(), ui.side.top), ("agent-ocr-2", 0));
 }

@@ -147,7 +147,7 @@ mod tests {
     fn line(width: u16, content: &str, align: Align) -> String {
         let mut buf = Buffer::empty(Rect::new(0, 0, width, 1));
         aligned(&mut buf, (0, 0), width, content, align, Style::new(), "…");
-        buf.content.iter().map(|cell| cell.symbol()).collect()
+        buf.content.iter().map(ratatui::buffer::Cell::symbol).collect()
     }
 
     #[test]
