@@ -165,8 +165,10 @@ impl Agents {
                 self.book.wake_at(&id, until);
                 continue;
             }
-            match glance::at(view.agent(&id).map(AsRef::as_ref), self.sights.of(&id), now) {
-                Glance::Quiet => {}
+            let seen = self.sights.of(&id);
+            match glance::at(view.agent(&id).map(AsRef::as_ref), seen, now) {
+                Glance::Quiet if self.book.has_restarted(&id, seen) => batch.push(id),
+                Glance::Quiet => self.book.settle(&id),
                 Glance::Until(at) => self.book.wake_at(&id, at),
                 Glance::Look => batch.push(id),
             }
@@ -192,6 +194,7 @@ impl Agents {
                 self.orphan(id);
                 continue;
             };
+            self.book.compared(id, self.sights.of(id));
             match self.next(id, agent, &look, now) {
                 Act::Write { agent: after, kind } => {
                     let change = change(document, agent, &after, kind, self.sights.of(id));
@@ -207,6 +210,7 @@ impl Agents {
             let moved = self.pen.commit_each(&reason, changes.clone()).await?;
             for key in moved {
                 if let Some((id, _)) = written.remove(&key) {
+                    self.book.compared(&id, None);
                     self.book.mark([id]);
                 }
             }

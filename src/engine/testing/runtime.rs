@@ -68,6 +68,14 @@ impl FakeRuntime {
         self.change(agent, |seen| seen.state = State::Running);
     }
 
+    /// The runtime starts the workload again by itself, as a cluster does with a container that crashed.
+    pub fn restart_in_place(&self, agent: &AgentId) {
+        self.change(agent, |seen| seen.state = State::Starting);
+        self.change(agent, |seen| {
+            (seen.state, seen.restarts) = (State::Running, seen.restarts + 1);
+        });
+    }
+
     /// The workload ends by itself.
     pub fn exit(&self, agent: &AgentId, exit: Exit) {
         self.change(agent, |seen| {

@@ -12,7 +12,7 @@ use crate::model::agent::lifecycle::{Act, Tried};
 use crate::model::agent::{Desired, Phase};
 use crate::model::id::AgentId;
 use crate::model::time::Time;
-use crate::ports::runtime::RuntimeError;
+use crate::ports::runtime::{Observed, RuntimeError, State};
 
 /// Everything is looked at again after this long, whatever was missed.
 const FULL_LOOK: Duration = Duration::from_secs(10);
@@ -27,6 +27,8 @@ struct Track {
     busy: bool,
     failures: u32,
     held_until: Option<Time>,
+    /// Starts in place that its document knows of.
+    restarts: u32,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,27 @@ impl Book {
 
     pub fn begin(&mut self, agent: &AgentId) {
         self.tracks.entry(agent.clone()).or_default().busy = true;
+    }
+
+    /// Whether the runtime has started it in place more often than its document says, as far as is known here.
+    pub fn has_restarted(&self, agent: &AgentId, seen: Option<&Observed>) -> bool {
+        let known = self.tracks.get(agent).map_or(0, |track| track.restarts);
+        seen.is_some_and(|seen| seen.state == State::Running && seen.restarts != known)
+    }
+
+    /// Its document has been compared with what the runtime sees.
+    pub fn compared(&mut self, agent: &AgentId, seen: Option<&Observed>) {
+        let restarts = seen.map_or(0, |seen| seen.restarts);
+        if restarts > 0 || self.tracks.contains_key(agent) {
+            self.tracks.entry(agent.clone()).or_default().restarts = restarts;
+        }
+    }
+
+    /// It is as it should be: what was tried to bring it there is of no use any more.
+    pub fn settle(&mut self, agent: &AgentId) {
+        if self.tracks.get(agent).is_some_and(|track| !track.busy && track.restarts == 0) {
+            self.tracks.remove(agent);
+        }
     }
 
     pub fn drop(&mut self, agent: &AgentId) {

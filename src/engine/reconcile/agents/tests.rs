@@ -305,3 +305,22 @@ async fn a_start_that_hangs_fails_after_its_time_and_is_taken_back() {
     .await;
     end.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn starts_in_place_are_counted_on_the_agent() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    pending(&world, "a").await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "running", in_phase("a", Phase::Running)).await;
+        for restarts in [1, 2] {
+            world.runtime.restart_in_place(&id("a"));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let body = world.body(Collection::Agents, "a").await.unwrap();
+            assert_eq!(body["deployment"]["restarts"], restarts);
+        }
+    })
+    .await;
+    end.unwrap();
+    let told = kinds(&world, "a").await;
+    assert_eq!(told, ["agent.deploying", "agent.running", "agent.placed", "agent.placed"]);
+}
