@@ -134,7 +134,7 @@ fn console() -> Ui {
 fn table(ui: &mut Ui) -> &mut TablePage {
     match ui.page_mut() {
         Page::Table(page) => page,
-        Page::Text(_) => unreachable!("the console opens on a table"),
+        Page::Text(_) | Page::Pulse(_) => unreachable!("the console opens on a table"),
     }
 }
 
