@@ -37,7 +37,8 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % most
     }
 }
@@ -67,7 +68,11 @@ fn agent(n: usize, dice: &mut Dice) -> AgentRow {
         desired: Desired::Running,
         phase,
         phase_since: ago(dice.below(9_000)),
-        reason: Safe::new(if phase == Phase::Failed { "exit 137 (memory limit 512Mi)" } else { "" }),
+        reason: Safe::new(if phase == Phase::Failed {
+            "exit 137 (memory limit 512Mi)"
+        } else {
+            ""
+        }),
         health,
         health_message: Safe::default(),
         incarnation: 1 + dice.below(4),
@@ -121,14 +126,15 @@ fn fleet(count: usize) -> FleetView {
 }
 
 fn console() -> Ui {
-    let (theme, keymap) = (theme::load::load("dark", None).0, keymap::load::load("default", None).0);
+    let (theme, keymap) =
+        (theme::load::load("dark", None).0, keymap::load::load("default", None).0);
     Ui::new(Actor::local("ops@host"), theme, keymap, Time::from_millis(NOW))
 }
 
 fn table(ui: &mut Ui) -> &mut TablePage {
     match ui.page_mut() {
         Page::Table(page) => page,
-        _ => unreachable!("the console opens on a table"),
+        Page::Text(_) | Page::Pulse(_) => unreachable!("the console opens on a table"),
     }
 }
 
@@ -136,7 +142,8 @@ fn table(ui: &mut Ui) -> &mut TablePage {
 fn frame(ui: &mut Ui, view: &FleetView, buffer: &mut Buffer) {
     prepare(ui, view);
     buffer.reset();
-    ui.hits = render(ui, view, buffer).0;
+    let hits = render(ui, view, buffer).0;
+    ui.seen(hits);
 }
 
 /// Presses the key that is bound to `action`.
@@ -172,7 +179,9 @@ fn lists(c: &mut Criterion) {
     for size in &SIZES[1..] {
         let (view, mut ui, mut buffer) = (fleet(*size), console(), Buffer::empty(SCREEN));
         frame(&mut ui, &view, &mut buffer);
-        for (name, line) in [("filter word", "triage-worker-0042"), ("filter terms", "queue>300 state=failed")] {
+        for (name, line) in
+            [("filter word", "triage-worker-0042"), ("filter terms", "queue>300 state=failed")]
+        {
             group.bench_with_input(BenchmarkId::new(name, size), size, |b, _| {
                 b.iter(|| {
                     table(&mut ui).set_filter(line);
@@ -182,12 +191,16 @@ fn lists(c: &mut Criterion) {
             table(&mut ui).set_filter("");
         }
         for column in ["name", "queue"] {
-            group.bench_with_input(BenchmarkId::new(format!("sort {column}"), size), size, |b, _| {
-                b.iter(|| {
-                    table(&mut ui).sort_by(column);
-                    frame(&mut ui, &view, &mut buffer);
-                });
-            });
+            group.bench_with_input(
+                BenchmarkId::new(format!("sort {column}"), size),
+                size,
+                |b, _| {
+                    b.iter(|| {
+                        table(&mut ui).sort_by(column);
+                        frame(&mut ui, &view, &mut buffer);
+                    });
+                },
+            );
         }
     }
     group.finish();
@@ -195,19 +208,25 @@ fn lists(c: &mut Criterion) {
 
 /// Goals of the console that are percentiles or bytes, which no mean tells.
 fn goals(_: &mut Criterion) {
-    println!("filter applied or cleared, key to picture (goal: p95 16 ms at 10,000, 50 ms at 100,000)");
+    println!(
+        "filter applied or cleared, key to picture (goal: p95 16 ms at 10,000, 50 ms at 100,000)"
+    );
     for size in &SIZES[1..] {
         let (view, mut ui, mut buffer) = (fleet(*size), console(), Buffer::empty(SCREEN));
         frame(&mut ui, &view, &mut buffer);
         let mut took = Vec::new();
         for round in 0..200 {
             let began = Instant::now();
-            table(&mut ui).set_filter(["", "triage", "queue>300", "!ocr", "", "-f trg42"][round % 6]);
+            table(&mut ui)
+                .set_filter(["", "triage", "queue>300", "!ocr", "", "-f trg42"][round % 6]);
             frame(&mut ui, &view, &mut buffer);
             took.push(began.elapsed());
         }
         took.sort();
-        println!("  {size:>7} agents: p50 {:?}  p95 {:?}  worst {:?}", took[100], took[190], took[199]);
+        println!(
+            "  {size:>7} agents: p50 {:?}  p95 {:?}  worst {:?}",
+            took[100], took[190], took[199]
+        );
     }
     bytes();
 }

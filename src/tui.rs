@@ -20,6 +20,8 @@ pub mod render;
 pub mod run;
 pub mod terminal;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod testing;
 pub mod theme;
 pub mod ui;

@@ -13,8 +13,8 @@ use crate::model::filter::{Field, Filter};
 use crate::model::schema::Collection;
 use crate::model::time::Time;
 use crate::ports::store::{
-    Cursor, Document, Durability, Feed, Hop, Key, Page, Query, Rev, Store, StoreError, StoreInfo,
-    Tally, Traversal, UpdateWhere, Watch, Write,
+    Cursor, Document, Durability, Feed, Hop, Key, Page, Query, RawDocument, Rev, Store, StoreError,
+    StoreInfo, Tally, Traversal, UpdateWhere, Watch, Write,
 };
 
 /// The kinds of calls that a fault can be meant for.
@@ -211,6 +211,15 @@ impl Store for Faulty {
         limit: usize,
     ) -> Result<Vec<(Key, Rev)>, StoreError> {
         self.reading(self.inner.revisions(collection, after, limit)).await
+    }
+
+    async fn scan(
+        &self,
+        collection: Collection,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<RawDocument>, StoreError> {
+        self.reading(self.inner.scan(collection, after, limit)).await
     }
 
     async fn transact(

@@ -33,8 +33,8 @@ use crate::model::schema::{Collection, IndexKind};
 use crate::model::time::Time;
 use crate::ports::clock::Clock;
 use crate::ports::store::{
-    Cursor, Document, Durability, Feed, Hop, Key, Page, Query, Rev, Store, StoreError, StoreInfo,
-    Tally, Traversal, UpdateWhere, Watch, Write,
+    Cursor, Document, Durability, Feed, Hop, Key, Page, Query, RawDocument, Rev, Store, StoreError,
+    StoreInfo, Tally, Traversal, UpdateWhere, Watch, Write,
 };
 
 use fault::invalid;
@@ -210,6 +210,16 @@ impl Store for SqliteStore {
     ) -> Result<Vec<(Key, Rev)>, StoreError> {
         let after = after.cloned();
         self.readers.ask(move |lane| read::revisions(lane, collection, after.as_ref(), limit)).await
+    }
+
+    async fn scan(
+        &self,
+        collection: Collection,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<RawDocument>, StoreError> {
+        let after = after.cloned();
+        self.readers.ask(move |lane| read::scan(lane, collection, after.as_ref(), limit)).await
     }
 
     async fn transact(

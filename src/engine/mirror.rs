@@ -6,6 +6,7 @@ mod flow;
 mod intern;
 mod jobs;
 mod listing;
+mod paper;
 mod recent;
 mod rows;
 mod status;
@@ -300,6 +301,7 @@ impl Mirror {
                 self.news |= self.flow.set_publications(count);
             }
             Answer::Listed(..)
+            | Answer::Scanned { .. }
             | Answer::Newest(_)
             | Answer::Revisions { .. }
             | Answer::Bodies { .. }

@@ -66,6 +66,14 @@ pub struct Document {
     pub body: Body,
 }
 
+/// A document whose body is still the text of a JSON object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawDocument {
+    pub key: Key,
+    pub rev: Rev,
+    pub json: String,
+}
+
 /// Where a feed stands; opaque, kept by the reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub String);
@@ -309,6 +317,24 @@ pub trait Store: fmt::Debug + Send + Sync {
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Vec<(Key, Rev)>, StoreError>;
+
+    /// A whole collection in key order, `limit` (1 to 10,000) at a time, after `after`, bodies as text: for readers that
+    /// want few fields of many documents. Shorter than `limit` at the end alone.
+    async fn scan(
+        &self,
+        collection: Collection,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<RawDocument>, StoreError> {
+        let after = after.map(|key| Bookmark { values: Vec::new(), key: key.clone() });
+        let query = Query { limit, after, ..Query::new(collection, Filter::All) };
+        let raw = |document: Document| RawDocument {
+            key: document.key,
+            rev: document.rev,
+            json: Value::Object(document.body).to_string(),
+        };
+        Ok(self.query(query).await?.documents.into_iter().map(raw).collect())
+    }
 
     /// All writes or none, in order; returns the new revision of each (`None` for removals and checks).
     ///

@@ -19,6 +19,8 @@ pub mod suggest;
 pub enum Line {
     Open(Locator),
     Text(TextKind),
+    /// The fleet in tiles.
+    Pulse,
     /// Describe, YAML or logs of something by name.
     About(Action, Option<Noun>, String),
     /// A verb that changes the fleet, and its words.
@@ -126,6 +128,7 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         (quit, []) if QUIT.contains(&quit) => Ok(Line::Quit),
         ("help" | "h", []) => Ok(Line::Text(TextKind::Help)),
         ("notices" | "notifications", []) => Ok(Line::Text(TextKind::Notices)),
+        ("pulse" | "pulses" | "pu", []) => Ok(Line::Pulse),
         ("aliases", []) => Ok(Line::Text(TextKind::Aliases)),
         ("theme", [name]) => Ok(Line::Theme((*name).to_owned())),
         ("keymap", [name]) => Ok(Line::Keymap((*name).to_owned())),
@@ -149,7 +152,7 @@ fn unknown(word: &str) -> Safe {
 /// Every first word that means something, the pages first.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TableKind::iter().map(TableKind::name).chain(Verb::iter().map(Verb::name)).chain([
-        "describe", "yaml", "logs", "help", "notices", "aliases", "theme", "keymap", "set", "quit",
+        "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "theme", "keymap", "set", "quit",
     ])
 }
 

@@ -16,6 +16,7 @@ pub mod pulse;
 pub mod queues;
 pub mod row;
 pub mod steps;
+pub mod strip;
 pub mod subscriptions;
 pub mod table;
 pub mod templates;
@@ -25,6 +26,7 @@ pub mod words;
 use strum::IntoEnumIterator;
 
 use self::fetched::Fetched;
+use self::pulse::PulsePage;
 use self::row::{Rows, Spec};
 use self::table::TablePage;
 use self::text::TextPage;
@@ -139,6 +141,7 @@ impl TableKind {
 pub enum Page {
     Table(Box<TablePage>),
     Text(Box<TextPage>),
+    Pulse(PulsePage),
 }
 
 impl Page {
@@ -147,6 +150,7 @@ impl Page {
         match self {
             Self::Table(page) => vec![page.kind.spec().scope, Scope::Table, Scope::Global],
             Self::Text(page) => page.kind.scopes(),
+            Self::Pulse(_) => vec![Scope::Pulse, Scope::Global],
         }
     }
 
@@ -156,6 +160,7 @@ impl Page {
         match self {
             Self::Table(page) => Self::Table(Box::new(page.memo())),
             Self::Text(page) => Self::Text(Box::new(page.memo())),
+            Self::Pulse(page) => Self::Pulse(page.clone()),
         }
     }
 
@@ -164,6 +169,7 @@ impl Page {
         match self {
             Self::Table(page) => page.line(),
             Self::Text(page) => page.line(),
+            Self::Pulse(_) => "pulse".to_owned(),
         }
     }
 
@@ -172,6 +178,10 @@ impl Page {
         match self {
             Self::Table(page) => page.crumb(),
             Self::Text(page) => page.crumb(),
+            Self::Pulse(_) => "pulse".to_owned(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect, Size};
 
-use super::pages::Page;
+use super::pages::{Page, pulse, strip};
 use super::pages::table::TablePage;
 use super::pages::text::TextPage;
 use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, Ui};
@@ -45,6 +45,10 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     match ui.page() {
         Page::Table(page) => table(ui, view, page, body, &mut hits, buf),
         Page::Text(page) => hits.text = text(ui, page, body, buf),
+        Page::Pulse(page) => {
+            let inner = body::frame(body, "pulse", "", true, look, buf);
+            pulse::draw(page, view, ui.now, look, inner, buf);
+        }
     }
     bottom::draw(ui, bottom, buf);
     let above = layers(ui, screen, line, body, buf, &mut hits);
@@ -114,6 +118,8 @@ fn table(
     let title = body::table_title(page);
     let in_table = focused && !(ui.side.focused && side.is_some());
     let inner = body::frame(main, &title, "", in_table, look, buf);
+    let lines = strip::lines(page, view, ui.now, look);
+    let inner = body::above(lines, inner, look, buf);
     let columns = page.columns();
     let cells = body::RowCells { rows: rows.as_ref(), look };
     hits.table = Table {

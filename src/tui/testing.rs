@@ -8,24 +8,33 @@ use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
+use serde_json::json;
 
-use super::effect::Effect;
-use super::event::Event;
+use super::effect::{Effect, Fetch};
+use super::event::{Event, Reply};
 use super::keys;
 use super::render::render;
 use super::theme::Glyphs;
 use super::ui::Ui;
 use super::update::{prepare, update};
 use super::widgets::Look;
+use crate::engine::supervise;
 use crate::engine::view::{
-    AgentRow, FleetView, Leader, PartStatus, PoolRow, Queue, System, TemplateRow, Totals, UsageNote,
+    AgentRow, FleetView, Leader, LoopStatus, OperationRow, PartStatus, PoolRow, Queue,
+    SubscriptionRow, System, TemplateRow, Totals, UsageNote,
 };
 use crate::model::access::Actor;
 use crate::model::agent::{Desired, Phase};
+use crate::model::event::Event as Entry;
 use crate::model::health::HealthStatus;
-use crate::model::id::{AgentId, PoolId, TemplateId};
+use crate::model::id::{AgentId, OperationId, PoolId, SubscriptionId, TemplateId};
+use crate::model::message::MessageStatus;
+use crate::model::operation::OperationStatus;
+use crate::model::plan::Tier;
+use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::ports::store::{Document, Key, Rev};
 
 /// A look without any style, for tests that are about text.
 pub fn plain_look() -> Look<'static> {
@@ -256,6 +265,156 @@ fn with_agents(agents: Vec<AgentRow>) -> FleetView {
         loaded: true,
         ..FleetView::default()
     }
+}
+
+fn document(key: &str, body: serde_json::Value) -> Document {
+    let serde_json::Value::Object(body) = body else { panic!("a document is an object") };
+    Document { key: Key::new(key).unwrap(), rev: Rev("1".into()), body }
+}
+
+/// The same fleet with work going on: operations, subscriptions, loops, and counted messages.
+pub fn busy() -> FleetView {
+    let mut view = fleet();
+    let operation = |id: &str, title: &str, status, total, done, failed| OperationRow {
+        id: OperationId::new(id).unwrap(),
+        kind: Safe::new("restart"),
+        title: Safe::new(title),
+        tier: Tier::Two,
+        status,
+        actor: Safe::new("ops@host"),
+        reason: Safe::new("new key"),
+        message: Safe::new(if failed > 0 { "triage-2 did not come back" } else { "" }),
+        total,
+        done,
+        failed,
+        can_undo: failed == 0,
+        created_at: ago(now(), 4),
+        finished_at: (status != OperationStatus::Running).then(|| ago(now(), 3)),
+    };
+    view.operations = [
+        operation("op-3", "Restart pool triage", OperationStatus::Running, 12, 5, 0),
+        operation("op-2", "Restart agent triage-2", OperationStatus::Failed, 1, 0, 1),
+        operation("op-1", "Scale pool ocr 1 → 2", OperationStatus::Succeeded, 1, 1, 0),
+    ]
+    .map(Arc::new)
+    .into();
+    let subscription = |id: &str, pattern: &str, matched: u64| SubscriptionRow {
+        id: SubscriptionId::new(id).unwrap(),
+        subscriber: Safe::new("ocr-1"),
+        pattern: Safe::new(pattern),
+        active: true,
+        cursor: matched,
+        matched,
+        created_at: ago(now(), 90),
+        last_matched_at: (matched > 0).then(|| ago(now(), 1)),
+    };
+    view.subscriptions =
+        [subscription("sub-1", "task.*", 42), subscription("sub-2", "tsak.done", 0)]
+            .map(Arc::new)
+            .into();
+    let counts = [
+        (MessageStatus::Pending, 338),
+        (MessageStatus::Leased, 5),
+        (MessageStatus::Delivered, 1_204),
+        (MessageStatus::Dead, 2),
+    ];
+    view.totals.messages = counts.into();
+    (view.totals.publications, view.totals.events) = (77, 431);
+    let mut system = view.system.as_ref().clone();
+    for part in [&mut system.store, &mut system.runtime] {
+        part.checked_at = ago(now(), 0);
+        part.place = Safe::new("/var/lib/fleet");
+    }
+    let a_loop = |name: &str, error: &str| LoopStatus {
+        name: Safe::new(name),
+        last_run: Some(ago(now(), 0)),
+        duration: Duration::from_millis(3),
+        error: Safe::new(error),
+        runs: 99,
+    };
+    system.loops = vec![a_loop("health", ""), a_loop("autoscale", "the store was busy")];
+    system.tasks = [
+        ("mirror", supervise::Health::Running),
+        ("gateway", supervise::Health::Waiting { fault: "address in use".into() }),
+    ]
+    .into();
+    view.system = Arc::new(system);
+    view
+}
+
+/// Messages, newest first, as the store has them.
+pub fn messages() -> Vec<Document> {
+    let message = |n: u64, status: &str, error: serde_json::Value| {
+        let at = ago(now(), n);
+        document(
+            &format!("msg-{n}"),
+            json!({"from_agent_id": "agent-ocr-1", "to_agent_id": "agent-triage-2", "message_type": "task_request",
+                "payload": {"order": {"id": format!("A{n}"), "items": [1, 2]}}, "priority": 5, "status": status,
+                "attempts": n, "max_attempts": 5, "created_at": at, "last_error": error}),
+        )
+    };
+    vec![
+        message(1, "pending", json!(null)),
+        message(2, "delivered", json!(null)),
+        message(5, "dead", json!("no room left")),
+    ]
+}
+
+/// Publications, newest first.
+pub fn publications() -> Vec<Document> {
+    vec![document(
+        "pub-1",
+        json!({"publisher_agent_id": "agent-ocr-1", "publisher_agent_type": "worker", "publication_type": "event",
+            "event_name": "task.completed", "payload": {"ms": 12}, "published_at": ago(now(), 1), "seq": 77}),
+    )]
+}
+
+/// A journal entry as the store has it.
+pub fn journal_entry(seq: u64) -> Entry {
+    Entry {
+        seq,
+        at: ago(now(), 500 - seq),
+        kind: if seq.is_multiple_of(2) { "pool.scaled".into() } else { "agent.failed".into() },
+        aggregate: if seq.is_multiple_of(2) { "agent_pools".into() } else { "agents".into() },
+        aggregate_id: if seq.is_multiple_of(2) {
+            "pool-triage".into()
+        } else {
+            "agent-triage-2".into()
+        },
+        subject: if seq.is_multiple_of(2) { "triage".into() } else { "triage-2".into() },
+        actor: "loop:autoscale".into(),
+        patch: json!([{"op": "replace", "path": "/desired", "value": 3}]),
+        reason: "queue 318 of 100 an agent".into(),
+        ..Entry::default()
+    }
+}
+
+/// Journal entries, newest first.
+pub fn journal() -> Vec<Document> {
+    let entry = |seq: u64| {
+        let body = serde_json::to_value(journal_entry(seq)).unwrap();
+        document(&Entry::key(seq), body)
+    };
+    vec![entry(431), entry(430), entry(429)]
+}
+
+/// Goes to what `line` names, and answers what it asks the store for.
+pub fn open(ui: &mut Ui, view: &FleetView, line: &str) {
+    let mut effects = press(ui, view, ":");
+    effects.extend(type_text(ui, view, line));
+    effects.extend(press(ui, view, "enter"));
+    for effect in effects {
+        let Effect::Fetch(id, Fetch::List(listing)) = effect else { continue };
+        let documents = match listing.collection {
+            Collection::AgentMessages => messages(),
+            Collection::AgentPublications => publications(),
+            Collection::Events => journal(),
+            other => panic!("no page lists {other}"),
+        };
+        let some = documents.into_iter().filter(|it| listing.filter.matches(&it.body)).collect();
+        update(ui, view, Event::Done(id, Ok(Reply::Listed(some, None))));
+    }
+    draw(ui, view, 120, 30);
 }
 
 /// A console with the shipped dark theme and default keys.

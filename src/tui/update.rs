@@ -195,6 +195,7 @@ fn is_asked(page: &Page, id: EffectId) -> bool {
     match page {
         Page::Table(page) => page.fetched.asked == Some(id),
         Page::Text(page) => page.asked == Some(id),
+        Page::Pulse(_) => false,
     }
 }
 

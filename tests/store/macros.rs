@@ -55,6 +55,7 @@ macro_rules! every_rule {
                 rules_documents::what_is_too_deep_or_too_large_is_refused,
                 rules_documents::the_names_of_key_and_revision_are_reserved,
                 rules_documents::revisions_list_a_whole_collection_by_key,
+                rules_documents::a_scan_gives_a_whole_collection_as_text_by_key,
                 rules_edges::a_walk_follows_direction_and_ends_in_circles,
                 rules_edges::a_walk_minds_depth_and_limit,
                 rules_edges::a_hop_carries_the_edge_that_led_there,

@@ -216,3 +216,30 @@ pub async fn revisions_list_a_whole_collection_by_key(store: &Fixture) {
         assert!(store.revisions(Agents, None, limit).await.is_err(), "{limit}");
     }
 }
+
+pub async fn a_scan_gives_a_whole_collection_as_text_by_key(store: &Fixture) {
+    let names: Vec<String> = (0..25).map(|n| format!("k{n:02}")).collect();
+    let strange = json!({"text": "a\"\\\u{1b}é", "list": [1, null], "inner": {"n": 1.5}});
+    let all = names.iter().map(|at| insert(Agents, at, strange.clone())).collect();
+    write_all(&**store, all).await;
+    let mut found = Vec::new();
+    let mut last: Option<Key> = None;
+    loop {
+        let page = store.scan(Agents, last.as_ref(), 10).await.unwrap();
+        found.extend(page.iter().map(|raw| raw.key.to_string()));
+        for raw in &page {
+            let document = store.get(Agents, &raw.key).await.unwrap();
+            assert_eq!(document.rev, raw.rev);
+            let read: Value = serde_json::from_str(&raw.json).unwrap();
+            assert_eq!(read, Value::Object(document.body));
+        }
+        last = page.last().map(|raw| raw.key.clone());
+        if page.len() < 10 {
+            break;
+        }
+    }
+    assert_eq!(found, names);
+    for limit in [0, 10_001] {
+        assert!(store.scan(Agents, None, limit).await.is_err(), "{limit}");
+    }
+}

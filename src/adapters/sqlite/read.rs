@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::model::filter::{Field, Filter};
 use crate::model::schema::Collection;
 use crate::ports::store::{
-    Body, Bookmark, Direction, Document, Hop, Key, Page, Query, Rev, StoreError, Tally, Traversal,
-    Way,
+    Body, Bookmark, Direction, Document, Hop, Key, Page, Query, RawDocument, Rev, StoreError,
+    Tally, Traversal, Way,
 };
 
 use super::fault::{self, invalid};
@@ -238,6 +238,27 @@ pub(super) fn tally(
             count: count.unsigned_abs(),
             least: value(1)?,
         })
+    })
+}
+
+pub(super) fn scan(
+    lane: &Lane,
+    collection: Collection,
+    after: Option<&Key>,
+    limit: usize,
+) -> Result<Vec<RawDocument>, StoreError> {
+    limited(limit)?;
+    let mut sql = Sql::new(format!("SELECT key,rev,body FROM {} WHERE key>", collection.name()));
+    sql.bind(Bound::Text(after.map_or_else(String::new, |key| key.as_str().to_owned())));
+    sql.push(" ORDER BY key LIMIT ");
+    sql.bind(Bound::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+    lane.rows(&sql, |row| {
+        let key = row.get_ref(0).map_err(fault::of)?;
+        let key = key.as_str().map_err(|error| damaged("?", &error))?;
+        let json = row.get_ref(2).map_err(fault::of)?;
+        let json = json.as_str().map_err(|error| damaged(key, &error))?.to_owned();
+        let rev = revision(row.get(1).map_err(fault::of)?);
+        Ok(RawDocument { key: known_key(key)?, rev, json })
     })
 }
 

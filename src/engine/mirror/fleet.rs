@@ -6,9 +6,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::intern::Interner;
+use super::paper::{Paper, Sheet};
 use super::recent::Recent;
 use super::rows::{self, Beside, Vital};
-use super::table::{Keyed, Table};
+use super::table::{Keyed, Table, mark};
 use crate::engine::view::{
     AgentRow, PoolRow, Queue, SubscriptionRow, TemplateRow, Totals, UsageNote,
 };
@@ -18,7 +19,7 @@ use crate::model::id::{AgentId, OperationId, PoolId, SubscriptionId, TemplateId}
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::model::time::Time;
-use crate::ports::store::{Body, Key};
+use crate::ports::store::{Body, Key, RawDocument};
 
 macro_rules! keyed {
     ($($row:ty = $id:ty),*) => {$(
@@ -116,6 +117,23 @@ impl Fleet {
         }
     }
 
+    /// The same for an agent or its health whose document is still text.
+    pub fn put_raw(&mut self, collection: Collection, raw: &RawDocument) -> bool {
+        let (mark, key) = (mark(&raw.rev), &raw.key);
+        let Ok(id) = AgentId::new(key.as_str()) else { return strange(collection, key) };
+        match Sheet::read(&raw.json) {
+            Ok(sheet) if collection == Collection::Agents => self.put_agent(id, mark, &sheet),
+            Ok(sheet) => {
+                self.put_vital(id, mark, rows::vital(&sheet));
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%collection, %key, %error, "a document that cannot be read is not shown");
+                false
+            }
+        }
+    }
+
     /// Forgets a document that is gone. True as for [`Fleet::put`].
     pub fn remove(&mut self, collection: Collection, key: &str) -> bool {
         match collection {
@@ -193,13 +211,13 @@ impl Fleet {
         }
     }
 
-    fn put_agent(&mut self, id: AgentId, mark: u64, body: &Body) -> bool {
+    fn put_agent(&mut self, id: AgentId, mark: u64, paper: &impl Paper) -> bool {
         let beside = Beside {
             vital: self.vitals.get(&id).map(|(_, vital)| *vital).unwrap_or_default(),
             queue: self.queues.get(&id).copied().unwrap_or_default(),
             ..Beside::default()
         };
-        let mut row = rows::agent(id.clone(), body, &mut self.known, beside);
+        let mut row = rows::agent(id.clone(), paper, &mut self.known, beside);
         if let Some(pool) = row.pool.as_ref().and_then(|id| self.pools.get(id)) {
             row.pool_name = pool.name.clone();
         }

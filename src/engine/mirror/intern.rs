@@ -5,8 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
+use super::paper::Paper;
 use crate::model::id::{PoolId, TemplateId};
 use crate::model::text::Safe;
 use crate::model::time::span;
@@ -59,10 +58,9 @@ impl Interner {
         lookup(&mut self.spans, text, || span::parse(text).ok())
     }
 
-    pub fn labels(&mut self, value: Option<&Value>) -> Labels {
-        let pairs = value.and_then(Value::as_object).into_iter().flatten();
-        let pairs =
-            pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    pub fn labels(&mut self, paper: Option<&impl Paper>) -> Labels {
+        let words = paper.into_iter().flat_map(Paper::words);
+        let pairs = words.map(|(key, value)| (key.to_owned(), value.to_owned()));
         shared(&mut self.labels, pairs.collect())
     }
 }
@@ -88,7 +86,7 @@ mod tests {
         let (a, b) = (interner.text("ocr"), interner.text("ocr"));
         assert!(std::ptr::eq(a.as_str(), b.as_str()));
         let labels = json!({"tier": "gold", "odd": 7});
-        let (a, b) = (interner.labels(Some(&labels)), interner.labels(Some(&labels)));
+        let (a, b) = (interner.labels(labels.as_object()), interner.labels(labels.as_object()));
         assert!(Arc::ptr_eq(&a, &b));
         assert_eq!(a.get("tier").map(String::as_str), Some("gold"));
         assert!(!a.contains_key("odd"));

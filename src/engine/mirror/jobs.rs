@@ -16,7 +16,7 @@ use crate::model::filter::{Field, Filter};
 use crate::model::schema::Collection;
 use crate::ports::runtime::{RuntimeError, RuntimeInfo};
 use crate::ports::store::{
-    Bookmark, Direction, Document, Key, Page, Query, Rev, StoreError, StoreInfo, Tally,
+    Bookmark, Direction, Document, Key, Page, Query, RawDocument, Rev, StoreError, StoreInfo, Tally,
 };
 
 /// A store that says nothing for so long counts as lost.
@@ -28,6 +28,12 @@ const FIRST_PAGE: usize = 200;
 
 pub enum Answer {
     Listed(Collection, Page),
+    /// A page of agents or of their health, as text; the list ends with one that is not full.
+    Scanned {
+        collection: Collection,
+        page: Vec<RawDocument>,
+        last: bool,
+    },
     Newest(Vec<Document>),
     /// Keys and revisions after a key; the list ends with a page that is not full.
     Revisions {
@@ -85,12 +91,21 @@ impl Jobs {
         }));
     }
 
+    /// A page of a collection with few documents.
     pub fn list(&mut self, collection: Collection, after: Option<Bookmark>) {
-        let first = collection == Collection::Agents && after.is_none();
-        let limit = if first { FIRST_PAGE } else { PAGE };
         self.ask(move |ctx| async move {
-            let query = Query { limit, after, ..Query::new(collection, Filter::All) };
+            let query = Query { limit: PAGE, after, ..Query::new(collection, Filter::All) };
             ctx.store.query(query).await.map(|page| Answer::Listed(collection, page))
+        });
+    }
+
+    /// A page of a collection with many.
+    pub fn scan(&mut self, collection: Collection, after: Option<Key>) {
+        let limit = if after.is_none() { FIRST_PAGE } else { PAGE };
+        self.ask(move |ctx| async move {
+            let page = ctx.store.scan(collection, after.as_ref(), limit).await?;
+            let last = page.len() < limit;
+            Ok(Answer::Scanned { collection, page, last })
         });
     }
 

@@ -62,10 +62,11 @@ impl Mirror {
             self.list_rest(jobs);
             return;
         }
-        for collection in [Collection::AgentPools, Collection::AgentTemplates, Collection::Agents] {
+        for collection in [Collection::AgentPools, Collection::AgentTemplates] {
             jobs.list(collection, None);
-            self.listing.open += 1;
         }
+        jobs.scan(Collection::Agents, None);
+        self.listing.open += 3;
         self.listing.rest = true;
     }
 
@@ -105,6 +106,16 @@ impl Mirror {
                 if let Some(next) = page.next {
                     jobs.list(collection, Some(next));
                     self.listing.open += 1;
+                }
+            }
+            Answer::Scanned { collection, page, last } => {
+                if !last {
+                    jobs.scan(collection, page.last().map(|raw| raw.key.clone()));
+                    self.listing.open += 1;
+                }
+                for raw in page.iter().filter(|raw| !self.listing.is_touched(collection, &raw.key))
+                {
+                    self.wanted |= self.fleet.put_raw(collection, raw);
                 }
                 if collection == Collection::Agents && std::mem::take(&mut self.listing.rest) {
                     self.published = None; // the first rows wait for nothing

@@ -7,10 +7,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::intern::Interner;
+use super::paper::Paper;
 use crate::engine::view::{
     AgentRow, OperationRow, PoolRow, Queue, SubscriptionRow, TemplateRow, UsageNote,
 };
-use crate::model::agent::Heartbeat;
+use crate::model::agent::{Heartbeat, Phase};
 use crate::model::id::{AgentId, OperationId, PoolId, SubscriptionId, TemplateId};
 use crate::model::plan::Tier;
 use crate::model::pool::Pool;
@@ -37,36 +38,28 @@ pub struct Beside {
     pub queue: Queue,
 }
 
-fn string(of: Option<&Value>) -> &str {
-    of.and_then(Value::as_str).unwrap_or_default()
+fn text<'a>(paper: &'a impl Paper, field: &str) -> &'a str {
+    paper.word(field).unwrap_or_default()
 }
 
-fn text<'a>(body: &'a Body, field: &str) -> &'a str {
-    string(body.get(field))
+fn inside<'a, P: Paper>(part: Option<&'a P>, field: &str) -> &'a str {
+    part.map_or("", |part| text(part, field))
 }
 
-fn whole(body: &Body, field: &str) -> u64 {
-    body.get(field).and_then(Value::as_u64).unwrap_or_default()
+fn whole(paper: &impl Paper, field: &str) -> u64 {
+    paper.whole(field).unwrap_or_default()
 }
 
-fn small(body: &Body, field: &str) -> u32 {
-    u32::try_from(whole(body, field)).unwrap_or(u32::MAX)
+fn small(paper: &impl Paper, field: &str) -> u32 {
+    u32::try_from(whole(paper, field)).unwrap_or(u32::MAX)
 }
 
-fn flag(body: &Body, field: &str) -> bool {
-    body.get(field).and_then(Value::as_bool).unwrap_or_default()
+fn time(paper: &impl Paper, field: &str) -> Option<Time> {
+    paper.word(field)?.parse().ok()
 }
 
-fn time(body: &Body, field: &str) -> Option<Time> {
-    body.get(field)?.as_str()?.parse().ok()
-}
-
-fn inner<'a>(body: &'a Body, field: &str) -> Option<&'a Body> {
-    body.get(field)?.as_object()
-}
-
-fn amount<T: DeserializeOwned>(list: Option<&Body>, field: &str) -> Option<T> {
-    T::deserialize(list?.get(field)?).ok()
+fn amount<T: DeserializeOwned>(list: Option<&impl Paper>, field: &str) -> Option<T> {
+    T::deserialize(list?.leaf(field)?).ok()
 }
 
 /// An enum by the name under which documents have it.
@@ -74,47 +67,47 @@ fn named<T: std::str::FromStr + Default>(text: &str) -> T {
     text.parse().unwrap_or_default()
 }
 
-pub fn agent(id: AgentId, body: &Body, known: &mut Interner, beside: Beside) -> AgentRow {
-    let empty = Body::new();
-    let part = |field| inner(body, field).unwrap_or(&empty);
-    let (health, config, deployment) = (part("health"), part("config"), part("deployment"));
-    let heartbeat = inner(config, "heartbeat").unwrap_or(&empty);
-    let resources = inner(config, "resources").unwrap_or(&empty);
-    let (requests, limits) = (inner(resources, "requests"), inner(resources, "limits"));
-    let phase: crate::model::agent::Phase = named(text(body, "phase"));
-    let interval = heartbeat.get("interval").and_then(Value::as_str);
+pub fn agent<P: Paper>(id: AgentId, paper: &P, known: &mut Interner, beside: Beside) -> AgentRow {
+    let (config, deployment) = (paper.part("config"), paper.part("deployment"));
+    let (health, heartbeat) =
+        (paper.part("health"), config.and_then(|part| part.part("heartbeat")));
+    let resources = config.and_then(|part| part.part("resources"));
+    let requests = resources.and_then(|part| part.part("requests"));
+    let limits = resources.and_then(|part| part.part("limits"));
+    let phase: Phase = named(text(paper, "phase"));
     AgentRow {
-        name: Safe::new(text(body, "name")),
-        kind: known.text(text(body, "type")),
-        tenant: known.text(text(body, "tenant")),
-        pool: body.get("pool_id").and_then(Value::as_str).and_then(|id| known.pool(id)),
+        name: Safe::new(text(paper, "name")),
+        kind: known.text(text(paper, "type")),
+        tenant: known.text(text(paper, "tenant")),
+        pool: paper.word("pool_id").and_then(|id| known.pool(id)),
         pool_name: beside.pool_name,
-        template: body.get("template_id").and_then(Value::as_str).and_then(|id| known.template(id)),
+        template: paper.word("template_id").and_then(|id| known.template(id)),
         template_name: beside.template_name,
-        template_version: known.text(text(body, "template_version")),
-        labels: known.labels(body.get("labels")),
-        desired: named(text(body, "desired")),
+        template_version: known.text(text(paper, "template_version")),
+        labels: known.labels(paper.part("labels")),
+        desired: named(text(paper, "desired")),
         phase,
-        phase_since: time(body, "phase_since").unwrap_or_default(),
-        reason: known.text(text(body, "reason")),
-        health: named(text(health, "status")),
-        health_message: known.text(text(health, "message")),
-        incarnation: whole(body, "incarnation"),
-        wanted_incarnation: whole(body, "wanted_incarnation"),
-        generation: whole(body, "generation"),
-        failures: small(body, "failures"),
-        retry_at: time(body, "retry_at"),
-        drain_deadline: time(body, "drain_deadline"),
-        purge_at: time(body, "purge_at"),
-        pinned: flag(body, "pinned"),
-        node: known.text(text(deployment, "node")),
-        pid: deployment.get("pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok()),
-        created_at: time(body, "created_at").unwrap_or_default(),
+        phase_since: time(paper, "phase_since").unwrap_or_default(),
+        reason: known.text(text(paper, "reason")),
+        health: named(inside(health, "status")),
+        health_message: known.text(inside(health, "message")),
+        incarnation: whole(paper, "incarnation"),
+        wanted_incarnation: whole(paper, "wanted_incarnation"),
+        generation: whole(paper, "generation"),
+        failures: small(paper, "failures"),
+        retry_at: time(paper, "retry_at"),
+        drain_deadline: time(paper, "drain_deadline"),
+        purge_at: time(paper, "purge_at"),
+        pinned: paper.flag("pinned").unwrap_or_default(),
+        node: known.text(inside(deployment, "node")),
+        pid: deployment.and_then(|part| part.whole("pid")).and_then(|pid| u32::try_from(pid).ok()),
+        created_at: time(paper, "created_at").unwrap_or_default(),
         heartbeat: beside.vital.heartbeat,
-        heartbeat_interval: interval
+        heartbeat_interval: heartbeat
+            .and_then(|part| part.word("interval"))
             .and_then(|text| known.span(text))
             .unwrap_or_else(|| Heartbeat::default().interval),
-        heartbeat_required: flag(heartbeat, "required"),
+        heartbeat_required: heartbeat.and_then(|part| part.flag("required")).unwrap_or_default(),
         // a sample of what is over is no use of anything
         usage: beside.vital.usage.filter(|_| phase.has_workload()),
         cpu_request: amount::<Cpu>(requests, "cpu").map(|Cpu(millis)| millis),
@@ -125,13 +118,13 @@ pub fn agent(id: AgentId, body: &Body, known: &mut Interner, beside: Beside) -> 
     }
 }
 
-pub fn vital(body: &Body) -> Vital {
-    let usage = inner(body, "usage").map(|usage| UsageNote {
+pub fn vital<P: Paper>(paper: &P) -> Vital {
+    let usage = paper.part("usage").map(|usage| UsageNote {
         at: time(usage, "at").unwrap_or_default(),
         cpu_millis: whole(usage, "cpu_millis"),
         memory_bytes: whole(usage, "memory_bytes"),
     });
-    Vital { heartbeat: time(body, "last_heartbeat"), usage }
+    Vital { heartbeat: time(paper, "last_heartbeat"), usage }
 }
 
 /// The document as the model's type; when it cannot be read, its default and why.
@@ -150,7 +143,7 @@ pub fn pool(id: PoolId, body: &Body, known: &mut Interner) -> PoolRow {
         name: Safe::new(text(body, "name")),
         description: Safe::new(&pool.description),
         tenant: known.text(&pool.tenant),
-        labels: known.labels(body.get("labels")),
+        labels: known.labels(body.part("labels")),
         template: pool.template_id,
         template_name: Safe::default(),
         template_version: known.text(&pool.template_version),
@@ -230,7 +223,7 @@ pub fn subscription(id: SubscriptionId, body: &Body, known: &mut Interner) -> Su
 pub fn operation(id: OperationId, body: &Body, known: &mut Interner) -> OperationRow {
     let tier = body.get("tier").and_then(Value::as_u64).and_then(|tier| u8::try_from(tier).ok());
     let status: crate::model::operation::OperationStatus = named(text(body, "status"));
-    let undo = inner(body, "undo");
+    let undo = body.part("undo");
     let done_before = body.get("undone_by").is_some_and(|by| !by.is_null());
     OperationRow {
         kind: known.text(text(body, "type")),

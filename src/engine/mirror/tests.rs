@@ -304,14 +304,13 @@ async fn what_the_feed_told_while_a_list_was_read_is_newer_than_the_list() {
         },
     ];
     mirror.rows_changed(told, &mut jobs);
-    let old = |text| crate::ports::store::Document {
+    let old = |text| crate::ports::store::RawDocument {
         key: key(text),
         rev: rev("1"),
-        body: body("running"),
+        json: Value::Object(body("running")).to_string(),
     };
-    let page =
-        crate::ports::store::Page { documents: vec![old("a"), old("b"), old("c")], next: None };
-    mirror.answered(Answer::Listed(Collection::Agents, page), &mut jobs);
+    let (collection, page) = (Collection::Agents, vec![old("a"), old("b"), old("c")]);
+    mirror.answered(Answer::Scanned { collection, page, last: true }, &mut jobs);
     let phases: Vec<_> =
         mirror.fleet.agents.rows().map(|row| (row.id.as_str(), row.phase)).collect();
     assert_eq!(phases, [("a", Phase::Failed), ("c", Phase::Running)]);

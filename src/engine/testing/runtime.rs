@@ -72,7 +72,7 @@ impl FakeRuntime {
     pub fn restart_in_place(&self, agent: &AgentId) {
         self.change(agent, |seen| seen.state = State::Starting);
         self.change(agent, |seen| {
-            (seen.state, seen.restarts) = (State::Running, seen.restarts + 1)
+            (seen.state, seen.restarts) = (State::Running, seen.restarts + 1);
         });
     }
 

@@ -44,6 +44,7 @@ fn first_words(typed: &str, view: &FleetView) -> Vec<Suggestion> {
         all.push((format!("{} ", verb.name()), verb.usage().into(), "action"));
     }
     for (word, note) in [
+        ("pulse", "view"),
         ("describe ", "view"),
         ("yaml ", "view"),
         ("logs ", "view"),
@@ -143,6 +144,9 @@ fn arguments(head: &str, rest: &str, view: &FleetView) -> Vec<Suggestion> {
     }
 }
 
+/// Longest text that names are compared with, in bytes.
+const LONGEST: usize = 256;
+
 /// Sorts candidates (what the line becomes, what is shown, a note) by how well `typed` fits.
 fn rank(typed: &str, all: Vec<(String, String, &'static str)>) -> Vec<Suggestion> {
     let suggestion = |(line, shown, note): (String, String, &str)| Suggestion {
@@ -152,6 +156,10 @@ fn rank(typed: &str, all: Vec<(String, String, &'static str)>) -> Vec<Suggestion
     };
     if typed.is_empty() {
         return all.into_iter().take(MOST).map(suggestion).collect();
+    }
+    // Nothing has such a name, and the matcher's score has no room for it.
+    if typed.len() > LONGEST {
+        return Vec::new();
     }
     let pattern = Pattern::new(typed, CaseMatching::Smart, Normalization::Smart, AtomKind::Fuzzy);
     let mut matcher = Matcher::new(Config::DEFAULT);

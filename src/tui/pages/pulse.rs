@@ -19,7 +19,9 @@ use crate::model::time::Time;
 use crate::tui::action::Action;
 use crate::tui::widgets::{Look, dialog, paint, spark};
 
-/// Columns and lines of a tile, its frame included.
+/// The most tiles that stand beside each other.
+const ACROSS: u16 = 4;
+/// Columns at the least, and lines, of a tile, its frame included.
 const WIDTH: u16 = 26;
 const HEIGHT: u16 = 6;
 
@@ -99,25 +101,23 @@ fn agents(view: &FleetView, look: Look<'_>) -> Tile {
     let totals = &view.totals;
     let health = |status: HealthStatus| totals.health.get(&status).copied().unwrap_or(0);
     let failed = totals.phase(Phase::Failed);
-    let (unhealthy, degraded) = (health(HealthStatus::Unhealthy), health(HealthStatus::Degraded));
+    // A failed agent is unhealthy too: it is counted once.
+    let unwell = health(HealthStatus::Unhealthy) + health(HealthStatus::Degraded);
+    let unwell = unwell.saturating_sub(failed);
     let mut facts = vec![(
         format!("{} {} running", glyphs.ok, words::grouped(totals.phase(Phase::Running))),
         theme.ok,
     )];
-    facts.push(if failed + unhealthy + degraded > 0 {
-        let text = format!(
-            "{} {failed} failed  {} {} unwell",
-            glyphs.failed,
-            glyphs.degraded,
-            unhealthy + degraded
-        );
+    facts.push(if failed + unwell > 0 {
+        let text =
+            format!("{} {failed} failed  {} {} unwell", glyphs.failed, glyphs.degraded, unwell);
         (text, if failed > 0 { theme.alarm } else { theme.warn })
     } else {
         (format!("{} all well", glyphs.done), theme.muted)
     });
     let alive =
         view.agents.len() as u64 - totals.phase(Phase::Deleted).min(view.agents.len() as u64);
-    let to = Way { kind: TableKind::Agents, filter: "", faults: failed + unhealthy + degraded > 0 };
+    let to = Way { kind: TableKind::Agents, filter: "", faults: failed + unwell > 0 };
     Tile { title: "Agents", figure: words::grouped(alive), facts, history: None, to }
 }
 
@@ -271,7 +271,8 @@ pub fn draw(
     buf: &mut Buffer,
 ) {
     let area = area.intersection(buf.area);
-    let across = (area.width / WIDTH).max(1);
+    let across = (area.width / WIDTH).clamp(1, ACROSS);
+    let width = area.width / across;
     let down = (area.height / HEIGHT).max(1);
     let selected = u16::try_from(page.selected).unwrap_or(0);
     let first_row = (selected / across).saturating_sub(down - 1);
@@ -279,9 +280,9 @@ pub fn draw(
         let (row, column) = (index / across, index % across);
         let Some(row) = row.checked_sub(first_row).filter(|row| *row < down) else { continue };
         let place = Rect {
-            x: area.x + column * WIDTH,
+            x: area.x + column * width,
             y: area.y + row * HEIGHT,
-            width: (WIDTH - 1).min(area.width),
+            width: width.saturating_sub(1),
             height: HEIGHT.min(area.height),
         };
         tile.draw(place, index == selected, look, buf);

@@ -17,6 +17,8 @@ use crate::tui::widgets::{Look, dialog, paint};
 const WIDE: u16 = 110;
 /// A frame is drawn only where it leaves enough lines.
 const FRAMED: u16 = 8;
+/// A table has at least so many lines before anything stands above it.
+const LEAST: u16 = 6;
 
 /// The rows of a page as a table's cells.
 pub(super) struct RowCells<'a> {
@@ -110,6 +112,16 @@ pub(super) fn nothing(
         let x = area.x + area.width.saturating_sub(wide) / 2;
         paint::text(buf, (x, y), area.width, line, look.theme.muted, look.glyphs.ellipsis);
     }
+}
+
+/// Draws the lines above a table, where they leave room for rows; returns what is left.
+pub(super) fn above(lines: Vec<Pieces>, area: Rect, look: Look<'_>, buf: &mut Buffer) -> Rect {
+    let room = usize::from(area.height.saturating_sub(LEAST) / 4);
+    let count = u16::try_from(lines.len().min(room)).unwrap_or(0);
+    let state = TextState::default();
+    let place = Rect { x: area.x + 1, width: area.width.saturating_sub(2), height: count, ..area };
+    TextView { lines: &Detail(lines), shown: None, state: &state, look }.draw(place, buf);
+    Rect { y: area.y + count, height: area.height - count, ..area }
 }
 
 /// The lines of the side pane.

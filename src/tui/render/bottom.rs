@@ -4,8 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::tui::action::Action;
-use crate::tui::pages::Page;
 use crate::tui::pages::text::TextKind;
+use crate::tui::pages::{Page, pulse};
 use crate::tui::ui::{Layer, Ui};
 use crate::tui::widgets::hints::{self, Hint};
 use crate::tui::widgets::{paint, toast};
@@ -33,6 +33,17 @@ const LOG_HINTS: &[(Action, &str)] = &[
     (Action::Since5m, "5 min"),
     (Action::PreviousLogs, "previous"),
     (Action::FullScreen, "full"),
+    (Action::Help, "help"),
+];
+
+/// What keys do beside the steps of an operation.
+const STEPS_HINTS: &[(Action, &str)] = &[
+    (Action::Back, "back"),
+    (Action::Undo, "undo"),
+    (Action::CancelOrQuit, "cancel"),
+    (Action::Filter, "search"),
+    (Action::ToggleWrap, "wrap"),
+    (Action::CopyName, "copy"),
     (Action::Help, "help"),
 ];
 
@@ -89,7 +100,9 @@ fn shown_hints(ui: &Ui) -> Vec<Hint> {
         Some(Layer::Plan(_)) => DIALOG_HINTS,
         Some(Layer::Page(Page::Table(page))) => page.kind.spec().hints,
         Some(Layer::Page(Page::Text(page))) if page.kind == TextKind::Logs => LOG_HINTS,
+        Some(Layer::Page(Page::Text(page))) if page.kind == TextKind::Steps => STEPS_HINTS,
         Some(Layer::Page(Page::Text(_))) | None => TEXT_HINTS,
+        Some(Layer::Page(Page::Pulse(_))) => pulse::HINTS,
     };
     let bound = ui.keymap.reverse(&ui.scopes());
     let shown = wanted.iter().filter(|(action, _)| !(ui.readonly && action.changes_fleet()));

@@ -60,7 +60,7 @@ pub(super) fn view_line(ui: &Ui, area: Rect, buf: &mut Buffer) {
             }
             parts
         }
-        Page::Text(_) => Vec::new(),
+        Page::Text(_) | Page::Pulse(_) => Vec::new(),
     };
     put(&left, &right, area, look, buf);
 }

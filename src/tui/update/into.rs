@@ -7,6 +7,7 @@ use crate::tui::action::Action;
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::text::TextKind;
 use crate::tui::pages::{Page, TableKind};
+use crate::tui::widgets::Look;
 
 /// Pages about messages, in the order in which the next pane is gone to.
 const PANES: [TableKind; 4] =
@@ -16,7 +17,7 @@ impl Turn<'_> {
     fn kind(&self) -> Option<TableKind> {
         match self.ui.page() {
             Page::Table(page) => Some(page.kind),
-            Page::Text(_) => None,
+            Page::Text(_) | Page::Pulse(_) => None,
         }
     }
 
@@ -49,6 +50,25 @@ impl Turn<'_> {
         let mut page = TablePage::new(kind);
         page.owner = Some(owner);
         self.go(Page::Table(Box::new(page)));
+    }
+
+    /// Moves over the tiles, and into what is behind one.
+    pub(super) fn pulse_action(&mut self, action: Action) {
+        let (view, now) = (self.view, self.ui.now);
+        let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
+        let look = Look { theme: &theme, glyphs: &glyphs };
+        let Page::Pulse(page) = self.ui.page_mut() else { return };
+        match action {
+            Action::SelectNext => page.step(1),
+            Action::SelectPrevious => page.step(-1),
+            Action::SelectFirst => page.step(isize::MIN),
+            Action::SelectLast => page.step(isize::MAX),
+            Action::Open => {
+                let Some(page) = page.drill(view, now, look) else { return };
+                self.go(Page::Table(Box::new(page)));
+            }
+            _ => self.refuse("that does nothing here"),
+        }
     }
 
     /// The journal entry under the cursor, with its patch.
@@ -127,7 +147,7 @@ impl Turn<'_> {
     pub(super) fn next_pane(&mut self, forward: bool) {
         let here = self.kind().and_then(|kind| PANES.iter().position(|pane| *pane == kind));
         let Some(here) = here else {
-            return self.refuse("there is no other pane here");
+            return self.refuse("there is one pane only");
         };
         let step = if forward { 1 } else { PANES.len() - 1 };
         let mut page = TablePage::new(PANES[(here + step) % PANES.len()]);
@@ -145,6 +165,7 @@ impl Turn<'_> {
         let target = match self.ui.page() {
             Page::Table(_) => self.selected(),
             Page::Text(page) => page.about.clone(),
+            Page::Pulse(_) => None,
         };
         target.filter(|target| target.noun == Noun::Operation)
     }

@@ -7,6 +7,7 @@ use crate::tui::action::Action;
 use crate::tui::command::{self, Line, Locator, Setting};
 use crate::tui::effect::Effect;
 use crate::tui::pages::fetched::Need;
+use crate::tui::pages::pulse::PulsePage;
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::text::{TextKind, TextPage};
 use crate::tui::pages::{Page, TableKind};
@@ -23,6 +24,7 @@ impl Turn<'_> {
         match command::parse(line)? {
             Line::Open(to) => return self.open_table(to),
             Line::Text(kind) => self.open_text(kind, None),
+            Line::Pulse => self.go(Page::Pulse(PulsePage::default())),
             Line::About(action, noun, name) => {
                 let target = self.resolve(noun, &name)?;
                 self.about(action, target);
@@ -138,6 +140,7 @@ impl Turn<'_> {
         let same = self.ui.layers.iter().position(|layer| match (layer, &page) {
             (Layer::Page(Page::Table(a)), Page::Table(b)) => a.kind == b.kind && a.owner == b.owner,
             (Layer::Page(Page::Text(a)), Page::Text(b)) => a.kind == b.kind && a.about == b.about,
+            (Layer::Page(Page::Pulse(_)), Page::Pulse(_)) => true,
             _ => false,
         });
         if let Some(at) = same {
@@ -182,7 +185,7 @@ impl Turn<'_> {
                 Layer::Page(Page::Text(page)) => page.asked,
                 // A plan already agreed to is carried out all the same: its answer is still waited for.
                 Layer::Plan(plan) => plan.asked.filter(|_| !plan.confirming),
-                Layer::Prompt(_) => None,
+                Layer::Page(Page::Pulse(_)) | Layer::Prompt(_) => None,
             };
             if let Some(id) = asked {
                 self.forget(id);
@@ -253,6 +256,7 @@ impl Turn<'_> {
                 self.read_rows(Need::Newest);
             }
             Page::Text(_) => self.read_text(),
+            Page::Pulse(_) => {}
         }
     }
 

@@ -24,6 +24,9 @@ impl Turn<'_> {
         }
         match action {
             Action::CommandBar => self.open_prompt(PromptKind::Command),
+            Action::Filter if matches!(self.ui.page(), Page::Pulse(_)) => {
+                self.refuse("there is nothing to filter here");
+            }
             Action::Filter => {
                 let text = matches!(self.ui.page(), Page::Text(_));
                 self.open_prompt(if text { PromptKind::Search } else { PromptKind::Filter });
@@ -51,11 +54,13 @@ impl Turn<'_> {
                 self.ui.detail = !self.ui.detail;
                 self.ui.side = Side::default();
             }
-            Action::NextPane | Action::PreviousPane => self.turn_pane(),
+            Action::NextPane => self.turn_pane(true),
+            Action::PreviousPane => self.turn_pane(false),
             Action::ToggleReadOnly => self.toggle_readonly(),
             _ => match self.ui.page() {
                 Page::Table(_) => self.table_action(action),
                 Page::Text(_) => self.text_action(action),
+                Page::Pulse(_) => self.pulse_action(action),
             },
         }
     }
@@ -83,7 +88,7 @@ impl Turn<'_> {
                 page.filter = None;
                 page.shown = None;
             }
-            Page::Table(_) | Page::Text(_) => {
+            Page::Table(_) | Page::Text(_) | Page::Pulse(_) => {
                 if !self.pop() {
                     self.step_back();
                 }
@@ -135,11 +140,11 @@ impl Turn<'_> {
     }
 
     /// The keys go to the side pane, or back to the table.
-    fn turn_pane(&mut self) {
+    fn turn_pane(&mut self, forward: bool) {
         if self.ui.detail && matches!(self.ui.page(), Page::Table(_)) {
             self.ui.side.focused = !self.ui.side.focused;
         } else {
-            self.refuse("there is one pane only");
+            self.next_pane(forward);
         }
     }
 
@@ -194,7 +199,7 @@ impl Turn<'_> {
                     Page::Table(page) => {
                         page.columns().get(page.state.picked).map(|column| column.key)
                     }
-                    Page::Text(_) => None,
+                    Page::Text(_) | Page::Pulse(_) => None,
                 };
                 if let Some(column) = picked {
                     self.sort(column);
@@ -229,8 +234,6 @@ impl Turn<'_> {
                 None => self.refuse("there is no row to look at"),
             },
             Action::Owner => self.owner(),
-            Action::NextPane => self.next_pane(true),
-            Action::PreviousPane => self.next_pane(false),
             Action::ToggleFollow => self.toggle_follow(),
             _ => self.refuse("that does nothing here"),
         }
@@ -377,7 +380,7 @@ impl Turn<'_> {
                 page.answered(answer, now, look);
                 None
             }
-            None => None,
+            Some(Page::Pulse(_)) | None => None,
         };
         if let Some(fault) = failed {
             self.say_fault(&fault);

@@ -46,6 +46,7 @@ impl Turn<'_> {
             match page {
                 Page::Table(page) => page.fetched.resting = false,
                 Page::Text(page) => page.resting = false,
+                Page::Pulse(_) => {}
             }
         }
     }
@@ -64,6 +65,7 @@ impl Turn<'_> {
                     self.read_document();
                 }
             }
+            Page::Pulse(_) => {}
         }
     }
 

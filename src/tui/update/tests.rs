@@ -46,7 +46,7 @@ fn answer(ui: &mut Ui, view: &FleetView, id: EffectId, plan: Plan) -> Vec<Effect
 fn selected(ui: &Ui) -> String {
     match ui.page() {
         Page::Table(page) => page.state.selected.as_deref().unwrap_or_default().to_owned(),
-        Page::Text(_) => String::new(),
+        Page::Text(_) | Page::Pulse(_) => String::new(),
     }
 }
 
@@ -193,7 +193,7 @@ fn a_filter_acts_while_it_is_typed_and_a_bad_one_keeps_the_last_good() {
     let (mut ui, view) = (ui(), fleet());
     let count = |ui: &Ui| match ui.page() {
         Page::Table(page) => page.listing.rows.len(),
-        Page::Text(_) => 0,
+        Page::Text(_) | Page::Pulse(_) => 0,
     };
     type_text(&mut ui, &view, "/triage");
     assert_eq!(count(&ui), 3);

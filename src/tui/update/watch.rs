@@ -75,7 +75,7 @@ impl Turn<'_> {
         for page in self.ui.pages_mut() {
             match page {
                 Page::Text(page) if page.asked == Some(id) => return page.log(lines, look),
-                Page::Text(_) | Page::Table(_) => {}
+                Page::Text(_) | Page::Table(_) | Page::Pulse(_) => {}
             }
         }
     }

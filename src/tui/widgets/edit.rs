@@ -3,13 +3,22 @@
 use crokey::OneToThree;
 use crossterm::event::{KeyCode, KeyModifiers};
 use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthChar;
 
-use crate::model::text::columns;
+use crate::model::text::{columns, is_hostile};
 use crate::tui::keys::{Key, typed};
 use crate::tui::writer::encode::forbidden;
 
 /// Longer lines are not taken: every prompt and field is one line.
 const LONGEST: usize = 4096;
+
+/// More marks than this on one character are not taken: they would pile up over the lines above.
+const HIGHEST: usize = 4;
+
+/// Whether a character takes no column of its own.
+fn is_mark(c: &char) -> bool {
+    c.width() == Some(0)
+}
 
 /// One line and the place of the cursor in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,10 +62,15 @@ impl LineEdit {
 
     /// Inserts what of `text` is printable, line breaks as blanks.
     pub fn insert(&mut self, text: &str) {
+        let mut pile = self.text[..self.cursor].chars().rev().take_while(is_mark).count();
+        let mut fits = |c: &char| {
+            pile = if is_mark(c) { pile + 1 } else { 0 };
+            pile <= HIGHEST
+        };
         let clean: String = text
             .chars()
             .map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c })
-            .filter(|c| !forbidden(*c))
+            .filter(|c| !is_hostile(*c) && !forbidden(*c) && fits(c))
             .take(LONGEST.saturating_sub(self.text.chars().count()))
             .collect();
         self.text.insert_str(self.cursor, &clean);

@@ -8,6 +8,9 @@ use super::term::{Compare, Term, Test, Wanted};
 use super::{FieldKind, FieldSpec, FilterError, RowQuery, Selector, Word, closest};
 use crate::model::filter::Field;
 
+/// Longest text of a fuzzy search, in bytes.
+const LONGEST_FUZZY: usize = 256;
+
 /// Bounds on what a regular expression may compile to, in bytes.
 const REGEX_LIMIT: usize = 1 << 20;
 
@@ -92,6 +95,12 @@ impl<'a> Parser<'a> {
         let wanted = rest.trim();
         if wanted.is_empty() {
             return Err(FilterError::new(self.at, "expected what to look for after -f", ""));
+        }
+        // The matcher's score has 16 bits, about 30 of it for each character found.
+        if wanted.len() > LONGEST_FUZZY {
+            let message = format!("a fuzzy search takes at most {LONGEST_FUZZY} bytes");
+            let at = self.text.len() - rest.trim_start().len();
+            return Err(FilterError::new(at, message, ""));
         }
         let (case, form) = (CaseMatching::Smart, Normalization::Smart);
         self.query.fuzzy = Some(Fuzzy::new(wanted, case, form, AtomKind::Fuzzy));

@@ -246,3 +246,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_fuzzy_search_that_the_matcher_cannot_count_is_refused_with_its_place() {
+    let long = format!("-f {}", "x".repeat(300));
+    let error = RowQuery::parse(&long, &FIELDS).unwrap_err();
+    assert!(error.message.contains("at most 256"), "{error}");
+    assert!(long.is_char_boundary(error.at));
+    let row = Agent { name: "x".repeat(10_000), state: "failed", queue: 1.0 };
+    let query = RowQuery::parse(&format!("-f {}", "x".repeat(256)), &FIELDS).unwrap();
+    assert!(query.matches(&row));
+}

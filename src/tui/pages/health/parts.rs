@@ -96,7 +96,7 @@ fn part(kind: Kind, status: &PartStatus, stale: bool) -> Part {
 
 fn leader(system: &System) -> Part {
     let leader = &system.leader;
-    let nobody = leader.holder.as_str().is_empty();
+    let nobody = leader.holder.as_str().is_empty() && !leader.me;
     let (health, word) = match (nobody, leader.late, leader.me) {
         (true, ..) if leader.contends => (HealthStatus::Degraded, "waiting"),
         (true, ..) => (HealthStatus::Unhealthy, "nobody"),
@@ -109,11 +109,19 @@ fn leader(system: &System) -> Part {
             "nobody leads: nothing is started, healed or scaled until `cvxc` or `cvxc --daemon` does",
         )
     } else {
-        Safe::new(&format!("pid {} on {}, epoch {}", leader.pid, leader.host, leader.epoch))
+        let place = match leader.host.as_str() {
+            "" => String::new(),
+            host => format!("pid {} on {host}, ", leader.pid),
+        };
+        Safe::new(&format!("{place}epoch {}", leader.epoch))
     };
     Part {
         id: "part/leader".into(),
-        name: if nobody { Safe::new("leader") } else { leader.holder.clone() },
+        name: if leader.holder.as_str().is_empty() {
+            Safe::new("leader")
+        } else {
+            leader.holder.clone()
+        },
         kind: Kind::Leader,
         health,
         word,
