@@ -12,6 +12,7 @@ use cvxc::adapters::simulated::{SimOptions, SimulatedRuntime};
 use cvxc::adapters::sqlite::{SqliteOptions, SqliteStore};
 use cvxc::engine::context::{Context, EngineSettings};
 use cvxc::engine::run::{self, Running};
+use cvxc::model::filter::{Field, Filter};
 use cvxc::model::schema::Collection;
 use cvxc::ports::clock::SystemClock;
 use cvxc::ports::ids::RandomIds;
@@ -83,6 +84,33 @@ async fn fill(path: &Path, agents: usize) {
             ]
         });
         store.transact(writes.collect(), Durability::Relaxed).await.expect("agents");
+    }
+    store.close().await;
+}
+
+/// What one count of so many messages, a tenth of them waiting, takes.
+async fn count(path: &Path, messages: usize) {
+    let store = open(path);
+    for from in (0..messages).step_by(500) {
+        let writes = (from..(from + 500).min(messages)).map(|n| {
+            let status = if n % 10 == 0 { "pending" } else { "delivered" };
+            let document = json!({
+                "from_agent_id": "router", "to_agent_id": format!("agent-{}", n % 500), "message_type": "task_request",
+                "payload": {"n": n, "text": "something to do, and how"}, "priority": 5, "rank": 5, "status": status,
+                "attempts": 1, "max_attempts": 5, "created_at": "2026-11-21T00:00:00.000Z",
+                "available_at": "2026-11-21T00:00:00.000Z", "expires_at": "2036-11-21T00:00:00.000Z",
+            });
+            put(Collection::AgentMessages, Key::new(&format!("msg-{n:032x}")).expect("a key"), document)
+        });
+        store.transact(writes.collect(), Durability::Relaxed).await.expect("messages");
+    }
+    for _ in 0..STARTS {
+        let began = Instant::now();
+        let by: [Field; 2] = ["to_agent_id".into(), "status".into()];
+        let least = Field::of("created_at");
+        let counts = store.tally(Collection::AgentMessages, Filter::All, &by, Some(&least)).await;
+        let groups = counts.expect("counts").len();
+        say(&format!("{messages} messages counted in {:.1?}, {groups} groups", began.elapsed()));
     }
     store.close().await;
 }
@@ -205,6 +233,7 @@ fn main() {
         return runtime.block_on(async {
             match &*task {
                 "fill" => fill(&path, agents).await,
+                "count" => count(&path, agents).await,
                 // for a profiler: nothing but starts
                 "start" => {
                     for _ in 0..STARTS {

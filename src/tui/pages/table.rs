@@ -8,7 +8,7 @@ use super::TableKind;
 use super::fetched::Fetched;
 use super::row::{Rows, SortKey, Spec};
 use super::words;
-use crate::engine::view::FleetView;
+use crate::engine::view::{AgentRow, FleetView, OperationRow, PoolRow, TemplateRow};
 use crate::model::filter::query::RowQuery;
 use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
@@ -53,7 +53,63 @@ pub struct Listing {
     /// How many there are without the filter.
     pub total: usize,
     /// The view it was made from, and the settings of the page.
-    stamp: Option<(u64, u64)>,
+    stamp: Option<Stamp>,
+}
+
+/// What a listing was made from; while it is the same, so is the listing.
+#[derive(Debug, Clone)]
+struct Stamp {
+    slice: Slice,
+    settings: u64,
+    /// Ages and waits in filters change with the minute.
+    minute: i64,
+    loaded: bool,
+}
+
+/// The part of a view that a kind of row is made from. Kept, so that it is never mistaken for a later one.
+#[derive(Debug, Clone)]
+enum Slice {
+    Agents(Arc<[Arc<AgentRow>]>),
+    Pools(Arc<[Arc<PoolRow>]>),
+    Templates(Arc<[Arc<TemplateRow>]>),
+    Operations(Arc<[Arc<OperationRow>]>),
+    /// Made from several parts: the whole view with this version.
+    Whole(u64),
+    /// Read from the store: the settings tell when there is more.
+    Fetched,
+}
+
+impl Slice {
+    fn of(kind: TableKind, view: &FleetView) -> Self {
+        match kind {
+            TableKind::Agents | TableKind::Queues => Self::Agents(view.agents.clone()),
+            TableKind::Pools => Self::Pools(view.pools.clone()),
+            TableKind::Templates => Self::Templates(view.templates.clone()),
+            TableKind::Operations => Self::Operations(view.operations.clone()),
+            TableKind::Subscriptions | TableKind::Health => Self::Whole(view.version),
+            TableKind::Messages | TableKind::Publications | TableKind::Events => Self::Fetched,
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Agents(a), Self::Agents(b)) => Arc::ptr_eq(a, b),
+            (Self::Pools(a), Self::Pools(b)) => Arc::ptr_eq(a, b),
+            (Self::Templates(a), Self::Templates(b)) => Arc::ptr_eq(a, b),
+            (Self::Operations(a), Self::Operations(b)) => Arc::ptr_eq(a, b),
+            (Self::Whole(a), Self::Whole(b)) => a == b,
+            (Self::Fetched, Self::Fetched) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Stamp {
+    fn is(&self, other: &Self) -> bool {
+        self.slice.is(&other.slice)
+            && (self.settings, self.minute, self.loaded)
+                == (other.settings, other.minute, other.loaded)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -158,18 +214,24 @@ impl TablePage {
         if self.fetched.take_in() {
             self.touch();
         }
-        let stamp = (view.version, self.settings);
-        if self.listing.stamp == Some(stamp) {
+        let stamp = Stamp {
+            slice: Slice::of(self.kind, view),
+            settings: self.settings,
+            minute: now.millis() / 60_000,
+            loaded: view.loaded,
+        };
+        if self.listing.stamp.as_ref().is_some_and(|before| before.is(&stamp)) {
             return 0;
         }
         // Lent for the while: the rows read must not be copied for each frame.
         let fetched = std::mem::take(&mut self.fetched);
-        let gone = self.list(self.kind.rows(view, &fetched, now).as_ref(), view.loaded, stamp);
+        let gone = self.list(self.kind.rows(view, &fetched, now).as_ref(), stamp);
         self.fetched = fetched;
         gone
     }
 
-    fn list(&mut self, rows: &dyn Rows, loaded: bool, stamp: (u64, u64)) -> usize {
+    fn list(&mut self, rows: &dyn Rows, stamp: Stamp) -> usize {
+        let loaded = stamp.loaded;
         let mut chosen: Vec<u32> = Vec::with_capacity(rows.len());
         let mut total = 0;
         for row in 0..rows.len() {

@@ -2,10 +2,13 @@
 
 use super::Look;
 
-/// The bars of the last `width` of `values`, scaled to the largest shown.
+/// The bars of the last `width` of `values`, scaled to the largest shown; nothing at all where all are zero.
 pub fn bars(values: &[u32], width: usize, look: Look<'_>) -> String {
     let shown = &values[values.len().saturating_sub(width)..];
-    let most = shown.iter().copied().max().unwrap_or(0).max(1);
+    let most = shown.iter().copied().max().unwrap_or(0);
+    if most == 0 {
+        return String::new();
+    }
     let steps = look.glyphs.spark;
     let bar = |value: &u32| {
         let step = u64::from(*value) * 7;
@@ -28,7 +31,7 @@ mod tests {
             "▁▅█",
             "what is out of sight does not count"
         );
-        assert_eq!(bars(&[0, 0], 4, plain_look()), "▁▁");
+        assert_eq!(bars(&[0, 0], 4, plain_look()), "", "a quiet fleet has a quiet screen");
         assert_eq!(bars(&[], 4, plain_look()), "");
         assert_eq!(bars(&[u32::MAX, 1], 2, plain_look()), "█▂");
     }
