@@ -209,8 +209,29 @@ pub struct OperationRow {
     pub done: u32,
     pub failed: u32,
     pub can_undo: bool,
+    /// What it is at; nothing once it is over.
+    pub doing: Doing,
     pub created_at: Time,
     pub finished_at: Option<Time>,
+}
+
+/// Where a running operation stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Doing {
+    /// The batch under way, the first is 1; of how many.
+    pub batch: u32,
+    pub batches: u32,
+    /// The steps under way in a few words: `restart triage-3, triage-4 and 2 more`.
+    pub words: Safe,
+    /// The pool whose agents tell how far a step about it has come.
+    pub pool: Option<(PoolId, PoolAim)>,
+}
+
+/// What a pool is being brought to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PoolAim {
+    Ready(u32),
+    Version(Safe),
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
