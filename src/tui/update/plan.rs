@@ -17,8 +17,8 @@ impl Turn<'_> {
     /// Opens the dialog for `ask` and asks for its plan.
     pub(super) fn open_plan(&mut self, ask: Ask) {
         let fields = self.fields(&ask);
-        // Text that must be given comes first; a number takes digits wherever the focus is.
-        let asks_text = fields.first().is_some_and(|field| !field.number);
+        // What has to be written comes first; a name that is proposed can be agreed to at once.
+        let asks_text = matches!(ask, Ask::Send { .. } | Ask::SetTemplate { .. });
         let focus = if asks_text { PlanFocus::Field(0) } else { PlanFocus::Cancel };
         let text = PlanText { title: title(&ask), ..PlanText::default() };
         let state = PlanState { focus, fields, ..PlanState::default() };
