@@ -16,6 +16,11 @@ use crate::model::scaling::ScalingSpec;
 use crate::model::text::Safe;
 use crate::model::time::Time;
 
+/// How long an operation can be taken back.
+pub const UNDO_WITHIN: Duration = Duration::from_secs(24 * 3_600);
+/// How many operations `undo` goes back without naming one.
+const UNDO_DEPTH: usize = 20;
+
 #[derive(Debug, Clone, Default)]
 pub struct FleetView {
     /// Grows by one with each view.
@@ -43,6 +48,22 @@ impl FleetView {
 
     pub fn pool(&self, id: &PoolId) -> Option<&Arc<PoolRow>> {
         self.pools.binary_search_by(|row| row.id.cmp(id)).ok().map(|at| &self.pools[at])
+    }
+
+    /// What `actor` may take back by `undo` without naming it, newest first: their last 20 acts of the last 24 hours. An
+    /// undo is not among them, so that one after another goes further back; it is taken back by its own id.
+    pub fn undoable<'a>(
+        &'a self,
+        actor: &'a str,
+        now: Time,
+    ) -> impl Iterator<Item = &'a Arc<OperationRow>> {
+        let mine = move |row: &&Arc<OperationRow>| {
+            row.can_undo
+                && row.actor == *actor
+                && row.kind != "undo"
+                && now.since(row.created_at) <= UNDO_WITHIN
+        };
+        self.operations.iter().filter(mine).take(UNDO_DEPTH)
     }
 
     pub fn template(&self, id: &TemplateId) -> Option<&Arc<TemplateRow>> {
