@@ -20,10 +20,11 @@ impl Turn<'_> {
     /// Opens the dialog for `ask` and asks for its plan.
     pub(super) fn open_plan(&mut self, ask: Ask) {
         let fields = self.fields(&ask);
-        // Text that must be given comes first; a number takes digits wherever the focus is.
+        // What has to be written comes first; a name that is proposed can be agreed to at once.
         let asks_text = match &ask {
-            Ask::Deploy { .. } | Ask::SetTemplate { .. } | Ask::Send { .. } => true,
+            Ask::SetTemplate { .. } | Ask::Send { .. } => true,
             Ask::Command(_)
+            | Ask::Deploy { .. }
             | Ask::Scale { .. }
             | Ask::ScalePools { .. }
             | Ask::Drain { .. }
