@@ -14,7 +14,7 @@ use crate::engine::context::{Context, EngineSettings};
 use crate::engine::core::Core;
 use crate::engine::handle::Handle;
 use crate::engine::run::{self, Running};
-use crate::model::access::Actor;
+use crate::model::access::{Actor, Role};
 use crate::model::agent::Phase;
 use crate::model::filter::{Field, Filter};
 use crate::model::id::AgentId;
@@ -32,6 +32,10 @@ use crate::settings::{self, LoadError, Loaded, RuntimeKind, Settings};
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub data_dir: Option<PathBuf>,
+    /// Where settings are, whatever folder the data is in.
+    pub config: Option<PathBuf>,
+    /// Acts as less than one is.
+    pub role: Option<Role>,
     /// Dotted setting, value, flag that gave it.
     pub flags: Vec<(&'static str, String, &'static str)>,
 }
@@ -54,6 +58,8 @@ pub enum BootError {
 pub struct Ground {
     pub loaded: Loaded,
     pub places: Places,
+    /// Acts as less than one is.
+    pub role: Option<Role>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -92,12 +98,15 @@ pub struct Opened {
 /// [`BootError::Settings`] naming file, line and key; [`BootError::Usage`] without any place for data.
 pub fn ground(request: &Request) -> Result<Ground, BootError> {
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
+    let mut places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
         BootError::Usage("there is no home directory: name a folder with --data-dir".into())
     })?;
+    if let Some(config) = &request.config {
+        config.clone_into(&mut places.config);
+    }
     let flags: Vec<(&str, String, &str)> = request.flags.clone();
     let loaded = settings::load(Some(&places.settings_file()), &environment, &flags)?;
-    Ok(Ground { loaded, places, clock: SystemClock::shared() })
+    Ok(Ground { loaded, places, role: request.role, clock: SystemClock::shared() })
 }
 
 /// Where `url` points: the embedded store's file.
@@ -191,7 +200,8 @@ pub async fn open(
             return Err(BootError::Usage(what.into()));
         }
     };
-    let actor = Actor::local(who());
+    let mut actor = Actor::local(who());
+    actor.role = ground.role.unwrap_or(actor.role);
     let engine = engine_settings(settings, part, &actor, &path);
     let context = Context::new(
         store as Arc<dyn Store>,

@@ -89,7 +89,8 @@ impl Demo {
             flags.push(("health.usage-interval", sampling(simulation), "demo"));
         }
         flags.extend(request.flags.iter().cloned());
-        let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+        let data_dir = Some(folder.path());
+        let ground = boot::ground(&Request { data_dir, flags, ..request.clone() })?;
         let logs =
             telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
         let opened = runtime.block_on(async {
@@ -156,8 +157,10 @@ pub fn run(
     let mut demo = Demo::begin(runtime, request, simulation)?;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let outcome = if terminal && !args.headless && args.span.is_none() {
-        console::show(&demo.opened, &demo.ground, &args.console, Parting::End, runtime)
-            .map(|()| None)
+        let data_dir = Some(demo.ground.places.data.clone());
+        let again = Request { data_dir, ..request.clone() };
+        let options = console::options(&demo.ground, &again, &args.console, Parting::End);
+        console::show(&demo.opened, options, runtime).map(|_| None)
     } else {
         runtime.block_on(headless(&demo.opened, args)).map(Some)
     };

@@ -9,6 +9,7 @@ use super::theme::Background;
 use crate::engine::handle::{CommandError, Description};
 use crate::model::id::OperationId;
 use crate::model::plan::Plan;
+use crate::model::text::Safe;
 use crate::ports::runtime::LogLine;
 use crate::ports::store::{Bookmark, Document};
 
@@ -25,12 +26,30 @@ pub enum Event {
     Journal(Arc<crate::model::event::Event>),
     /// Journal entries were missed; what shows them reads again.
     JournalGap,
-    /// More lines of a followed log.
-    Lines(EffectId, Vec<LogLine>),
+    /// More lines of followed logs.
+    Lines(EffectId, LogBatch),
     /// An effect came back, or failed, or panicked.
     Done(EffectId, Result<Reply, Fault>),
+    /// Something of the console's own went wrong behind it.
+    Trouble(Safe),
     /// A delay that `update` asked for has passed.
     Alarm(Alarm),
+}
+
+/// Lines that came together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogBatch {
+    /// Each with the place of its source among those asked for.
+    pub lines: Vec<(u16, LogLine)>,
+    /// How many the filter left out.
+    pub left_out: u64,
+}
+
+impl From<Vec<LogLine>> for LogBatch {
+    /// Lines of the only source.
+    fn from(lines: Vec<LogLine>) -> Self {
+        Self { lines: lines.into_iter().map(|line| (0, line)).collect(), left_out: 0 }
+    }
 }
 
 /// What an effect brought.
@@ -64,6 +83,10 @@ pub enum Fault {
 pub enum Alarm {
     /// The toast with this number has been seen long enough.
     Toast(u64),
+    /// The operator's files are to be looked at again.
+    Files,
+    /// What changed has been shown long enough.
+    Fade,
     /// Rows were read not long ago; now they may be read again.
     Reread,
     /// A minute is over: ages show another number.

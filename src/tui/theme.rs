@@ -3,6 +3,8 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::settings::thresholds::Thresholds;
+
 pub mod colour;
 pub mod load;
 
@@ -21,6 +23,8 @@ macro_rules! styles {
         pub struct Theme {
             pub name: String,
             pub background: Background,
+            /// From when on a figure looks like a warning, and like an alarm.
+            pub limits: Thresholds,
             $(pub $field: Style,)*
         }
 
@@ -160,6 +164,9 @@ pub struct Glyphs {
     pub done: &'static str,
     pub separator: &'static str,
     pub arrow: &'static str,
+    /// A figure has just gone up, or down.
+    pub more: &'static str,
+    pub less: &'static str,
     /// From nothing to full, eight steps.
     pub spark: [&'static str; 8],
     /// Corners (from top left, clockwise), then the horizontal and the vertical line.
@@ -188,6 +195,8 @@ impl Glyphs {
         done: "✔",
         separator: "·",
         arrow: "→",
+        more: "↑",
+        less: "↓",
         spark: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
         frame: ["┌", "┐", "┘", "└", "─", "│"],
     };
@@ -213,6 +222,8 @@ impl Glyphs {
         done: "+",
         separator: "|",
         arrow: ">",
+        more: "+",
+        less: "-",
         spark: ["_", ".", ",", "-", "=", "+", "*", "#"],
         frame: ["+", "+", "+", "+", "-", "|"],
     };
@@ -259,6 +270,8 @@ mod tests {
                 glyphs.done,
                 glyphs.separator,
                 glyphs.arrow,
+                glyphs.more,
+                glyphs.less,
             ];
             for sign in signs.iter().chain(&glyphs.spark).chain(&glyphs.frame) {
                 assert_eq!(sign.cell_width(), 1, "{sign}");
