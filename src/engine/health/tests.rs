@@ -145,6 +145,7 @@ async fn usage_is_sampled_every_interval_and_strain_is_seen() {
         incarnation: 1,
         config: crate::model::agent::AgentConfig::default(),
         env: std::collections::BTreeMap::new(),
+        notes: std::collections::BTreeMap::new(),
     };
     crate::ports::runtime::Runtime::apply(&world.runtime, workload).await.unwrap();
     let ((), end) = beside(&world, start(&world, fence), async {
@@ -249,6 +250,7 @@ async fn a_container_that_is_started_again_in_place_is_not_well_until_it_is_up()
         incarnation: 1,
         config: crate::model::agent::AgentConfig::default(),
         env: std::collections::BTreeMap::new(),
+        notes: std::collections::BTreeMap::new(),
     };
     world.runtime.set_slow(true);
     crate::ports::runtime::Runtime::apply(&world.runtime, workload).await.unwrap();

@@ -26,5 +26,13 @@ pub fn of(ctx: &Context, id: &AgentId, agent: &Agent) -> Workload {
         incarnation: agent.incarnation,
         config: agent.config.clone(),
         env,
+        notes: notes(agent),
     }
+}
+
+fn notes(agent: &Agent) -> BTreeMap<String, String> {
+    let template = agent.template_id.as_ref().map(|template| {
+        ("template".to_owned(), format!("{template}@{}", agent.template_version))
+    });
+    template.into_iter().collect()
 }
