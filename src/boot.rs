@@ -1,5 +1,7 @@
 //! The composition root: the one place where adapters meet engine and surfaces.
 
+pub mod cluster;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::adapters::kubernetes::KubernetesRuntime;
 use crate::adapters::local::{self, LocalOptions, LocalRuntime};
 use crate::adapters::simulated::{SimOptions, SimulatedRuntime};
 use crate::adapters::sqlite::{SqliteOptions, SqliteStore};
@@ -83,6 +86,7 @@ pub struct Opened {
     pub actor: Actor,
     pub running: Running,
     pub local: Option<Arc<LocalRuntime>>,
+    pub kubernetes: Option<KubernetesRuntime>,
     pub context: Arc<Context>,
 }
 
@@ -161,7 +165,7 @@ pub async fn open(
     let store = open_store(&path, &ground.clock)?;
     let exe = std::env::current_exe()
         .map_err(|error| BootError::Runtime(format!("this program's path: {error}")))?;
-    let mut local = None;
+    let (mut local, mut kubernetes) = (None, None);
     let runtime: Arc<dyn Runtime> = match (simulation, settings.runtime.kind) {
         (Some(simulation), _) => {
             let Simulation { agents, updates, seed } = simulation;
@@ -187,8 +191,9 @@ pub async fn open(
             runtime
         }
         (None, RuntimeKind::Kubernetes) => {
-            let what = "--runtime kubernetes: this version runs agents as local processes only";
-            return Err(BootError::Usage(what.into()));
+            let runtime = cluster::open(settings, ground.clock.clone()).await?;
+            kubernetes = Some(runtime.clone());
+            Arc::new(runtime)
         }
     };
     let actor = Actor::local(who());
@@ -201,7 +206,7 @@ pub async fn open(
         engine,
     );
     let running = run::start(context.clone());
-    Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, context })
+    Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, kubernetes, context })
 }
 
 /// The agents that a reopened store says are up, at their incarnation: played ones have no process to be found by.
@@ -230,7 +235,16 @@ async fn up(store: &dyn Store) -> Result<Vec<(AgentId, u64)>, StoreError> {
 }
 
 fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path) -> EngineSettings {
-    let absolute = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+    let agent_store = match settings.runtime.kind {
+        RuntimeKind::Kubernetes => cluster::agent_store(settings),
+        RuntimeKind::Local if !settings.agents.store_url.is_empty() => {
+            settings.agents.store_url.clone()
+        }
+        RuntimeKind::Local => {
+            let absolute = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+            absolute.display().to_string()
+        }
+    };
     EngineSettings {
         actor: actor.name.clone(),
         host: host(),
@@ -242,7 +256,8 @@ fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path)
         autoscale_interval: settings.autoscale.interval,
         failure_threshold: settings.health.failure_threshold,
         success_threshold: settings.health.success_threshold,
-        agent_store: absolute.display().to_string(),
+        agent_store,
+        agent_secret: settings.agents.store_secret.clone(),
         backoff_first: settings.recovery.backoff_first,
         backoff_longest: settings.recovery.backoff_longest,
     }

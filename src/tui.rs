@@ -9,6 +9,8 @@ pub mod effect;
 pub mod event;
 pub mod frame;
 pub mod history;
+#[cfg(test)]
+mod hostile;
 pub mod input;
 pub mod keymap;
 pub mod keys;
@@ -19,8 +21,6 @@ pub mod picture;
 pub mod render;
 pub mod run;
 pub mod terminal;
-#[cfg(test)]
-mod hostile;
 #[cfg(test)]
 mod testing;
 pub mod theme;

@@ -8,6 +8,7 @@ mod causes;
 pub mod client;
 mod exec;
 mod fault;
+mod fleet;
 mod follow;
 mod judge;
 mod logs;
@@ -97,11 +98,6 @@ impl KubernetesRuntime {
             options,
             _watches: Mutex::new(watches),
         })))
-    }
-
-    /// The namespace that the fleet lives in.
-    pub fn namespace(&self) -> &str {
-        &self.0.cluster.namespace
     }
 }
 
@@ -266,7 +262,8 @@ impl Inner {
             "metadata": {"annotations": {ENDED: ended}, "uid": known.uid},
             "spec": {"replicas": 0},
         });
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let api = self.deployments::<DeploymentSeen>();
         let patch = Patch::Merge(&patch);
         let request = api.patch(&known.name, &params, &patch);
@@ -306,7 +303,10 @@ impl Inner {
         };
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions { uid: Some(known.uid.clone()), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: Some(known.uid.clone()),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
         let api = self.deployments::<Deployment>();
@@ -410,5 +410,10 @@ impl Runtime for KubernetesRuntime {
             false => cluster.place.clone(),
         };
         Ok(RuntimeInfo { kind: "kubernetes", version, place, latency, nodes })
+    }
+
+    /// A namespace may be shared, and a store may have been set back to an earlier day.
+    fn is_ours_alone(&self) -> bool {
+        false
     }
 }

@@ -125,6 +125,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     ) -> Result<ExecResult, RuntimeError>;
 
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
+
+    /// Whether everything here is this fleet's, so that a workload without a record may be ended. Not where others may
+    /// have started it.
+    fn is_ours_alone(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

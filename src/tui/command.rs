@@ -152,7 +152,8 @@ fn unknown(word: &str) -> Safe {
 /// Every first word that means something, the pages first.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TableKind::iter().map(TableKind::name).chain(Verb::iter().map(Verb::name)).chain([
-        "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "theme", "keymap", "set", "quit",
+        "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "theme", "keymap",
+        "set", "quit",
     ])
 }
 

@@ -3,9 +3,9 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect, Size};
 
-use super::pages::{Page, pulse, strip};
 use super::pages::table::TablePage;
 use super::pages::text::TextPage;
+use super::pages::{Page, pulse, strip};
 use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, Ui};
 use super::widgets::plan::PlanDialog;
 use super::widgets::prompt::{self, Prompt};

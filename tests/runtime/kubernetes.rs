@@ -66,7 +66,13 @@ impl OnKubernetes {
 
     async fn wait_for_usage(&self, workload: &Workload) {
         let known = async {
-            while self.runtime.usage(std::slice::from_ref(&workload.agent)).await.unwrap().is_empty() {
+            while self
+                .runtime
+                .usage(std::slice::from_ref(&workload.agent))
+                .await
+                .unwrap()
+                .is_empty()
+            {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };

@@ -20,7 +20,8 @@ pub fn of(pod: &PodSeen) -> String {
     if let Some(why) = containers().find_map(stopped) {
         return why;
     }
-    let unmet = |kind: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == "False");
+    let unmet =
+        |kind: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == "False");
     if status.phase == "Pending" {
         return match unmet("PodScheduled") {
             Some(condition) => join([condition.reason.as_str(), condition.message.as_str()]),
@@ -139,7 +140,10 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_well_or_has_only_just_begun_gives_no_cause() {
-        assert_eq!(said(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})), "");
+        assert_eq!(
+            said(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})),
+            ""
+        );
         assert_eq!(said(json!({"phase": "Pending"})), "");
         assert_eq!(said(waits("ContainerCreating", "", json!({}))), "");
     }

@@ -54,7 +54,8 @@ impl Cluster {
     /// `Rejected` when the kubeconfig cannot be read or names no such context.
     pub async fn reach(target: &Target) -> Result<Self, RuntimeError> {
         let (config, context) = configuration(target).await?;
-        let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let namespace =
+            target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let host = config.cluster_url.host().unwrap_or_default();
         let place = format!("{context} ({host}), namespace {namespace}");
         // a credential plug-in is a program that is run here and waited for
@@ -107,7 +108,8 @@ pub fn silent(kind: Kind) -> RuntimeError {
 }
 
 async fn configuration(target: &Target) -> Result<(Config, String), RuntimeError> {
-    let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
+    let options =
+        KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
     let read = match &target.kubeconfig {
         Some(path) => Some(read(path)?),
         None => match Kubeconfig::read() {
@@ -129,7 +131,9 @@ async fn configuration(target: &Target) -> Result<(Config, String), RuntimeError
         }
         None => {
             let config = Config::incluster().map_err(|_| {
-                unusable("there is none, and this is no pod of a cluster: name one with --kubeconfig")
+                unusable(
+                    "there is none, and this is no pod of a cluster: name one with --kubeconfig",
+                )
             })?;
             Ok((config, "in-cluster".to_owned()))
         }

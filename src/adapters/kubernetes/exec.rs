@@ -26,7 +26,8 @@ pub async fn run(
     limit: Duration,
 ) -> Result<ExecResult, RuntimeError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let params = AttachParams::default().container(CONTAINER).stdin(false).stdout(true).stderr(true);
+    let params =
+        AttachParams::default().container(CONTAINER).stdin(false).stdout(true).stderr(true);
     let run = async {
         let begun = api.exec(pod, command.iter().map(String::as_str), &params).await;
         let mut process = begun.map_err(|error| fault::of(error, Kind::Write))?;
@@ -41,13 +42,17 @@ pub async fn run(
         let code = match &status {
             Some(status) => code(status).ok_or_else(|| never_run(status))?,
             // the connection ended without a word about the command
-            None => return Err(RuntimeError::OutcomeUnknown("the command's end was not told".into())),
+            None => {
+                return Err(RuntimeError::OutcomeUnknown("the command's end was not told".into()));
+            }
         };
         Ok(ExecResult { code, stdout, stderr })
     };
     // dropping it closes the connection, and with it the command
     timeout(limit, run).await.unwrap_or_else(|_| {
-        Err(RuntimeError::OutcomeUnknown(format!("the command did not end within {limit:?}").into()))
+        Err(RuntimeError::OutcomeUnknown(
+            format!("the command did not end within {limit:?}").into(),
+        ))
     })
 }
 
@@ -103,7 +108,8 @@ mod tests {
         let failed = json!({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}});
         assert_eq!(told(failed), Some(42));
         assert_eq!(told(json!({"status": "Failure", "message": "error: exit status 7"})), Some(7));
-        let absent = json!({"status": "Failure", "message": "exec: \"nothing\": executable file not found"});
+        let absent =
+            json!({"status": "Failure", "message": "exec: \"nothing\": executable file not found"});
         assert_eq!(told(absent), None);
     }
 }

@@ -33,7 +33,10 @@ fn may_have_happened(error: &kube::Error) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if cause.downcast_ref::<std::io::Error>().is_some_and(|io| {
-            matches!(io.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound)
+            matches!(
+                io.kind(),
+                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound
+            )
         }) {
             return false;
         }
@@ -60,7 +63,9 @@ pub fn refusal(status: &Status) -> RuntimeError {
         409 if status.reason != reason::ALREADY_EXISTS && !is_field_conflict(status) => {
             RuntimeError::Unavailable(message.into())
         }
-        408 | 429 | 500..=599 => RuntimeError::Unavailable(format!("{message} ({})", status.code).into()),
+        408 | 429 | 500..=599 => {
+            RuntimeError::Unavailable(format!("{message} ({})", status.code).into())
+        }
         _ => RuntimeError::Rejected { message },
     }
 }
@@ -106,7 +111,12 @@ mod tests {
     use crate::ports::store::Advice;
     use serde_json::json;
 
-    fn answered(code: u16, reason: &str, message: &str, details: serde_json::Value) -> RuntimeError {
+    fn answered(
+        code: u16,
+        reason: &str,
+        message: &str,
+        details: serde_json::Value,
+    ) -> RuntimeError {
         let status = json!({"status": "Failure", "code": code, "reason": reason, "message": message, "details": details});
         refusal(&serde_json::from_value::<Status>(status).unwrap())
     }
@@ -114,10 +124,15 @@ mod tests {
     #[test]
     fn refusals_are_told_apart_by_what_helps_against_them() {
         let rights = "deployments.apps is forbidden: User \"limited\" cannot patch resource \"deployments\" in API group \"apps\" in the namespace \"default\"";
-        assert!(matches!(answered(403, "Forbidden", rights, json!({})), RuntimeError::Forbidden { .. }));
+        assert!(matches!(
+            answered(403, "Forbidden", rights, json!({})),
+            RuntimeError::Forbidden { .. }
+        ));
         let quota = "deployments.apps \"agent-a\" is forbidden: exceeded quota: small, requested: count/deployments.apps=1";
         let said = answered(403, "Forbidden", quota, json!({}));
-        assert!(matches!(&said, RuntimeError::Rejected { message } if message.contains("exceeded quota")));
+        assert!(
+            matches!(&said, RuntimeError::Rejected { message } if message.contains("exceeded quota"))
+        );
         let invalid = answered(422, "Invalid", "spec.replicas: Invalid value", json!({}));
         assert!(matches!(invalid, RuntimeError::Rejected { .. }));
         for code in [401, 408, 429, 500, 503] {
@@ -127,10 +142,18 @@ mod tests {
 
     #[test]
     fn a_namespace_that_is_gone_or_going_is_waited_for() {
-        let gone = answered(404, "NotFound", "namespaces \"x\" not found", json!({"kind": "namespaces", "name": "x"}));
+        let gone = answered(
+            404,
+            "NotFound",
+            "namespaces \"x\" not found",
+            json!({"kind": "namespaces", "name": "x"}),
+        );
         assert_eq!(gone.advice(), Advice::RetryLater);
         let going = json!({"causes": [{"reason": "NamespaceTerminating", "message": "namespace x is being terminated"}]});
-        assert_eq!(answered(403, "Forbidden", "being terminated", going).advice(), Advice::RetryLater);
+        assert_eq!(
+            answered(403, "Forbidden", "being terminated", going).advice(),
+            Advice::RetryLater
+        );
     }
 
     #[test]

@@ -34,7 +34,13 @@ const GONE: u16 = 410;
 
 /// What a watch fills.
 pub trait Sink: Send {
-    type Object: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static;
+    type Object: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
 
     const SOURCE: Source;
 
@@ -111,9 +117,8 @@ async fn watch<S: Sink>(
     pause: &mut Pause,
 ) -> End {
     let params = WatchParams::default().labels(&format!("{}={}", APP.0, APP.1)).timeout(WATCH);
-    let begun = match timeout(ANSWER, api.watch(&params, version)).await {
-        Ok(begun) => begun,
-        Err(_) => return End::Broken(silent(Kind::Read)),
+    let Ok(begun) = timeout(ANSWER, api.watch(&params, version)).await else {
+        return End::Broken(silent(Kind::Read));
     };
     let mut events = match begun {
         Ok(events) => events.map_err(|error| fault::of(error, Kind::Read)).boxed(),

@@ -1,8 +1,8 @@
 //! An agent's log: its container's lines with the times that the kubelet gave them.
 
+use futures::StreamExt;
 use futures::io::{AsyncBufRead, AsyncBufReadExt};
 use futures::stream::{self, BoxStream};
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
@@ -40,7 +40,8 @@ pub async fn open(
         ..LogParams::default()
     };
     let opened = timeout(ANSWER, api.log_stream(name, &params)).await;
-    let reader = opened.map_err(|_| silent(Kind::Read))?.map_err(|error| fault::of(error, Kind::Read))?;
+    let reader =
+        opened.map_err(|_| silent(Kind::Read))?.map_err(|error| fault::of(error, Kind::Read))?;
     let since = options.since;
     let lines = stream::unfold(Some(Box::pin(reader)), |reader| async move {
         let mut reader = reader?;
@@ -123,7 +124,8 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_given_with_their_times_and_an_unfinished_one_too() {
-        let text = "2026-11-21T03:04:05.678901234Z one\n2026-11-21T03:04:06Z \n2026-11-21T03:04:07.1Z two";
+        let text =
+            "2026-11-21T03:04:05.678901234Z one\n2026-11-21T03:04:06Z \n2026-11-21T03:04:07.1Z two";
         let lines = read(text.into()).await;
         let told: Vec<(String, &str)> =
             lines.iter().map(|line| (line.at.to_string(), line.text.as_str())).collect();

@@ -54,11 +54,15 @@ pub fn reject(field: &str, what: impl std::fmt::Display) -> RuntimeError {
 pub fn deployment(workload: &Workload, defaults: &Defaults) -> Result<Deployment, RuntimeError> {
     let Workload { agent, config, .. } = workload;
     if agent.as_str().starts_with(OF_POOLS) {
-        let why = format!("{agent:?} begins with {OF_POOLS:?}: agent-{agent} would be a pool's workload");
+        let why =
+            format!("{agent:?} begins with {OF_POOLS:?}: agent-{agent} would be a pool's workload");
         return Err(reject("agent id", why));
     }
     if config.image.is_empty() && config.command.is_empty() {
-        return Err(reject("command", "and image are both empty; expected an image, a command, or both"));
+        return Err(reject(
+            "command",
+            "and image are both empty; expected an image, a command, or both",
+        ));
     }
     if config.image.is_empty() && defaults.image.is_empty() {
         let why = "is empty, and the setting kubernetes.image names none for agents without one";
@@ -90,7 +94,10 @@ pub fn deployment(workload: &Workload, defaults: &Defaults) -> Result<Deployment
                 ..LabelSelector::default()
             },
             // never two of one agent at once
-            strategy: Some(DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("Recreate".to_owned()),
+                rolling_update: None,
+            }),
             revision_history_limit: Some(HISTORY),
             progress_deadline_seconds: Some(seconds(config.start_timeout).max(1)),
             template: PodTemplateSpec {
@@ -132,7 +139,11 @@ fn is_label(text: &str) -> bool {
     text.len() <= LONGEST_LABEL && ends(text.bytes().next()) && ends(text.bytes().last())
 }
 
-fn pod_spec(workload: &Workload, defaults: &Defaults, extras: pod::Extras) -> Result<PodSpec, RuntimeError> {
+fn pod_spec(
+    workload: &Workload,
+    defaults: &Defaults,
+    extras: pod::Extras,
+) -> Result<PodSpec, RuntimeError> {
     let config = &workload.config;
     let security = &config.security;
     let probes = pod::probes(&config.probes)?;
@@ -192,11 +203,20 @@ fn env(workload: &Workload) -> Result<Vec<EnvVar>, RuntimeError> {
             Some(path) => {
                 let (secret, key) = path.split_once('/').unwrap_or((path, SECRET_KEY));
                 if !is_object_name(secret) || key.is_empty() || key.contains('/') {
-                    let expected = format!("expected {SECRET_PREFIX}NAME or {SECRET_PREFIX}NAME/KEY");
-                    return Err(reject(&format!("env.{name}"), format!("names no secret; {expected}")));
+                    let expected =
+                        format!("expected {SECRET_PREFIX}NAME or {SECRET_PREFIX}NAME/KEY");
+                    return Err(reject(
+                        &format!("env.{name}"),
+                        format!("names no secret; {expected}"),
+                    ));
                 }
-                let key_ref = SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None };
-                let source = EnvVarSource { secret_key_ref: Some(key_ref), ..EnvVarSource::default() };
+                let key_ref = SecretKeySelector {
+                    name: secret.to_owned(),
+                    key: key.to_owned(),
+                    optional: None,
+                };
+                let source =
+                    EnvVarSource { secret_key_ref: Some(key_ref), ..EnvVarSource::default() };
                 EnvVar { name, value: None, value_from: Some(source) }
             }
         };
@@ -207,9 +227,14 @@ fn env(workload: &Workload) -> Result<Vec<EnvVar>, RuntimeError> {
 
 /// A DNS subdomain, as objects are named.
 fn is_object_name(text: &str) -> bool {
-    let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    let fine = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+    };
     let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
-    text.len() <= 253 && edge(text.bytes().next()) && edge(text.bytes().last()) && text.bytes().all(fine)
+    text.len() <= 253
+        && edge(text.bytes().next())
+        && edge(text.bytes().last())
+        && text.bytes().all(fine)
 }
 
 fn resources(config: &AgentConfig) -> Option<ResourceRequirements> {
@@ -220,8 +245,11 @@ fn resources(config: &AgentConfig) -> Option<ResourceRequirements> {
         (!all.is_empty()).then_some(all)
     };
     let (requests, limits) = (list(&config.resources.requests), list(&config.resources.limits));
-    (requests.is_some() || limits.is_some())
-        .then(|| ResourceRequirements { requests, limits, claims: None })
+    (requests.is_some() || limits.is_some()).then_some(ResourceRequirements {
+        requests,
+        limits,
+        claims: None,
+    })
 }
 
 fn pod_security(security: &Security) -> PodSecurityContext {
@@ -231,7 +259,10 @@ fn pod_security(security: &Security) -> PodSecurityContext {
         run_as_user: Some(security.run_as_user.map_or(1_000, i64::from)),
         run_as_group: Some(group.unwrap_or(2_000)),
         fs_group: Some(group.unwrap_or(2_000)),
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
         ..PodSecurityContext::default()
     }
 }

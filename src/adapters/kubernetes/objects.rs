@@ -257,8 +257,10 @@ impl PodSeen {
     pub fn shorten(self) -> Podded {
         let why = super::causes::of(&self);
         let Self { metadata: meta, spec, status } = self;
-        let is = |kind: &str| status.conditions.iter().any(|c| c.kind == kind && c.status == "True");
-        let agent = status.container_statuses.iter().find(|it| it.name == super::manifest::CONTAINER);
+        let is =
+            |kind: &str| status.conditions.iter().any(|c| c.kind == kind && c.status == "True");
+        let agent =
+            status.container_statuses.iter().find(|it| it.name == super::manifest::CONTAINER);
         let running = agent.and_then(|it| it.state.running.as_ref());
         Podded {
             version: version(&meta),

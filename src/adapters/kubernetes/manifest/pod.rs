@@ -60,11 +60,16 @@ pub fn extras(of: &Value) -> Result<Extras, RuntimeError> {
             "nodeSelector" => extras.node_selector = Some(read(&at, value)?),
             "tolerations" => extras.tolerations = Some(read(&at, camel(value))?),
             "imagePullSecrets" => extras.image_pull_secrets = Some(read(&at, named(value))?),
-            "serviceAccount" | "serviceAccountName" => extras.service_account = Some(read(&at, value)?),
-            "priorityClass" | "priorityClassName" => extras.priority_class = Some(read(&at, value)?),
+            "serviceAccount" | "serviceAccountName" => {
+                extras.service_account = Some(read(&at, value)?);
+            }
+            "priorityClass" | "priorityClassName" => {
+                extras.priority_class = Some(read(&at, value)?);
+            }
             "preStop" => {
                 let handler: LifecycleHandler = read(&at, camel(value))?;
-                extras.lifecycle = Some(Lifecycle { pre_stop: Some(handler), ..Lifecycle::default() });
+                extras.lifecycle =
+                    Some(Lifecycle { pre_stop: Some(handler), ..Lifecycle::default() });
             }
             "volumes" => volumes(&at, value, &mut extras)?,
             _ => {
@@ -80,7 +85,8 @@ pub fn extras(of: &Value) -> Result<Extras, RuntimeError> {
 pub fn scratch() -> (Volume, VolumeMount) {
     let name = "scratch".to_owned();
     let empty_dir = Some(EmptyDirVolumeSource::default());
-    let mount = VolumeMount { name: name.clone(), mount_path: "/tmp".to_owned(), ..VolumeMount::default() };
+    let mount =
+        VolumeMount { name: name.clone(), mount_path: "/tmp".to_owned(), ..VolumeMount::default() };
     (Volume { name, empty_dir, ..Volume::default() }, mount)
 }
 

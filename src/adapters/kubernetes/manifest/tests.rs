@@ -113,7 +113,8 @@ fn an_agent_is_neither_root_nor_privileged_unless_it_may_be() {
     );
     assert_eq!(spec["automountServiceAccountToken"], false);
     let mut root = workload();
-    root.config.security = Security { run_as_user: Some(0), privileged: true, ..Security::default() };
+    root.config.security =
+        Security { run_as_user: Some(0), privileged: true, ..Security::default() };
     let spec = &made(&root)["spec"]["template"]["spec"];
     assert_eq!(spec["securityContext"]["runAsNonRoot"], false);
     assert_eq!(spec["containers"][0]["securityContext"]["privileged"], true);
@@ -124,7 +125,10 @@ fn a_root_that_cannot_be_written_leaves_a_place_to_write() {
     let mut workload = workload();
     workload.config.security.read_only_root = true;
     let spec = &made(&workload)["spec"]["template"]["spec"];
-    assert_eq!(spec["containers"][0]["volumeMounts"], json!([{"name": "scratch", "mountPath": "/tmp"}]));
+    assert_eq!(
+        spec["containers"][0]["volumeMounts"],
+        json!([{"name": "scratch", "mountPath": "/tmp"}])
+    );
     assert_eq!(spec["volumes"], json!([{"name": "scratch", "emptyDir": {}}]));
 }
 
@@ -156,7 +160,10 @@ fn probes_and_pod_fields_are_taken_in_either_spelling() {
     assert_eq!(spec["volumes"], json!([{"name": "data", "configMap": {"name": "settings"}}]));
     assert_eq!(spec["nodeSelector"], json!({"zone_name": "a"}));
     assert_eq!(spec["imagePullSecrets"], json!([{"name": "registry"}]));
-    assert_eq!((&spec["serviceAccountName"], &spec["priorityClassName"]), (&json!("planner"), &json!("high")));
+    assert_eq!(
+        (&spec["serviceAccountName"], &spec["priorityClassName"]),
+        (&json!("planner"), &json!("high"))
+    );
     assert_eq!(spec["automountServiceAccountToken"], true);
     assert_eq!(made["spec"]["template"]["metadata"]["annotations"]["sim.cvxc/start_delay"], "5s");
 }
