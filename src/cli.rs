@@ -205,6 +205,9 @@ fn with_console(request: &Request, console: &ConsoleArgs) -> Request {
     if let Some(keymap) = &console.keymap {
         request.flags.push(("console.keymap", keymap.clone(), "--keymap"));
     }
+    if console.low_bandwidth {
+        request.flags.push(("console.low-bandwidth", "true".to_owned(), "--low-bandwidth"));
+    }
     if console.ascii {
         request.flags.push(("console.ascii", "true".to_owned(), "--ascii"));
     }

@@ -9,18 +9,20 @@ pub mod effect;
 pub mod event;
 pub mod frame;
 pub mod history;
+#[cfg(test)]
+mod hostile;
 pub mod input;
 pub mod keymap;
 pub mod keys;
 pub mod load;
 pub mod notices;
 pub mod pages;
+pub mod perf;
 pub mod picture;
+pub mod recorder;
 pub mod render;
 pub mod run;
 pub mod terminal;
-#[cfg(test)]
-mod hostile;
 #[cfg(test)]
 mod testing;
 pub mod theme;

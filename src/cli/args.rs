@@ -59,6 +59,9 @@ pub struct ConsoleArgs {
     /// Only ASCII characters
     #[arg(long)]
     pub ascii: bool,
+    /// For a slow link: no spark lines, no clock, at most ten frames a second
+    #[arg(long)]
+    pub low_bandwidth: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]

@@ -16,8 +16,10 @@ use crate::boot::{self, Ground, Opened, Part, Request, Simulation};
 use crate::engine::handle::Consent;
 use crate::model::agent::Phase;
 use crate::model::event::Event;
+use crate::model::filter::Filter;
 use crate::model::message::MessageStatus;
 use crate::model::plan::Command;
+use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::ports::store::chain;
 use crate::telemetry;
@@ -28,6 +30,8 @@ const FLEET: &str = include_str!("../../config/demo.yaml");
 /// A headless run that has not shown everything by then has failed.
 const LONGEST: Duration = Duration::from_secs(60);
 const ENOUGH_AGENTS: u64 = 12;
+/// How long a new folder's store may take to be read.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A demo looks more often and retries sooner than production would; what the loops decide is theirs.
 const PACE: &[(&str, &str)] = &[
@@ -92,16 +96,7 @@ impl Demo {
         let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
         let logs =
             telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
-        let opened = runtime.block_on(async {
-            let opened = boot::open(&ground, Part::Contend, simulation).await?;
-            match opened.loaded(Duration::from_secs(20)).await {
-                Ok(()) => Ok(opened),
-                Err(error) => {
-                    opened.running.stop(Duration::from_secs(2)).await;
-                    Err(Fail::from(error))
-                }
-            }
-        })?;
+        let opened = runtime.block_on(boot::open(&ground, Part::Contend, simulation))?;
         let demo = Self { folder, ground, opened, _logs: logs };
         if let Err(error) = runtime.block_on(seed(&demo.opened, simulation)) {
             demo.end(runtime)?;
@@ -202,9 +197,11 @@ fn folder(request: &Request, simulated: bool) -> Result<Folder, Fail> {
 
 /// Applies the fleet's manifests as any operator would; a folder that holds a fleet already keeps it.
 async fn seed(opened: &Opened, simulation: Option<Simulation>) -> Result<(), Fail> {
-    if !opened.handle.views().borrow().pools.is_empty() {
+    // asked of the store itself: the console need not wait until all of a large fleet is read
+    if opened.context.store.count(Collection::AgentPools, Filter::All).await? > 0 {
         return Ok(());
     }
+    opened.loaded(PATIENCE).await?;
     let text = simulation
         .map_or_else(|| FLEET.to_owned(), |simulation| simulated_fleet(simulation.agents));
     let manifests = manifests::parse("config/demo.yaml", &text)?;
