@@ -156,11 +156,15 @@ pub fn run(
     } else {
         runtime.block_on(headless(&demo.opened, args)).map(Some)
     };
+    let kept = args.keep.then(|| demo.folder.path().to_owned());
     if args.keep {
         demo.folder = demo.folder.keep();
-        output::line(&format!("kept: {}", Safe::new(&demo.folder.path().display().to_string())))?;
     }
+    // before anything is said: the terminal may have gone away, and nothing may outlive the demo
     let left = demo.end(runtime)?;
+    if let Some(kept) = kept {
+        output::line(&format!("kept: {}", Safe::new(&kept.display().to_string())))?;
+    }
     match outcome? {
         Some(mut report) => {
             report.leftover_processes = left;

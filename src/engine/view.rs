@@ -18,6 +18,11 @@ use crate::model::scaling::ScalingSpec;
 use crate::model::text::Safe;
 use crate::model::time::Time;
 
+/// How long an operation can be taken back.
+pub const UNDO_WITHIN: Duration = Duration::from_secs(24 * 3_600);
+/// How many operations `undo` goes back without naming one.
+const UNDO_DEPTH: usize = 20;
+
 #[derive(Debug, Clone, Default)]
 pub struct FleetView {
     /// Grows by one with each view.
@@ -45,6 +50,22 @@ impl FleetView {
 
     pub fn pool(&self, id: &PoolId) -> Option<&Arc<PoolRow>> {
         self.pools.binary_search_by(|row| row.id.cmp(id)).ok().map(|at| &self.pools[at])
+    }
+
+    /// What `actor` may take back by `undo` without naming it, newest first: their last 20 acts of the last 24 hours. An
+    /// undo is not among them, so that one after another goes further back; it is taken back by its own id.
+    pub fn undoable<'a>(
+        &'a self,
+        actor: &'a str,
+        now: Time,
+    ) -> impl Iterator<Item = &'a Arc<OperationRow>> {
+        let mine = move |row: &&Arc<OperationRow>| {
+            row.can_undo
+                && row.actor == *actor
+                && row.kind != "undo"
+                && now.since(row.created_at) <= UNDO_WITHIN
+        };
+        self.operations.iter().filter(mine).take(UNDO_DEPTH)
     }
 
     pub fn template(&self, id: &TemplateId) -> Option<&Arc<TemplateRow>> {
@@ -190,8 +211,29 @@ pub struct OperationRow {
     pub done: u32,
     pub failed: u32,
     pub can_undo: bool,
+    /// What it is at; nothing once it is over.
+    pub doing: Doing,
     pub created_at: Time,
     pub finished_at: Option<Time>,
+}
+
+/// Where a running operation stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Doing {
+    /// The batch under way, the first is 1; of how many.
+    pub batch: u32,
+    pub batches: u32,
+    /// The steps under way in a few words: `restart triage-3, triage-4 and 2 more`.
+    pub words: Safe,
+    /// The pool whose agents tell how far a step about it has come.
+    pub pool: Option<(PoolId, PoolAim)>,
+}
+
+/// What a pool is being brought to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum PoolAim {
+    Ready(u32),
+    Version(Safe),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use super::widgets::table::TableHits;
 use super::widgets::text::TextHits;
 use crate::model::access::Actor;
 use crate::model::id::OperationId;
-use crate::model::plan::{Command, Plan, TargetRef};
+use crate::model::plan::{Command, Plan, TargetRef, Targets};
 use crate::model::text::Safe;
 use crate::model::time::Time;
 
@@ -65,6 +65,13 @@ pub enum Ask {
     Scale {
         pool: TargetRef,
     },
+    /// The same number for each.
+    ScalePools {
+        pools: Vec<TargetRef>,
+    },
+    Drain {
+        targets: Targets,
+    },
     Deploy {
         template: TargetRef,
     },
@@ -88,6 +95,8 @@ pub struct PlanLayer {
     /// The plan or its confirmation that is on its way.
     pub asked: Option<EffectId>,
     pub confirming: bool,
+    /// The plan is made once more only to see whether it still holds.
+    pub dry: bool,
 }
 
 /// What the last frame looked like, for the next key.

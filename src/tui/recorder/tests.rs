@@ -34,6 +34,11 @@ impl Table {
     fn happen(&mut self, event: Event) -> Vec<Effect> {
         self.recorder.event(self.ui.now, &event);
         let effects = update(&mut self.ui, &self.shown, event);
+        for effect in &effects {
+            if let Effect::LoadTheme(name) = effect {
+                self.ui.wear(crate::tui::theme::load::load(name, None).0);
+            }
+        }
         self.draw();
         effects
     }

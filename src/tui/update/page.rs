@@ -384,7 +384,7 @@ impl Turn<'_> {
             }
             Some(Page::Text(page)) => {
                 page.asked = None;
-                page.answered(answer, now, look);
+                page.answered(answer, view, now, look);
                 None
             }
             Some(Page::Pulse(_)) | None => None,
