@@ -255,6 +255,7 @@ fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path)
         agent_store: absolute.display().to_string(),
         backoff_first: settings.recovery.backoff_first,
         backoff_longest: settings.recovery.backoff_longest,
+        ..EngineSettings::default()
     }
 }
 
