@@ -23,7 +23,7 @@ use cvxc::tui::ui::Ui;
 use cvxc::tui::update::{prepare, update};
 use cvxc::tui::writer::Frame;
 use cvxc::tui::writer::encode::Encoder;
-use cvxc::tui::{keymap, keys, theme};
+use cvxc::tui::{keymap, theme};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -148,9 +148,10 @@ fn frame(ui: &mut Ui, view: &FleetView, buffer: &mut Buffer) {
 
 /// Presses the key that is bound to `action`.
 fn press(ui: &mut Ui, view: &FleetView, action: Action) {
-    let key = ui.key_for(action).expect("the default keymap binds it");
-    let key = keys::parse(&key).expect("a key shown is a key read");
-    black_box(update(ui, view, Event::Key(key)));
+    let chords = ui.scopes().into_iter().flat_map(|scope| ui.keymap.chords(scope));
+    let mut bound = chords.filter(|(chord, bound)| *bound == action && chord.len() == 1);
+    let (chord, _) = bound.next().expect("the default keymap binds it");
+    black_box(update(ui, view, Event::Key(chord[0])));
 }
 
 fn frames(c: &mut Criterion) {

@@ -125,9 +125,7 @@ async fn one(
         Verb::Diff { .. } => (Command::Apply { manifests }, dry()),
         Verb::Apply(args) => (Command::Apply { manifests }, args.act),
         Verb::Deploy(args) => (act::deploy(&args)?, args.act),
-        Verb::Scale(args) => {
-            (Command::Scale { pool: args.pool, to: args.to, hold: !args.no_hold }, args.act)
-        }
+        Verb::Scale(args) => (act::scale(args.pools, args.to, !args.no_hold), args.act),
         Verb::Restart(args) => {
             (Command::Restart { targets: act::targets(&args.targets)? }, args.act)
         }
@@ -147,7 +145,9 @@ async fn one(
         Verb::CloneTemplate { template, name, act } => {
             (Command::CloneTemplate { template, name }, act)
         }
-        Verb::Undo { operation, act } => (Command::Undo { operation }, act),
+        Verb::Undo { operation, act } => {
+            (act::undo(handle, actor, operation, ground.clock.now())?, act)
+        }
         Verb::Send(args) => (act::send(handle, actor, &args).await?, args.act),
         Verb::Publish(args) => (act::publish(&args)?, args.act),
         Verb::Subscribe(args) => (act::subscribe(&args)?, args.act),
@@ -212,6 +212,9 @@ fn with_console(request: &Request, console: &ConsoleArgs) -> Request {
     }
     if let Some(keymap) = &console.keymap {
         request.flags.push(("console.keymap", keymap.clone(), "--keymap"));
+    }
+    if console.low_bandwidth {
+        request.flags.push(("console.low-bandwidth", "true".to_owned(), "--low-bandwidth"));
     }
     if console.ascii {
         request.flags.push(("console.ascii", "true".to_owned(), "--ascii"));

@@ -110,6 +110,8 @@ pub struct ConsoleSettings {
     pub keymap: String,
     pub time_zone: TimeZone,
     pub ascii: bool,
+    /// For a link where every byte counts: nothing that moves by itself is drawn, and ten frames a second at most.
+    pub low_bandwidth: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -200,3 +200,48 @@ async fn two_operators_at_once_lose_nothing_and_leave_no_gap_in_the_journal() {
     let Ok(fleet) = Arc::try_unwrap(fleet) else { panic!("somebody still holds the fleet") };
     fleet.stop().await;
 }
+
+/// What there is of the pool: its version, and how many agents it wants and has.
+fn pool_of(view: &FleetView) -> (String, u32, u32) {
+    let row = view.pools.first().cloned().unwrap();
+    (row.template_version.as_str().to_owned(), row.desired, row.ready)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_act_after_another_is_taken_back_and_nobody_elses_is_overwritten() {
+    let fleet = Fleet::start();
+    fleet.run(Command::Apply { manifests: manifests() }).await;
+    fleet.until("five up", |view| up(view) == 5).await;
+    let mut changed = manifests().remove(1);
+    changed.fields["configuration"]["env"] = json!({"LOG_LEVEL": "debug"});
+    fleet.run(Command::Apply { manifests: vec![changed] }).await;
+
+    // three acts of the same operator, the last one in two batches
+    fleet.run(Command::SetTemplate { pool: "triage".into(), version: None }).await;
+    fleet.run(Command::Scale { pool: "triage".into(), to: 18, hold: true }).await;
+    let (_, fewer) = fleet.run(Command::Scale { pool: "triage".into(), to: 3, hold: true }).await;
+    assert_eq!(fewer.steps.iter().map(|step| step.batch).max(), Some(1));
+    assert_eq!(fewer.steps.len(), 15 + 2, "every agent that goes, and the pool's number twice");
+    assert_eq!(pool_of(&fleet.handle.views().borrow()), ("1.0.1".into(), 3, 3));
+
+    // as U does it: the newest first, never the undo itself
+    for wanted in [("1.0.1", 18), ("1.0.1", 4), ("1.0.0", 4)] {
+        let view = fleet.handle.views().borrow().clone();
+        let last = view.undoable(&fleet.me.name, view.at).next().unwrap().id.to_string();
+        fleet.run(Command::Undo { operation: last }).await;
+        let is = |view: &FleetView| pool_of(view) == (wanted.0.to_owned(), wanted.1, wanted.1);
+        fleet.until("as it was before", is).await;
+    }
+
+    let (mine, _) = fleet.run(Command::Scale { pool: "triage".into(), to: 6, hold: true }).await;
+    let theirs = Actor::local("bob@desk");
+    let command = Command::Scale { pool: "triage".into(), to: 7, hold: true };
+    let plan = fleet.handle.plan(&theirs, command).await.unwrap();
+    let id = fleet.handle.confirm(&theirs, &plan, Consent::default()).await.unwrap();
+    fleet.handle.follow(&id, LIMIT).await.unwrap();
+    let refused = fleet.begin(Command::Undo { operation: mine.to_string() }).await.unwrap_err();
+    assert!(refused.to_string().contains("wants 7 agents, no longer 6"), "{refused}");
+    let view = fleet.until("seven", |view| pool_of(view).2 == 7).await;
+    assert!(view.undoable("bob@desk", view.at).all(|row| row.actor == *"bob@desk"));
+    fleet.stop().await;
+}

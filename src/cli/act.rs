@@ -15,6 +15,7 @@ use crate::model::id::AgentId;
 use crate::model::message::{DEFAULT_ATTEMPTS, NewMessage};
 use crate::model::operation::{Operation, OperationStatus};
 use crate::model::plan::{Command, Noun, Plan, Targets, Tier};
+use crate::model::time::Time;
 
 /// Plans `command` and, unless it is a dry run, carries it out.
 ///
@@ -188,6 +189,37 @@ pub fn targets(words: &[String]) -> Result<Targets, Fail> {
         names.push(name.to_owned());
     }
     Ok(Targets { noun: found.unwrap_or(Noun::Agent), names })
+}
+
+/// One pool, or several with the same number.
+pub fn scale(mut pools: Vec<String>, to: u32, hold: bool) -> Command {
+    match pools.len() {
+        1 => Command::Scale { pool: pools.remove(0), to, hold },
+        _ => Command::ScalePools { pools, to, hold },
+    }
+}
+
+/// The operation that is named, else the actor's last one that can be taken back; an undo is only taken back by its id.
+///
+/// # Errors
+/// Exit code 4 when there is none.
+pub fn undo(
+    handle: &Handle,
+    actor: &Actor,
+    operation: Option<String>,
+    now: Time,
+) -> Result<Command, Fail> {
+    let last = || {
+        let view = handle.views().borrow().clone();
+        view.undoable(&actor.name, now).next().map(|row| row.id.to_string())
+    };
+    match operation.or_else(last) {
+        Some(operation) => Ok(Command::Undo { operation }),
+        None => {
+            let why = format!("{} has done nothing in 24 h that can be taken back", actor.name);
+            Err(Fail::with(4, why))
+        }
+    }
 }
 
 /// # Errors

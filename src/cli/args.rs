@@ -68,6 +68,9 @@ pub struct ConsoleArgs {
     /// Only ASCII characters
     #[arg(long)]
     pub ascii: bool,
+    /// For a slow link: no spark lines, no clock, at most ten frames a second
+    #[arg(long)]
+    pub low_bandwidth: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -178,7 +181,8 @@ pub enum Verb {
     },
     /// Reverse an operation as far as that is possible
     Undo {
-        operation: String,
+        /// Its id; without one, the last of your own that can be taken back
+        operation: Option<String>,
         #[command(flatten)]
         act: ActArgs,
     },
@@ -308,8 +312,9 @@ pub struct DeployArgs {
 
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
-    pub pool: String,
-    /// How many agents
+    #[arg(required = true, value_name = "POOL")]
+    pub pools: Vec<String>,
+    /// How many agents each shall have
     #[arg(long, alias = "replicas")]
     pub to: u32,
     /// Do not keep the autoscaler away for 10 minutes

@@ -16,8 +16,10 @@ use crate::boot::{self, Ground, Opened, Part, Request, Simulation};
 use crate::engine::handle::Consent;
 use crate::model::agent::Phase;
 use crate::model::event::Event;
+use crate::model::filter::Filter;
 use crate::model::message::MessageStatus;
 use crate::model::plan::Command;
+use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::ports::store::chain;
 use crate::settings::RuntimeKind;
@@ -33,6 +35,8 @@ const ENOUGH_AGENTS: u64 = 12;
 const NAMESPACE: &str = "cvxc-demo";
 /// How long a demo waits for its pods to end.
 const PODS_END: Duration = Duration::from_secs(60);
+/// How long a new folder's store may take to be read.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A demo looks more often and retries sooner than production would; what the loops decide is theirs.
 const PACE: &[(&str, &str)] = &[
@@ -105,16 +109,7 @@ impl Demo {
         }
         let logs =
             telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
-        let opened = runtime.block_on(async {
-            let opened = boot::open(&ground, Part::Contend, simulation).await?;
-            match opened.loaded(Duration::from_secs(20)).await {
-                Ok(()) => Ok(opened),
-                Err(error) => {
-                    opened.running.stop(Duration::from_secs(2)).await;
-                    Err(Fail::from(error))
-                }
-            }
-        })?;
+        let opened = runtime.block_on(boot::open(&ground, Part::Contend, simulation))?;
         let mut demo = Self { folder, ground, opened, settled: None, _logs: logs };
         let seeded = runtime.block_on(async {
             if let Some(cluster) = &demo.opened.kubernetes {
@@ -184,11 +179,15 @@ pub fn run(
     } else {
         runtime.block_on(headless(&demo.opened, args)).map(Some)
     };
+    let kept = args.keep.then(|| demo.folder.path().to_owned());
     if args.keep {
         demo.folder = demo.folder.keep();
-        output::line(&format!("kept: {}", Safe::new(&demo.folder.path().display().to_string())))?;
     }
+    // before anything is said: the terminal may have gone away, and nothing may outlive the demo
     let left = demo.end(runtime)?;
+    if let Some(kept) = kept {
+        output::line(&format!("kept: {}", Safe::new(&kept.display().to_string())))?;
+    }
     match outcome? {
         Some(mut report) => {
             report.leftover_processes = left;
@@ -225,9 +224,11 @@ fn folder(request: &Request, simulated: bool) -> Result<Folder, Fail> {
 
 /// Applies the fleet's manifests as any operator would; a folder that holds a fleet already keeps it.
 async fn seed(opened: &Opened, simulation: Option<Simulation>) -> Result<(), Fail> {
-    if !opened.handle.views().borrow().pools.is_empty() {
+    // asked of the store itself: the console need not wait until all of a large fleet is read
+    if opened.context.store.count(Collection::AgentPools, Filter::All).await? > 0 {
         return Ok(());
     }
+    opened.loaded(PATIENCE).await?;
     let text = match (simulation, &opened.kubernetes) {
         (Some(simulation), _) => simulated_fleet(simulation.agents),
         (None, Some(_)) => in_a_cluster(FLEET),

@@ -36,6 +36,7 @@ pub fn right(command: &Command) -> Right {
         | Command::Unsubscribe { .. }
         | Command::Undo { .. } => Right::Operate,
         Command::Scale { .. }
+        | Command::ScalePools { .. }
         | Command::Delete { .. }
         | Command::Requeue { .. }
         | Command::Replay { .. }

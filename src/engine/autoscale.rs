@@ -1,6 +1,7 @@
 //! Autoscaling: for each pool that the engine scales, gathers what is true of it, asks the model's algorithm, and carries the
 //! answer out as an operation of its own, with everything that led to it. Missing data never shrinks a pool.
 
+mod forecast;
 mod gather;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ use crate::model::scaling::{Decision, History, Metric, Mode, ReasonCode, decide}
 use crate::model::schema::Collection;
 use crate::model::time::Time;
 use crate::ports::store::{BoxError, Document, Key, StoreError, chain};
+
+pub use forecast::{Forecast, forecast};
 
 const NAME: &str = "autoscale";
 const ACTOR: &str = "loop:autoscale";

@@ -43,6 +43,8 @@ pub struct EngineSettings {
     /// Restart back-off: first pause and longest.
     pub backoff_first: Duration,
     pub backoff_longest: Duration,
+    /// How much of the journal is kept at most, in bytes of its documents as JSON.
+    pub events_most: u64,
 }
 
 impl Default for EngineSettings {
@@ -62,6 +64,7 @@ impl Default for EngineSettings {
             agent_secret: String::new(),
             backoff_first: Duration::from_secs(10),
             backoff_longest: Duration::from_secs(300),
+            events_most: 2 << 30,
         }
     }
 }

@@ -12,6 +12,7 @@ mod pools;
 mod release;
 pub(crate) mod resolve;
 pub(crate) mod reversal;
+mod scale;
 mod undo;
 
 pub use judge::{PROGRESS_DEADLINE, StepVerdict, judge};

@@ -156,6 +156,20 @@ impl Planner<'_> {
         Ok(read(&found)?)
     }
 
+    /// The versions that there are of a template, newest first.
+    pub(crate) async fn versions(&self, template: &str) -> Result<Vec<String>, StoreError> {
+        let of_it = Filter::eq("template_id", template);
+        let documents = self.resolver.all(Collection::TemplateVersions, of_it).await?;
+        let text = |document: &Document, name: &str| {
+            document.body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        // a version is a document of its own, last updated when it was made
+        let mut found: Vec<(String, String)> =
+            documents.iter().map(|it| (text(it, "updated_at"), text(it, "version"))).collect();
+        found.sort();
+        Ok(found.into_iter().rev().map(|(_, version)| version).collect())
+    }
+
     pub(crate) async fn clone_template(
         &self,
         template: &str,

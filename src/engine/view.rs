@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::supervise::Board;
 use crate::model::agent::{Desired, Phase};
 use crate::model::health::HealthStatus;
@@ -15,6 +17,11 @@ use crate::model::plan::Tier;
 use crate::model::scaling::ScalingSpec;
 use crate::model::text::Safe;
 use crate::model::time::Time;
+
+/// How long an operation can be taken back.
+pub const UNDO_WITHIN: Duration = Duration::from_secs(24 * 3_600);
+/// How many operations `undo` goes back without naming one.
+const UNDO_DEPTH: usize = 20;
 
 #[derive(Debug, Clone, Default)]
 pub struct FleetView {
@@ -45,12 +52,28 @@ impl FleetView {
         self.pools.binary_search_by(|row| row.id.cmp(id)).ok().map(|at| &self.pools[at])
     }
 
+    /// What `actor` may take back by `undo` without naming it, newest first: their last 20 acts of the last 24 hours. An
+    /// undo is not among them, so that one after another goes further back; it is taken back by its own id.
+    pub fn undoable<'a>(
+        &'a self,
+        actor: &'a str,
+        now: Time,
+    ) -> impl Iterator<Item = &'a Arc<OperationRow>> {
+        let mine = move |row: &&Arc<OperationRow>| {
+            row.can_undo
+                && row.actor == *actor
+                && row.kind != "undo"
+                && now.since(row.created_at) <= UNDO_WITHIN
+        };
+        self.operations.iter().filter(mine).take(UNDO_DEPTH)
+    }
+
     pub fn template(&self, id: &TemplateId) -> Option<&Arc<TemplateRow>> {
         self.templates.binary_search_by(|row| row.id.cmp(id)).ok().map(|at| &self.templates[at])
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentRow {
     pub id: AgentId,
     pub name: Safe,
@@ -90,7 +113,7 @@ pub struct AgentRow {
 }
 
 /// A usage sample as a row shows it: millicores and bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct UsageNote {
     pub at: Time,
     pub cpu_millis: u64,
@@ -98,7 +121,7 @@ pub struct UsageNote {
 }
 
 /// What waits for one agent (or, summed up, for a pool).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     pub pending: u64,
     pub leased: u64,
@@ -108,7 +131,7 @@ pub struct Queue {
     pub oldest: Option<Time>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolRow {
     pub id: PoolId,
     pub name: Safe,
@@ -144,7 +167,7 @@ pub struct PoolRow {
     pub usage: Option<UsageNote>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TemplateRow {
     pub id: TemplateId,
     pub name: Safe,
@@ -162,7 +185,7 @@ pub struct TemplateRow {
     pub pools: u32,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SubscriptionRow {
     pub id: SubscriptionId,
     pub subscriber: Safe,
@@ -174,7 +197,7 @@ pub struct SubscriptionRow {
     pub last_matched_at: Option<Time>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OperationRow {
     pub id: OperationId,
     pub kind: Safe,
@@ -188,11 +211,32 @@ pub struct OperationRow {
     pub done: u32,
     pub failed: u32,
     pub can_undo: bool,
+    /// What it is at; nothing once it is over.
+    pub doing: Doing,
     pub created_at: Time,
     pub finished_at: Option<Time>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Where a running operation stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Doing {
+    /// The batch under way, the first is 1; of how many.
+    pub batch: u32,
+    pub batches: u32,
+    /// The steps under way in a few words: `restart triage-3, triage-4 and 2 more`.
+    pub words: Safe,
+    /// The pool whose agents tell how far a step about it has come.
+    pub pool: Option<(PoolId, PoolAim)>,
+}
+
+/// What a pool is being brought to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum PoolAim {
+    Ready(u32),
+    Version(Safe),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     pub phases: BTreeMap<Phase, u64>,
     pub health: BTreeMap<HealthStatus, u64>,
@@ -218,20 +262,21 @@ impl Totals {
 }
 
 /// The parts of the system itself.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct System {
     pub store: PartStatus,
     pub runtime: PartStatus,
     pub leader: Leader,
     /// Those of whoever leads, as of its last renewal.
     pub loops: Vec<LoopStatus>,
-    /// Those of this process.
+    /// Those of this process; a recording leaves them out.
+    #[serde(skip)]
     pub tasks: Board,
     /// True while restarts and scale-downs are held back because too much changed at once (`console.md` §5, blast radius).
     pub brake: Option<Safe>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartStatus {
     pub kind: Safe,
     pub version: Safe,
@@ -243,7 +288,7 @@ pub struct PartStatus {
     pub checked_at: Time,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Leader {
     /// Empty when nobody leads.
     pub holder: Safe,
@@ -260,7 +305,7 @@ pub struct Leader {
     pub contends: bool,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoopStatus {
     pub name: Safe,
     pub last_run: Option<Time>,

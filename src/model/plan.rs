@@ -39,6 +39,12 @@ pub enum Command {
         to: u32,
         hold: bool,
     },
+    /// Set several pools to the same count.
+    ScalePools {
+        pools: Vec<String>,
+        to: u32,
+        hold: bool,
+    },
     /// End and start again with the next incarnation, in batches of the pool's `max_unavailable`.
     Restart {
         targets: Targets,
@@ -125,7 +131,7 @@ impl Command {
         match self {
             Self::Apply { .. } => "apply",
             Self::Deploy { .. } => "deploy",
-            Self::Scale { .. } => "scale",
+            Self::Scale { .. } | Self::ScalePools { .. } => "scale",
             Self::Restart { .. } => "restart",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::template::FieldError;
 use super::time::{Time, span};
 
-pub use decide::{Decision, History, Inputs, ReasonCode, decide};
+pub use decide::{Decision, History, Inputs, Reach, ReasonCode, decide, reach};
 pub use metric::{CpuUse, MetricResult, QueueSample, Sample, SampleState};
 
 /// A pool's `scaling`.

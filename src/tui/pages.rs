@@ -11,6 +11,7 @@ pub mod messages;
 pub mod operations;
 pub mod papers;
 pub mod pools;
+pub mod progress;
 pub mod publications;
 pub mod pulse;
 pub mod queues;

@@ -6,6 +6,7 @@ use ratatui::layout::{Position, Rect, Size};
 use super::pages::table::TablePage;
 use super::pages::text::TextPage;
 use super::pages::{Page, pulse, strip};
+use super::perf;
 use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, Ui};
 use super::widgets::plan::PlanDialog;
 use super::widgets::prompt::{self, Prompt};
@@ -21,6 +22,7 @@ use crate::tui::keys;
 mod body;
 mod bottom;
 mod header;
+mod progress;
 
 /// Below this a table has no room.
 const SMALLEST: Size = Size { width: 40, height: 10 };
@@ -39,7 +41,13 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     }
     let full = matches!(ui.page(), Page::Text(page) if page.full);
     let rows = if full { 0 } else { header::rows(ui, screen) };
-    let [head, line, body, bottom] = cut(screen, [rows, 1, 0, u16::from(!full)]);
+    let under = if full { 0 } else { progress::rows(ui, view, screen.height) };
+    let [head, line, body, foot] = cut(screen, [rows, 1, 0, under + u16::from(!full)]);
+    let bottom = Rect {
+        y: foot.y + under.min(foot.height),
+        height: foot.height.saturating_sub(under),
+        ..foot
+    };
     header::draw(ui, view, head, buf);
     let cursor = line_above(ui, line, buf);
     match ui.page() {
@@ -50,9 +58,13 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
             pulse::draw(page, view, ui.now, look, inner, buf);
         }
     }
+    progress::draw(ui, view, Rect { height: under.min(foot.height), ..foot }, buf);
     bottom::draw(ui, bottom, buf);
     let above = layers(ui, screen, line, body, buf, &mut hits);
     chord(ui, body, buf);
+    if let Some(figures) = &ui.perf {
+        perf::draw(figures, body, look, buf);
+    }
     (hits, above.or(cursor))
 }
 

@@ -20,7 +20,7 @@ use super::update::{prepare, update};
 use super::widgets::Look;
 use crate::engine::supervise;
 use crate::engine::view::{
-    AgentRow, FleetView, Leader, LoopStatus, OperationRow, PartStatus, PoolRow, Queue,
+    AgentRow, Doing, FleetView, Leader, LoopStatus, OperationRow, PartStatus, PoolRow, Queue,
     SubscriptionRow, System, TemplateRow, Totals, UsageNote,
 };
 use crate::model::access::Actor;
@@ -288,6 +288,15 @@ pub fn busy() -> FleetView {
         done,
         failed,
         can_undo: failed == 0,
+        doing: match status {
+            OperationStatus::Running => Doing {
+                batch: 2,
+                batches: 4,
+                words: Safe::new("restart triage-5, triage-6 and 1 more"),
+                pool: None,
+            },
+            _ => Doing::default(),
+        },
         created_at: ago(now(), 4),
         finished_at: (status != OperationStatus::Running).then(|| ago(now(), 3)),
     };

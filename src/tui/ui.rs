@@ -14,6 +14,7 @@ use super::load::LoadError;
 use super::notices::Notices;
 use super::pages::Page;
 use super::pages::table::TablePage;
+use super::perf;
 use super::run::Parting;
 use super::theme::{Background, Depth, Glyphs, Theme};
 use super::widgets::Look;
@@ -24,7 +25,7 @@ use super::widgets::table::TableHits;
 use super::widgets::text::TextHits;
 use crate::model::access::Actor;
 use crate::model::id::OperationId;
-use crate::model::plan::{Command, Plan, TargetRef};
+use crate::model::plan::{Command, Plan, TargetRef, Targets};
 use crate::model::text::Safe;
 use crate::model::time::Time;
 
@@ -64,6 +65,13 @@ pub enum Ask {
     Scale {
         pool: TargetRef,
     },
+    /// The same number for each.
+    ScalePools {
+        pools: Vec<TargetRef>,
+    },
+    Drain {
+        targets: Targets,
+    },
     Deploy {
         template: TargetRef,
     },
@@ -87,6 +95,8 @@ pub struct PlanLayer {
     /// The plan or its confirmation that is on its way.
     pub asked: Option<EffectId>,
     pub confirming: bool,
+    /// The plan is made once more only to see whether it still holds.
+    pub dry: bool,
 }
 
 /// What the last frame looked like, for the next key.
@@ -145,6 +155,10 @@ pub struct Ui {
     /// The theme was chosen; what the terminal says of its background changes nothing.
     pub theme_chosen: bool,
     pub keymap: Arc<Keymap>,
+    /// What the console costs, while that is shown.
+    pub perf: Option<perf::Figures>,
+    /// Few bytes: nothing that moves by itself is drawn.
+    pub lean: bool,
     /// What was wrong with theme and keymap.
     pub faults: Vec<LoadError>,
     next: u64,
@@ -176,6 +190,8 @@ impl Ui {
             glyphs: Glyphs::UNICODE,
             theme_chosen: false,
             keymap: Arc::new(keymap),
+            perf: None,
+            lean: false,
             faults: Vec::new(),
             next: 0,
         }

@@ -1,10 +1,12 @@
 //! The demo without a terminal: what a newcomer sees in a pipe.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::support::{Fleet, agents, cvxc, text};
+use super::support::{Fleet, agents, cvxc, eventually, text};
 
 #[test]
 fn the_headless_tour_shows_everything_and_leaves_nothing() {
@@ -43,4 +45,26 @@ fn a_span_is_kept_and_teardown_is_quick() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(began.elapsed() >= Duration::from_secs(5));
     assert!(text(&output.stdout).contains("left over     0 processes"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_demo_whose_reader_goes_away_leaves_no_process_even_when_its_folder_is_kept() {
+    let fleet = Fleet::new();
+    let dir = fleet.dir.join("demo");
+    let mut demo = cvxc(&dir)
+        .args(["demo", "--keep", "--for", "60s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(demo.stdout.take().unwrap());
+    eventually(Duration::from_secs(40), "agents that run", || {
+        let count = agents(&dir).len();
+        if count > 0 { Ok(()) } else { Err(String::new()) }
+    });
+    said.read_line(&mut String::new()).unwrap();
+    drop(said);
+    demo.wait().unwrap();
+    assert!(agents(&dir).is_empty(), "processes were left");
+    assert!(dir.join("fleet.db").exists(), "the folder was to be kept");
 }

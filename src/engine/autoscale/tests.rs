@@ -186,3 +186,30 @@ async fn what_arrives_and_how_long_it_takes_are_measured_for_the_drain() {
     let pool: Pool = read(&document).unwrap();
     assert_eq!(remembered(&pool).changes.len(), 1, "the next leader knows what was done");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_forecast_says_what_would_be_chosen_though_the_pool_is_held() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    let mut scaling = by_queue();
+    scaling["hold_until"] = json!(world.ctx.clock.now().plus(Duration::from_secs(600)).to_string());
+    pool(&world, scaling).await;
+    backlog(&world, 35).await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "the queue", |view| {
+            view.pool(&web()).is_some_and(|row| row.queue.pending == 35)
+        })
+        .await;
+        let key = Key::new("web").unwrap();
+        let document = world.store.get(Collection::AgentPools, &key).await.unwrap();
+        let pool: Pool = read(&document).unwrap();
+        let told = forecast(&world.ctx, &web(), &pool).await.unwrap().unwrap();
+        assert_eq!(told.decision.target, 4);
+        assert_eq!(told.decision.why, ["queue 35/10 per agent → 4"]);
+        assert_eq!(told.up.words, "≤ max(2+4, 2+100%) = 6 in 15s");
+        let by_hand = Pool { scaling: Default::default(), ..pool };
+        assert_eq!(forecast(&world.ctx, &web(), &by_hand).await.unwrap(), None);
+        assert!(desired(2)(&world.ctx.view()), "asking changes nothing");
+    })
+    .await;
+    end.unwrap();
+}

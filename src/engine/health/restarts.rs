@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt};
 use futures::{FutureExt, future};
+use tokio::task::coop::unconstrained;
 
 use crate::model::id::AgentId;
 use crate::ports::runtime::{Observed, Runtime, RuntimeError, Sight, State};
@@ -75,7 +76,9 @@ impl Restarts {
 
     /// What [`Restarts::next`] would give at once; `None` when there is nothing.
     pub fn ready(&mut self) -> Option<Vec<AgentId>> {
-        if self.feed.is_none() { None } else { self.next().now_or_never() }
+        // not held back by the scheduler's budget: a sight that is left would be an older truth
+        self.feed.as_ref()?;
+        unconstrained(self.next()).now_or_never()
     }
 
     fn note(&mut self, seen: Observed) -> Option<AgentId> {

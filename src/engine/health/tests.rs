@@ -1,11 +1,15 @@
 //! Silence, strain and crashes in; statuses, restarts and the brake out. Over a store and a runtime in memory.
 
+use std::collections::BTreeMap;
+
 use futures::FutureExt;
 
 use super::*;
 use crate::engine::context::EngineSettings;
-use crate::engine::testing::loops::{Loop, beside, events, kinds, set, until, world};
+use crate::engine::testing::loops::{Loop, beside, events, kinds, look, set, until, world};
 use crate::engine::testing::{World, agent};
+use crate::model::agent::AgentConfig;
+use crate::ports::runtime::{Runtime, Workload};
 use crate::ports::store::Store;
 
 fn start(world: &World, fence: Fence) -> impl FnOnce(CancellationToken) -> Loop + use<> {
@@ -41,6 +45,23 @@ async fn beat(world: &World, name: &str) {
     let heartbeat =
         json!({"agent_id": name, "last_heartbeat": world.ctx.clock.now(), "incarnation": 1});
     world.put(Collection::AgentHealth, name, heartbeat).await;
+}
+
+/// A workload of this agent that the runtime is still starting.
+async fn starting(world: &World, name: &str) {
+    world.runtime.set_slow(true);
+    let workload = Workload {
+        agent: id(name),
+        name: name.into(),
+        kind: String::new(),
+        pool: None,
+        labels: BTreeMap::new(),
+        incarnation: 1,
+        config: AgentConfig::default(),
+        env: BTreeMap::new(),
+        notes: BTreeMap::new(),
+    };
+    world.runtime.apply(workload).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,19 +262,7 @@ async fn a_crash_loop_is_told_as_flapping_and_its_end_too() {
 async fn a_container_that_is_started_again_in_place_is_not_well_until_it_is_up() {
     let (world, fence) = world(EngineSettings::default()).await;
     running(&world, "a").await;
-    let workload = crate::ports::runtime::Workload {
-        agent: id("a"),
-        name: "a".into(),
-        kind: String::new(),
-        pool: None,
-        labels: std::collections::BTreeMap::new(),
-        incarnation: 1,
-        config: crate::model::agent::AgentConfig::default(),
-        env: std::collections::BTreeMap::new(),
-        notes: std::collections::BTreeMap::new(),
-    };
-    world.runtime.set_slow(true);
-    crate::ports::runtime::Runtime::apply(&world.runtime, workload).await.unwrap();
+    starting(&world, "a").await;
     let ((), end) = beside(&world, start(&world, fence), async {
         let view = until(&world, "restarting", healthy("a", HealthStatus::Degraded)).await;
         assert_eq!(view.agent(&id("a")).unwrap().health_message.as_str(), "restarting");
@@ -263,4 +272,26 @@ async fn a_container_that_is_started_again_in_place_is_not_well_until_it_is_up()
     })
     .await;
     end.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_that_have_come_up_are_not_judged_by_older_sights_of_their_start() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    // more than a task may take from a channel in one go
+    let names: Vec<String> = (0..500).map(|n| format!("a{n}")).collect();
+    for name in &names {
+        starting(&world, name).await;
+    }
+    let mut monitor = Monitor::new(world.ctx.clone(), fence);
+    world.ctx.views.send_replace(Arc::new(look(&world).await));
+    monitor.turn().await.unwrap();
+    // reconcile has seen them up and the view tells so, before this loop read its own sights
+    for name in &names {
+        world.runtime.come_up(&id(name));
+        running(&world, name).await;
+    }
+    world.ctx.views.send_replace(Arc::new(look(&world).await));
+    monitor.turn().await.unwrap();
+    let well = monitor.watched.values().filter(|watched| watched.status == HealthStatus::Healthy);
+    assert_eq!(well.count(), names.len());
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::intern::Interner;
 use super::paper::Paper;
 use crate::engine::view::{
-    AgentRow, OperationRow, PoolRow, Queue, SubscriptionRow, TemplateRow, UsageNote,
+    AgentRow, Doing, OperationRow, PoolAim, PoolRow, Queue, SubscriptionRow, TemplateRow, UsageNote,
 };
 use crate::model::agent::{Heartbeat, Phase};
 use crate::model::id::{AgentId, OperationId, PoolId, SubscriptionId, TemplateId};
@@ -240,8 +240,53 @@ pub fn operation(id: OperationId, body: &Body, known: &mut Interner) -> Operatio
         done: small(body, "done"),
         failed: small(body, "failed"),
         can_undo: !done_before && undo.is_some_and(|undo| !undo.contains_key("never")),
+        doing: if status.is_over() { Doing::default() } else { doing(body) },
         created_at: time(body, "created_at").unwrap_or_default(),
         finished_at: time(body, "finished_at"),
         id,
+    }
+}
+
+/// How many of the steps under way are named.
+const NAMED: usize = 2;
+
+/// What the operation's steps say of where it stands.
+fn doing(body: &Body) -> Doing {
+    let steps = body.get("steps").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let number = |step: &Value| {
+        let batch = step.get("batch").and_then(Value::as_u64).unwrap_or(0);
+        u32::try_from(batch).unwrap_or(u32::MAX).saturating_add(1)
+    };
+    let at = |step: &Value, path: &str| -> String {
+        step.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let running: Vec<&Value> =
+        steps.iter().filter(|step| at(step, "/status") == "running").collect();
+    let names: Vec<String> =
+        running.iter().take(NAMED).map(|step| at(step, "/target/name")).collect();
+    let mut words = running.first().map(|step| at(step, "/action")).unwrap_or_default();
+    if !names.is_empty() {
+        words.push_str(&format!(" {}", names.join(", ")));
+    }
+    if running.len() > NAMED {
+        words.push_str(&format!(" and {} more", running.len() - NAMED));
+    }
+    let pool = running.iter().find_map(|step| {
+        let id = PoolId::new(&at(step, "/target/id")).ok();
+        let aim = match at(step, "/goal/until").as_str() {
+            "pool_ready" => {
+                let ready = step.pointer("/goal/ready").and_then(Value::as_u64)?;
+                PoolAim::Ready(u32::try_from(ready).ok()?)
+            }
+            "pool_updated" => PoolAim::Version(Safe::new(&at(step, "/goal/version"))),
+            _ => return None,
+        };
+        Some((id?, aim))
+    });
+    Doing {
+        batch: running.iter().map(|step| number(step)).min().unwrap_or(0),
+        batches: steps.iter().map(number).max().unwrap_or(0),
+        words: Safe::new(&words),
+        pool,
     }
 }

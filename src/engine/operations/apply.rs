@@ -2,7 +2,7 @@
 //! Every fault of every manifest is listed before anything is refused.
 
 mod agents;
-mod difference;
+pub(super) mod difference;
 mod pools;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -37,6 +37,7 @@ impl<'a> Planner<'a> {
                 self.deploy(wanted).await
             }
             Command::Scale { pool, to, hold } => self.scale(pool, *to, *hold).await,
+            Command::ScalePools { pools, to, hold } => self.scale_pools(pools, *to, *hold).await,
             Command::Restart { targets } => wish(Intent::Restart, targets).await,
             Command::Pause { targets } => wish(Intent::Pause, targets).await,
             Command::Resume { targets } => wish(Intent::Resume, targets).await,

@@ -12,14 +12,18 @@ use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::filter::Filter;
 use crate::model::operation::{Operation, Step};
 use crate::model::plan::{Command, Goal, Noun};
+use crate::model::pool::Pool;
 use crate::model::schema::Collection;
 use crate::model::time::Time;
 use crate::ports::store::{Document, Key, StoreError};
 
-use super::super::documents::{overlay, read};
+use super::scale::HOLD;
+use crate::engine::documents::{overlay, read};
 
 /// The action of a step that wants of an agent what was wanted before.
 pub(super) const RESTORE: &str = "restore";
+/// The action of a step that sets a pool's wanted number.
+pub(super) const SCALE: &str = "scale";
 
 /// What releasing a batch comes to.
 #[derive(Debug, Default)]
@@ -30,8 +34,8 @@ pub struct Released {
     pub refused: Vec<(usize, String)>,
 }
 
-/// What the steps of `batch` want of their agents as these are now. Steps about anything but agents have been written
-/// with the operation itself, so a batch of those releases nothing.
+/// What the steps of `batch` want of their agents as these are now, and the next number of a pool that is scaled. Steps
+/// about anything else have been written with the operation itself, so a batch of those releases nothing.
 ///
 /// # Errors
 /// Those of [`crate::ports::store::Store::get_many`].
@@ -59,6 +63,15 @@ pub async fn release(
     };
     let now = ctx.clock.now();
     let mut released = Released::default();
+    match scaled_on(ctx, operation, batch, now).await? {
+        Ok(changes) => released.changes = changes,
+        // the agents of this batch go with their pool's number, or not at all
+        Err(why) => {
+            let all = operation.steps.iter().enumerate().filter(|(_, step)| step.batch == batch);
+            released.refused = all.map(|(at, _)| (at, why.clone())).collect();
+            return Ok(released);
+        }
+    }
     for (at, step, key) in steps {
         let Some(document) = found.remove(&key) else {
             released.refused.push((at, "it is gone".to_owned()));
@@ -76,6 +89,78 @@ pub async fn release(
         }
     }
     Ok(released)
+}
+
+/// The next numbers of the pools that this operation scales batch by batch, or why one has none: somebody wants another
+/// number by now.
+async fn scaled_on(
+    ctx: &Context,
+    operation: &Operation,
+    batch: u32,
+    now: Time,
+) -> Result<Result<Vec<Change>, String>, StoreError> {
+    let mut changes = Vec::new();
+    let scales = |step: &&Step| step.action == SCALE && step.target.noun == Noun::Pool;
+    for step in operation.steps.iter().filter(scales).filter(|step| step.batch == batch) {
+        let Goal::PoolReady { ready } = step.goal else { continue };
+        let earlier = operation.steps.iter().filter(scales).filter(|it| it.target == step.target);
+        let was = earlier.filter(|it| it.batch < batch).max_by_key(|it| it.batch);
+        let Some(Goal::PoolReady { ready: was }) = was.map(|it| &it.goal) else { continue };
+        let key = Key::new(&step.target.id)?;
+        let document = match ctx.store.get(Collection::AgentPools, &key).await {
+            Ok(document) => document,
+            Err(StoreError::NotFound { .. }) => return Ok(Err("it is gone".to_owned())),
+            Err(error) => return Err(error),
+        };
+        let before: Pool = read(&document)?;
+        if before.deleting || before.purge_at.is_some() {
+            return Ok(Err("it was deleted meanwhile".to_owned()));
+        }
+        if before.desired != *was {
+            return Ok(Err(format!("overtaken: {} agents are wanted now", before.desired)));
+        }
+        let mut after = before.clone();
+        after.desired = ready;
+        after.generation += 1;
+        after.updated_at = now;
+        if holds(operation) {
+            after.scaling.hold_until = Some(now.plus(HOLD));
+        }
+        changes.push(Change {
+            collection: Collection::AgentPools,
+            key,
+            after: Some(overlay(&document.body, &before, &after)),
+            before: Some(document),
+            kind: "pool.scaled",
+            subject: before.name,
+            evidence: Value::Null,
+        });
+    }
+    Ok(Ok(changes))
+}
+
+/// Whether the autoscaler is to leave the pools alone for a while after each batch.
+fn holds(operation: &Operation) -> bool {
+    match serde_json::from_value(operation.command.clone()) {
+        Ok(Command::Scale { hold, .. } | Command::ScalePools { hold, .. }) => hold,
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// The number that this operation has left each of its pools with, as far as it has come.
+pub(super) fn left_at(operation: &Operation) -> BTreeMap<String, u32> {
+    let mut left = BTreeMap::new();
+    if let Ok(Command::Scale { to, .. }) = serde_json::from_value(operation.command.clone()) {
+        left.insert(operation.target.clone(), to);
+    }
+    let scales = |step: &&Step| step.action == SCALE && step.target.noun == Noun::Pool;
+    let begun = operation.steps.iter().filter(scales).filter(|step| step.began_at.is_some());
+    for step in begun {
+        if let Goal::PoolReady { ready } = step.goal {
+            left.insert(step.target.id.clone(), ready); // batches are in order
+        }
+    }
+    left
 }
 
 /// One agent's change for `intent`; `None` when it is already wished for.

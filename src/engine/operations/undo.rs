@@ -3,27 +3,25 @@
 
 mod restore;
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::draft::{AT_ONCE, Draft, count, target};
 use super::messages::replace;
 use super::planner::Planner;
+use super::release::left_at;
 use super::resolve::{Found, refused};
 use super::reversal::{Reversal, put_back};
 use crate::engine::documents::read;
 use crate::engine::handle::CommandError;
 use crate::engine::messaging;
+use crate::engine::view::UNDO_WITHIN;
 use crate::model::agent::intent::wanted_back;
 use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::operation::{Operation, UndoInfo};
 use crate::model::plan::{Command, Goal, Noun, Targets, Tier};
+use crate::model::pool::Pool;
 use crate::model::schema::Collection;
 use crate::ports::store::{Document, Key, StoreError};
-
-/// How long an operation can be taken back.
-const UNDO_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a way back comes to, as it is put together.
 struct Undoing {
@@ -63,13 +61,31 @@ impl Planner<'_> {
             UndoInfo::Never { why } => {
                 return Err(refused(format!("{:?} cannot be undone: {why}", it.title)));
             }
-            UndoInfo::By { commands, .. } => self.undo_by(commands).await?,
+            UndoInfo::By { commands, .. } => {
+                self.still_so(it).await?;
+                self.undo_by(commands).await?
+            }
             UndoInfo::Restore { documents, .. } => self.undo_restore(documents).await?,
         };
         draft.title = format!("Undo: {}", it.title);
         draft.rely(json!({ "operation": found.id(), "undone_by": it.undone_by }));
         draft.fact("undoes", format!("{} of {} by {}", it.kind, it.created_at, it.actor));
         Ok(draft)
+    }
+
+    /// Refuses to take back a number that somebody has set anew since.
+    async fn still_so(&self, operation: &Operation) -> Result<(), CommandError> {
+        for (id, left) in left_at(operation) {
+            let Some(document) = self.get(Collection::AgentPools, &id).await? else { continue };
+            let pool: Pool = read(&document)?;
+            if pool.desired != left {
+                return Err(refused(format!(
+                    "somebody changed it since: pool {} wants {} agents, no longer {left}: scale it instead",
+                    pool.name, pool.desired
+                )));
+            }
+        }
+        Ok(())
     }
 
     async fn undo_by(&self, commands: &[Value]) -> Result<Draft, CommandError> {

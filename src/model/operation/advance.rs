@@ -92,6 +92,11 @@ fn finish(operation: &mut Operation, skipped: bool, now: Time) {
     let failure = failure.map(|step| format!("{}: {}", step.target.name, step.message));
     operation.finished_at = Some(now);
     (operation.status, operation.message) = match failure {
+        // what was taken back on the way did not fail, whatever its steps had still to reach
+        _ if operation.undone_by.is_some() => {
+            let done = operation.done;
+            (OperationStatus::Cancelled, format!("taken back after {done} of {total} steps"))
+        }
         // a deployment that was refused leaves no workload behind
         Some(why) if operation.kind == "deploy" => (OperationStatus::RolledBack, why),
         Some(why) => (OperationStatus::Failed, why),

@@ -305,6 +305,48 @@ fn limit_rate(spec: &ScalingSpec, history: &History, decision: &mut Decision) {
     }
 }
 
+/// How far the rules let the autoscaler go for now in one direction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    pub to: u32,
+    /// The rule with its numbers: `≤ max(12+4, 12+100%) = 24 in 15s`.
+    pub words: String,
+}
+
+/// How far `current` may go up for now, and how far down.
+pub fn reach(spec: &ScalingSpec, history: &History, current: u32, now: Time) -> (Reach, Reach) {
+    let (up, down) = (spec.up_policies(), spec.down_policies());
+    let bound = |policies: &[Policy], select: Select, rises: bool| {
+        let propose = if rises { up_to } else { down_to };
+        let base = |policy: &Policy| history.base(current, now, policy.period);
+        let limits: Vec<i64> =
+            policies.iter().map(|policy| propose(policy, base(policy))).collect();
+        let (least, most) = (limits.iter().copied().min(), limits.iter().copied().max());
+        let (bold, timid) = if rises { (most, least) } else { (least, most) };
+        let to = choose(select, bold, timid, current);
+        let to = if rises { to.max(current) } else { to.min(current) };
+        if select == Select::Disabled {
+            return Reach { to, words: "never".to_owned() };
+        }
+        let sign = if rises { '+' } else { '-' };
+        let term = |policy: &Policy| {
+            let unit = if policy.kind == PolicyKind::Percent { "%" } else { "" };
+            format!("{}{sign}{}{unit}", base(policy), policy.value)
+        };
+        let terms: Vec<String> = policies.iter().map(term).collect();
+        let (relation, widest) = if rises { ("≤", "max") } else { ("≥", "min") };
+        let timid = if widest == "max" { "min" } else { "max" };
+        let rule = match (&terms[..], select) {
+            ([one], _) => one.clone(),
+            (several, Select::Min) => format!("{timid}({})", several.join(", ")),
+            (several, _) => format!("{widest}({})", several.join(", ")),
+        };
+        let period = policies.iter().map(|policy| policy.period).max().unwrap_or_default();
+        Reach { to, words: format!("{relation} {rule} = {to} in {}", span::format(period)) }
+    };
+    (bound(up, spec.up.select, true), bound(down, spec.down.select, false))
+}
+
 fn choose(select: Select, bold: Option<i64>, timid: Option<i64>, current: u32) -> u32 {
     let limit = match select {
         Select::Max => bold,

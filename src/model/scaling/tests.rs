@@ -571,3 +571,16 @@ proptest! {
         prop_assert!(decision.target >= highest.min(current), "{decision:?}");
     }
 }
+
+#[test]
+fn how_far_the_rules_reach_counts_what_was_changed_lately() {
+    let mut history = History::default();
+    history.changes.push((at(0), 4));
+    let (up, down) = reach(&spec(vec![]), &history, 12, at(5));
+    assert_eq!((up.to, up.words.as_str()), (16, "≤ max(8+4, 8+100%) = 16 in 15s"));
+    assert_eq!((down.to, down.words.as_str()), (0, "≥ 8-100% = 0 in 15s"));
+    let rules = Rules { select: Select::Disabled, ..Rules::default() };
+    let fixed = ScalingSpec { down: rules, ..spec(vec![]) };
+    let (_, down) = reach(&fixed, &history, 12, at(5));
+    assert_eq!((down.to, down.words.as_str()), (12, "never"));
+}

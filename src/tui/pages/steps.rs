@@ -1,20 +1,34 @@
 //! What an operation does, as text: its outcome, every batch with the state of each step, and what undo would do.
 
 use super::text::{Ink, PlainLine};
-use super::words;
+use super::{progress, words};
+use crate::engine::view::{FleetView, OperationRow};
+use crate::model::agent::Phase;
+use crate::model::id::AgentId;
 use crate::model::operation::{Operation, OperationStatus, Step, StepStatus, UndoInfo};
 use crate::model::text::{Align, Safe};
 use crate::model::time::Time;
 use crate::ports::store::Document;
-use crate::tui::theme::Glyphs;
+use crate::tui::theme::{Glyphs, Theme};
+use crate::tui::widgets::Look;
+use crate::tui::widgets::table::CellText;
 
 /// The lines about an operation's document; `None` when it is none that we can read.
-pub fn lines(document: &Document, now: Time, glyphs: &Glyphs) -> Option<Vec<PlainLine>> {
+pub fn lines(
+    document: &Document,
+    view: &FleetView,
+    now: Time,
+    glyphs: &Glyphs,
+) -> Option<Vec<PlainLine>> {
     let body = serde_json::Value::Object(document.body.clone());
     let operation: Operation = serde_json::from_value(body).ok()?;
     let mut lines = vec![vec![(Safe::new(&operation.title), Ink::Title)], Vec::new()];
     head(&operation, document, now, glyphs, &mut lines);
-    steps(&operation, glyphs, &mut lines);
+    let row = view.operations.iter().find(|row| row.id.as_str() == document.key.as_str());
+    if let Some(row) = row.filter(|row| !row.status.is_over()) {
+        lines.push(under_way(row, view, now, glyphs));
+    }
+    steps(&operation, view, now, glyphs, &mut lines);
     undo(&operation, &mut lines);
     Some(lines)
 }
@@ -74,7 +88,44 @@ fn head(
     named(lines, "id", document.key.as_str(), Ink::Text);
 }
 
-fn steps(operation: &Operation, glyphs: &Glyphs, lines: &mut Vec<PlainLine>) {
+/// How far it has come, and when it may be over.
+fn under_way(row: &OperationRow, view: &FleetView, now: Time, glyphs: &Glyphs) -> PlainLine {
+    const BAR: u32 = 20;
+    let progress = progress::of(row, view, now);
+    let (theme, mut bar) = (Theme::default(), CellText::default());
+    words::bar(&mut bar, progress.part, progress.whole, BAR, Look { theme: &theme, glyphs });
+    let time = progress::time(row, &progress, now);
+    let batch = match row.doing.batches {
+        0 | 1 => String::new(),
+        all => format!("  batch {}/{all}", row.doing.batch),
+    };
+    let said = format!("{} {}  {time}{batch}", bar.as_str(), progress.words);
+    vec![(Safe::new(&format!("  {:<12}", "progress")), Ink::Muted), (Safe::new(&said), Ink::Key)]
+}
+
+/// What the target of a step under way is at, if there is more to say than that.
+fn live(step: &Step, view: &FleetView, now: Time) -> Option<String> {
+    if step.status != StepStatus::Running {
+        return None;
+    }
+    let row = view.agent(&AgentId::new(&step.target.id).ok()?)?;
+    let mut said = row.phase.to_string();
+    if row.queue.leased > 0 {
+        said.push_str(&format!(", {} in hand", row.queue.leased));
+    }
+    if let (Phase::Draining, Some(deadline)) = (row.phase, row.drain_deadline) {
+        said.push_str(&format!(", at most {} more", words::exact(deadline.since(now))));
+    }
+    Some(said)
+}
+
+fn steps(
+    operation: &Operation,
+    view: &FleetView,
+    now: Time,
+    glyphs: &Glyphs,
+    lines: &mut Vec<PlainLine>,
+) {
     let mut batch = None;
     for step in &operation.steps {
         if batch != Some(step.batch) {
@@ -82,7 +133,11 @@ fn steps(operation: &Operation, glyphs: &Glyphs, lines: &mut Vec<PlainLine>) {
             lines.push(Vec::new());
             lines.push(vec![(Safe::new(&format!("batch {}", step.batch + 1)), Ink::Title)]);
         }
-        lines.push(line(step, glyphs));
+        let mut line = line(step, glyphs);
+        if let Some(live) = live(step, view, now) {
+            line.push((Safe::new(&format!(" {live}")), Ink::Muted));
+        }
+        lines.push(line);
         if !step.message.is_empty() {
             let ink = if step.status == StepStatus::Failed { Ink::Alarm } else { Ink::Muted };
             for text in Safe::lines(&step.message) {
@@ -152,7 +207,13 @@ mod tests {
                 step(1, "triage-3", "skipped", "")],
             "created_at": "1970-01-01T00:00:00.000Z", "finished_at": "1970-01-01T00:00:05.000Z"
         }));
-        let lines = super::lines(&document, Time::from_millis(9_000), &Glyphs::UNICODE).unwrap();
+        let lines = super::lines(
+            &document,
+            &FleetView::default(),
+            Time::from_millis(9_000),
+            &Glyphs::UNICODE,
+        )
+        .unwrap();
         let text: Vec<String> = lines
             .iter()
             .map(|line| line.iter().map(|(text, _)| text.as_str()).collect::<String>())
@@ -162,6 +223,47 @@ mod tests {
 
     #[test]
     fn what_is_no_operation_gives_no_lines() {
-        assert!(lines(&document(json!({"type": 3})), Time::EPOCH, &Glyphs::ASCII).is_none());
+        assert!(
+            lines(
+                &document(json!({"type": 3})),
+                &FleetView::default(),
+                Time::EPOCH,
+                &Glyphs::ASCII
+            )
+            .is_none()
+        );
+    }
+
+    #[test]
+    fn a_running_operation_shows_how_far_it_is_and_what_its_targets_are_at() {
+        use crate::tui::testing::{busy, now};
+
+        let mut view = busy();
+        let mut agents: Vec<_> = view.agents.iter().cloned().collect();
+        let mut row = agents[0].as_ref().clone();
+        row.phase = Phase::Draining;
+        row.drain_deadline = Some(now().plus(std::time::Duration::from_secs(41)));
+        row.queue.leased = 3;
+        let id = row.id.to_string();
+        agents[0] = std::sync::Arc::new(row);
+        view.agents = agents.into();
+        let document = Document {
+            key: Key::new("op-3").unwrap(),
+            ..document(json!({
+                "type": "drain", "title": "Drain", "command": {}, "tier": 2, "fingerprint": "",
+                "status": "running", "actor": "ops@host", "undo": {"never": {"why": "no"}},
+                "steps": [{"batch": 0, "action": "drain", "target": {"noun": "agent", "id": id, "name": "x"},
+                    "goal": {"until": "agent_gone"}, "status": "running"}],
+                "created_at": now().to_string()
+            }))
+        };
+        let lines = lines(&document, &view, now(), &Glyphs::UNICODE).unwrap();
+        let text: Vec<String> = lines
+            .iter()
+            .map(|line| line.iter().map(|(text, _)| text.as_str()).collect::<String>())
+            .collect();
+        let text = text.join("\n");
+        assert!(text.contains("5/12  4m 0s, about 5m 36s left  batch 2/4"), "{text}");
+        assert!(text.contains("draining, 3 in hand, at most 41s more"), "{text}");
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::logs::{Dropped, LogText};
 use super::{steps, words};
 use crate::engine::handle::{Description, Listing};
+use crate::engine::view::FleetView;
 use crate::model::filter::{Field, Filter};
 use crate::model::plan::TargetRef;
 use crate::model::schema::Collection;
@@ -193,11 +194,17 @@ impl TextPage {
     }
 
     /// What was read has come, or has not.
-    pub fn answered(&mut self, answer: Result<Reply, Fault>, now: Time, look: Look<'_>) {
+    pub fn answered(
+        &mut self,
+        answer: Result<Reply, Fault>,
+        view: &FleetView,
+        now: Time,
+        look: Look<'_>,
+    ) {
         self.content = match answer {
             Ok(Reply::Described(description)) => Content::Plain(described(&description)),
             Ok(Reply::Document(document)) => match self.kind {
-                TextKind::Steps => match steps::lines(&document, now, look.glyphs) {
+                TextKind::Steps => match steps::lines(&document, view, now, look.glyphs) {
                     Some(lines) => Content::Plain(lines),
                     None => self.document(*document),
                 },
@@ -208,7 +215,9 @@ impl TextPage {
                 None => Content::Failed(Safe::new("it is no longer in the store")),
             },
             Ok(Reply::LogEnded) => return self.log_ended(None),
-            Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled) => return,
+            Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled | Reply::Dumped(_)) => {
+                return;
+            }
             Err(fault) if self.kind == TextKind::Logs => {
                 return self.log_ended(Some(&Safe::new(&chain(&fault))));
             }

@@ -173,6 +173,7 @@ fn hostile_text_reaches_no_cell_of_any_page() {
         done: 1,
         failed: 0,
         can_undo: false,
+        doing: crate::engine::view::Doing { words: evil(), ..Default::default() },
         created_at: view.at,
         finished_at: None,
     })]
@@ -272,4 +273,29 @@ fn hostile_text_reaches_no_cell_of_a_plan_a_prompt_or_a_notice() {
     is_harmless(&draw(&mut ui, &view, 100, 30), "prompt");
     press(&mut ui, &view, "enter");
     is_harmless(&draw(&mut ui, &view, 100, 30), "error");
+}
+
+#[test]
+fn what_an_operation_is_at_stays_in_sight_on_every_page_and_leaves_with_its_end() {
+    let mut view = crate::tui::testing::busy();
+    for (width, height) in [(80, 24), (200, 50)] {
+        let mut ui = ui();
+        type_text(&mut ui, &view, ":pools");
+        press(&mut ui, &view, "enter");
+        let shown = symbols(&draw(&mut ui, &view, width, height));
+        let line = shown.lines().rev().nth(1).unwrap();
+        assert!(line.contains("Restart pool triage") && line.contains("5/12  4m 0s"), "{shown}");
+        assert!(width < 100 || line.contains("batch 2/4  restart triage-5"), "{line}");
+        insta::assert_snapshot!(format!("a_running_operation_at_{width}x{height}"), line);
+        press(&mut ui, &view, "r");
+        assert!(
+            symbols(&draw(&mut ui, &view, width, height)).contains("5/12"),
+            "under a dialog too"
+        );
+    }
+    let mut ui = ui();
+    let mut rows: Vec<_> = view.operations.iter().map(|row| row.as_ref().clone()).collect();
+    rows[0].status = crate::model::operation::OperationStatus::Succeeded;
+    view.operations = rows.into_iter().map(std::sync::Arc::new).collect();
+    assert!(!symbols(&draw(&mut ui, &view, 80, 24)).contains("5/12"));
 }

@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use super::Turn;
+use super::plan::DRY_RUN;
+use crate::engine::view::PoolRow;
 use crate::model::id::AgentId;
 use crate::model::message::{DEFAULT_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TTL, NewMessage};
 use crate::model::plan::{Command, Noun, TargetRef, Targets};
+use crate::model::scaling::Mode;
 use crate::model::text::Safe;
+use crate::model::time::span;
 use crate::tui::action::Action;
 use crate::tui::command::{Verb, noun};
 use crate::tui::ui::Ask;
-use crate::tui::widgets::plan::FormField;
+use crate::tui::widgets::plan::{FormField, PlanText};
 
 impl Turn<'_> {
     /// An act on the marked or selected rows.
@@ -74,7 +78,7 @@ impl Turn<'_> {
                     Command::Pause { targets }
                 }
             }
-            Action::Drain => Command::Drain { targets: nouns(&running)?, deadline: None },
+            Action::Drain => return Ok(Ask::Drain { targets: nouns(&running)? }),
             Action::Stop => Command::Stop { targets: nouns(&running)? },
             Action::Start => Command::Start { targets: nouns(&running)? },
             Action::Delete if first.noun == Noun::Subscription => {
@@ -96,7 +100,13 @@ impl Turn<'_> {
                 nouns(&[Noun::Message])?;
                 Command::Purge { messages: ids() }
             }
-            Action::Scale => return Ok(Ask::Scale { pool: one(Noun::Pool)? }),
+            Action::Scale => {
+                nouns(&[Noun::Pool])?;
+                return Ok(match targets {
+                    [pool] => Ask::Scale { pool: pool.clone() },
+                    pools => Ask::ScalePools { pools: pools.to_vec() },
+                });
+            }
             Action::SetTemplate => return Ok(Ask::SetTemplate { pool: one(Noun::Pool)? }),
             Action::Deploy => return Ok(Ask::Deploy { template: one(Noun::Template)? }),
             Action::SendMessage => return Ok(Ask::Send { to: one(Noun::Agent)? }),
@@ -126,9 +136,7 @@ impl Turn<'_> {
     /// `U`: the selected operation, else the last one of this operator that can be taken back.
     fn undo(&mut self) {
         let selected = self.operation_in_sight();
-        let mine = &self.ui.actor.name;
-        let last =
-            self.view.operations.iter().find(|row| row.can_undo && row.actor == mine.as_str());
+        let last = self.view.undoable(&self.ui.actor.name, self.ui.now).next();
         let operation = selected.map(|it| it.id).or_else(|| last.map(|row| row.id.to_string()));
         match operation {
             Some(operation) => self.open_plan(Ask::Command(Command::Undo { operation })),
@@ -206,10 +214,23 @@ impl Turn<'_> {
         match ask {
             Ask::Command(_) | Ask::Quit => Vec::new(),
             Ask::Scale { pool } => {
-                let row = self.view.pools.iter().find(|row| row.id.as_str() == pool.id);
+                let row = self.pool_row(pool);
                 let desired = row.map(|row| row.desired.to_string()).unwrap_or_default();
-                vec![FormField::number("how many", &desired)]
+                let scaled = row.is_some_and(|row| row.scaling.mode == Mode::Engine);
+                let mut fields = vec![FormField::number("desired", &desired)];
+                fields.extend(scaled.then(|| FormField::check(HOLD, true)));
+                fields.push(FormField::check(DRY_RUN, false));
+                fields
             }
+            // One number for several is never proposed: what is right for one is wrong for another.
+            Ask::ScalePools { .. } => {
+                vec![
+                    FormField::number("desired, each", ""),
+                    FormField::check(HOLD, true),
+                    FormField::check(DRY_RUN, false),
+                ]
+            }
+            Ask::Drain { .. } => vec![FormField::text("deadline (empty: as configured)", "")],
             Ask::Deploy { template } => {
                 let taken = |name: &str| self.view.agents.iter().any(|row| row.name == *name);
                 let free =
@@ -230,6 +251,37 @@ impl Turn<'_> {
         }
     }
 
+    /// What the dialog shows while a field that must be filled in is empty.
+    pub(super) fn wanting(&self, ask: &Ask, fields: &[FormField]) -> Option<PlanText> {
+        let empty = fields.first().is_some_and(|field| field.edit.text().trim().is_empty());
+        let pools = match ask {
+            Ask::Scale { pool } => std::slice::from_ref(pool),
+            Ask::ScalePools { pools } => pools,
+            Ask::Command(_)
+            | Ask::Drain { .. }
+            | Ask::Deploy { .. }
+            | Ask::SetTemplate { .. }
+            | Ask::Send { .. }
+            | Ask::Quit => return None,
+        };
+        let line = |pool: &TargetRef| {
+            let row = self.pool_row(pool)?;
+            let (now, ready, min, max) = (row.desired, row.ready, row.min, row.max);
+            let said = format!("{now} ({ready} ready), min {min} max {max}");
+            Some((Safe::new(&pool.name), Safe::new(&said)))
+        };
+        empty.then(|| PlanText {
+            title: super::plan::title(ask),
+            facts: pools.iter().filter_map(line).collect(),
+            hint: Some(Safe::new("type how many agents there shall be")),
+            ..PlanText::default()
+        })
+    }
+
+    fn pool_row(&self, pool: &TargetRef) -> Option<&PoolRow> {
+        self.view.pools.iter().find(|row| row.id.as_str() == pool.id).map(AsRef::as_ref)
+    }
+
     /// The command that an ask and what was filled in make.
     ///
     /// # Errors
@@ -241,9 +293,21 @@ impl Turn<'_> {
             Ask::Command(command) => Ok(command.clone()),
             Ask::Quit => Err(Safe::default()),
             Ask::Scale { pool } => {
-                let to =
-                    value(0).parse().map_err(|_| Safe::new("how many: expected a whole number"))?;
-                Ok(Command::Scale { pool: pool.id.clone(), to, hold: true })
+                let (to, hold) = (number(value(0))?, holds(fields));
+                Ok(Command::Scale { pool: pool.id.clone(), to, hold })
+            }
+            Ask::ScalePools { pools } => {
+                let (to, hold) = (number(value(0))?, holds(fields));
+                let pools = pools.iter().map(|pool| pool.id.clone()).collect();
+                Ok(Command::ScalePools { pools, to, hold })
+            }
+            Ask::Drain { targets } => {
+                let deadline = Some(value(0)).filter(|text| !text.is_empty());
+                let deadline = deadline
+                    .map(span::parse)
+                    .transpose()
+                    .map_err(|error| Safe::new(&format!("deadline: {error}")))?;
+                Ok(Command::Drain { targets: targets.clone(), deadline })
             }
             Ask::Deploy { template } => Ok(Command::Deploy {
                 template: template.id.clone(),
@@ -285,6 +349,18 @@ impl Turn<'_> {
     }
 }
 
+/// The box that keeps the autoscaler away for a while.
+const HOLD: &str = "hold the autoscaler 10 min";
+
+/// A pool that nobody scales but operators has no such box.
+fn holds(fields: &[FormField]) -> bool {
+    fields.iter().find(|field| field.label == HOLD).is_none_or(FormField::is_ticked)
+}
+
+fn number(text: &str) -> Result<u32, Safe> {
+    text.parse().map_err(|_| Safe::new("desired: expected a whole number"))
+}
+
 fn action_of(verb: Verb) -> Action {
     match verb {
         Verb::Deploy => Action::Deploy,
@@ -301,3 +377,6 @@ fn action_of(verb: Verb) -> Action {
         Verb::Undo => Action::Undo,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,27 +3,37 @@
 
 use super::{Turn, say};
 use crate::engine::handle::{CommandError, Consent};
-use crate::model::plan::{Plan, Tier};
+use crate::model::plan::{Command, Plan, PlannedStep, Tier};
 use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::effect::Effect;
 use crate::tui::event::{Fault, Reply};
 use crate::tui::keys::{Key, typed};
 use crate::tui::ui::{Ask, Layer, PlanLayer, Watched};
-use crate::tui::widgets::plan::{PlanFocus, PlanState, PlanText};
+use crate::tui::widgets::plan::{FormField, LineInk, PlanFocus, PlanLine, PlanState, PlanText};
 use crate::tui::widgets::toast::Weight;
+
+/// The box that asks for the plan once more instead of carrying it out.
+pub(super) const DRY_RUN: &str = "dry run first";
 
 impl Turn<'_> {
     /// Opens the dialog for `ask` and asks for its plan.
     pub(super) fn open_plan(&mut self, ask: Ask) {
         let fields = self.fields(&ask);
-        // Text that must be given comes first; a number takes digits wherever the focus is.
-        let asks_text = fields.first().is_some_and(|field| !field.number);
+        // What has to be written comes first; a name that is proposed can be agreed to at once.
+        let asks_text = match &ask {
+            Ask::SetTemplate { .. } | Ask::Send { .. } => true,
+            Ask::Command(_)
+            | Ask::Deploy { .. }
+            | Ask::Scale { .. }
+            | Ask::ScalePools { .. }
+            | Ask::Drain { .. }
+            | Ask::Quit => false,
+        };
         let focus = if asks_text { PlanFocus::Field(0) } else { PlanFocus::Cancel };
         let text = PlanText { title: title(&ask), ..PlanText::default() };
         let state = PlanState { focus, fields, ..PlanState::default() };
-        let layer = PlanLayer { ask, plan: None, text, state, asked: None, confirming: false };
-        self.ui.layers.push(Layer::Plan(Box::new(layer)));
+        self.push_plan(ask, text, state);
         self.form_changed();
     }
 
@@ -34,14 +44,12 @@ impl Turn<'_> {
             facts: vec![(Safe::new("agents"), Safe::new(fact))],
             ..PlanText::default()
         };
-        let layer = PlanLayer {
-            ask,
-            plan: None,
-            text,
-            state: PlanState::default(),
-            asked: None,
-            confirming: false,
-        };
+        self.push_plan(ask, text, PlanState::default());
+    }
+
+    fn push_plan(&mut self, ask: Ask, text: PlanText, state: PlanState) {
+        let (plan, asked, confirming, dry) = (None, None, false, false);
+        let layer = PlanLayer { ask, plan, text, state, asked, confirming, dry };
         self.ui.layers.push(Layer::Plan(Box::new(layer)));
     }
 
@@ -56,6 +64,12 @@ impl Turn<'_> {
         layer.plan = None;
         if let Some(before) = before {
             self.forget(before);
+        }
+        if let Some(text) = self.wanting(&ask, &fields) {
+            if let Some(layer) = self.ui.plan_mut() {
+                layer.text = text;
+            }
+            return;
         }
         match self.command(&ask, &fields) {
             Ok(command) => {
@@ -85,8 +99,17 @@ impl Turn<'_> {
         if layer.confirming {
             return false;
         }
+        if typed(key) == Some(' ')
+            && let Some(check) = layer.state.check()
+        {
+            check.toggle();
+            self.form_changed();
+            return true;
+        }
         let is_digit = typed(key).is_some_and(|c| c.is_ascii_digit());
-        let on_button = matches!(layer.state.focus, PlanFocus::Cancel | PlanFocus::Apply);
+        let on_check = layer.state.check().is_some();
+        let on_button =
+            on_check || matches!(layer.state.focus, PlanFocus::Cancel | PlanFocus::Apply);
         if let Some(field) = layer.state.number_field().filter(|_| is_digit && on_button) {
             // The first digit replaces the number that was proposed.
             layer.state.focus = PlanFocus::Field(field);
@@ -95,7 +118,7 @@ impl Turn<'_> {
         let is_form = matches!(layer.state.focus, PlanFocus::Field(_));
         // No letter belongs into a number, so `y` agrees right behind the digits.
         let in_number = match layer.state.focus {
-            PlanFocus::Field(at) => layer.state.fields.get(at).is_some_and(|field| field.number),
+            PlanFocus::Field(at) => layer.state.fields.get(at).is_some_and(FormField::is_number),
             PlanFocus::Cancel | PlanFocus::Apply | PlanFocus::Word | PlanFocus::Reason => false,
         };
         if in_number && typed(key).is_some() && !is_digit {
@@ -155,6 +178,10 @@ impl Turn<'_> {
             }
             return;
         }
+        if layer.state.fields.iter().any(|field| field.label == DRY_RUN && field.is_ticked()) {
+            layer.dry = true;
+            return self.form_changed();
+        }
         let Some(plan) = layer.plan.clone() else { return };
         let typed = layer.text.word.is_some().then(|| layer.state.word.text().to_owned());
         let consent = Consent { typed, reason: layer.state.reason.text().trim().to_owned() };
@@ -170,9 +197,22 @@ impl Turn<'_> {
     pub(super) fn plan_answered(&mut self, answer: Result<Reply, Fault>) {
         let Some(layer) = self.ui.plan_mut() else { return };
         layer.asked = None;
+        layer.dry &= matches!(answer, Ok(Reply::Plan(_)));
         let confirming = std::mem::take(&mut layer.confirming);
         match answer {
-            Ok(Reply::Plan(plan)) => show(layer, plan, None),
+            Ok(Reply::Plan(plan)) => {
+                let dry = std::mem::take(&mut layer.dry);
+                let title = Safe::new(&format!("dry run: {}: nothing was changed", plan.title));
+                show(layer, plan, None);
+                if dry {
+                    let boxes = layer.state.fields.iter_mut();
+                    boxes.filter(|field| field.label == DRY_RUN).for_each(|field| {
+                        field.toggle();
+                    });
+                    layer.text.note = format!("dry run ok, {}", layer.text.note);
+                    self.say_safe(Weight::Info, title);
+                }
+            }
             Ok(Reply::Confirmed(operation)) => {
                 let title = layer.text.title.clone();
                 self.pop();
@@ -187,7 +227,8 @@ impl Turn<'_> {
                 | Reply::Document(_)
                 | Reply::Described(_)
                 | Reply::Listed(..)
-                | Reply::LogEnded,
+                | Reply::LogEnded
+                | Reply::Dumped(_),
             ) => {}
             Err(Fault::Command(CommandError::PlanChanged { plan })) => {
                 show(layer, plan, Some("the fleet has moved since: this is the plan as it is now"));
@@ -203,10 +244,12 @@ impl Turn<'_> {
     }
 }
 
-fn title(ask: &Ask) -> Safe {
+pub(super) fn title(ask: &Ask) -> Safe {
     Safe::new(&match ask {
         Ask::Command(command) => command.verb().to_owned(),
         Ask::Scale { pool } => format!("Scale pool {}", pool.name),
+        Ask::ScalePools { pools } => format!("Scale {} pools", pools.len()),
+        Ask::Drain { .. } => "Drain".to_owned(),
         Ask::Deploy { template } => format!("Deploy template {}", template.name),
         Ask::SetTemplate { pool } => format!("Set the template version of pool {}", pool.name),
         Ask::Send { to } => format!("Send to {}", to.name),
@@ -217,6 +260,12 @@ fn title(ask: &Ask) -> Safe {
 /// Puts `plan` into the dialog; what was typed stays.
 fn show(layer: &mut PlanLayer, plan: Box<Plan>, note: Option<&str>) {
     layer.text = text(&plan, note);
+    // what a field shows needs no line of its own
+    let fields = &layer.state.fields;
+    layer
+        .text
+        .facts
+        .retain(|(name, _)| !fields.iter().any(|field| field.label.starts_with(name.as_str())));
     layer.plan = Some(plan);
     layer.state.scroll = 0;
     // What was agreed to is no longer what is shown: agree again.
@@ -240,10 +289,6 @@ pub fn text(plan: &Plan, note: Option<&str>) -> PlanText {
     } else {
         warnings.extend(plan.warnings.iter().map(|warning| Safe::new(warning)));
     }
-    let step = |step: &crate::model::plan::PlannedStep| {
-        let note = if step.note.is_empty() { String::new() } else { format!(" ({})", step.note) };
-        (step.batch, Safe::new(&format!("{} {}{note}", step.action, step.target.name)))
-    };
     let undo = match &plan.undo {
         Ok(undo) => Safe::new(undo),
         Err(why) => Safe::new(&format!("cannot be taken back: {why}")),
@@ -256,11 +301,30 @@ pub fn text(plan: &Plan, note: Option<&str>) -> PlanText {
             .iter()
             .map(|fact| (Safe::new(&fact.name), Safe::new(&fact.value)))
             .collect(),
-        steps: plan.steps.iter().map(step).collect(),
+        steps: plan.steps.iter().flat_map(lines).collect(),
         warnings,
         undo,
         word: plan.confirm_word.as_deref().map(Safe::new),
         refused,
-        asks_reason: plan.tier >= Tier::Two,
+        hint: None,
+        asks_reason: plan.tier >= Tier::Two || matches!(plan.command, Command::Scale { .. }),
     }
+}
+
+/// A step as a line, and what changes below it.
+fn lines(step: &PlannedStep) -> Vec<PlanLine> {
+    let batch = step.batch;
+    let mut notes = step.note.lines();
+    let first = notes.next().map(|note| format!(" ({note})")).unwrap_or_default();
+    let text = Safe::new(&format!("{} {}{first}", step.action, step.target.name));
+    let mut lines = vec![PlanLine { batch, text, ink: LineInk::Step }];
+    lines.extend(notes.map(|note| {
+        let ink = match note.as_bytes().first() {
+            Some(b'+') => LineInk::Added,
+            Some(b'-') => LineInk::Removed,
+            Some(_) | None => LineInk::Note,
+        };
+        PlanLine { batch, text: Safe::new(&format!("  {note}")), ink }
+    }));
+    lines
 }

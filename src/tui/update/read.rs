@@ -75,6 +75,8 @@ impl Turn<'_> {
         if let (TextKind::Steps, Some(about)) = (page.kind, &page.about) {
             let row = self.view.operations.iter().find(|row| row.id.as_str() == about.id);
             row.map(|row| (row.status, row.done, row.failed)).hash(&mut hasher);
+            // while it runs, what its targets are at is followed too
+            row.filter(|row| !row.status.is_over()).map(|_| self.view.version).hash(&mut hasher);
         }
         hasher.finish()
     }

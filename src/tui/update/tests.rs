@@ -141,6 +141,22 @@ fn digits_reach_the_number_while_cancel_has_the_focus_and_each_change_asks_for_a
 }
 
 #[test]
+fn a_deploy_proposes_a_name_that_can_be_agreed_to_at_once() {
+    let (mut ui, view) = (ui(), fleet());
+    type_text(&mut ui, &view, ":templates");
+    press(&mut ui, &view, "enter");
+    let (id, command) = asked(&press(&mut ui, &view, "a"));
+    let Command::Deploy { name, .. } = &command else { panic!("{command:?}") };
+    let proposed = name.clone();
+    assert_eq!(ui.plan_mut().unwrap().state.focus, PlanFocus::Cancel);
+    answer(&mut ui, &view, id, plan(command, Tier::One));
+    type_text(&mut ui, &view, "2");
+    assert_eq!(ui.plan_mut().unwrap().state.fields[0].edit.text(), proposed);
+    let effects = press(&mut ui, &view, "y");
+    assert!(matches!(&effects[..], [Effect::Confirm(..)]), "{effects:?}");
+}
+
+#[test]
 fn read_only_and_an_old_picture_refuse_every_change_and_say_why() {
     let (mut ui, mut view) = (ui(), fleet());
     draw(&mut ui, &view, 120, 30);

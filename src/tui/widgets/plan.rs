@@ -5,9 +5,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect, Size};
 use ratatui::style::Style;
 
+use self::body::Body;
 use super::edit::LineEdit;
 use super::{Look, dialog, paint};
 use crate::model::text::Safe;
+
+mod body;
 
 /// A plan in words, ready to be shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +20,8 @@ pub struct PlanText {
     pub note: String,
     /// Named facts in the order shown.
     pub facts: Vec<(Safe, Safe)>,
-    /// One line a step, with its batch.
-    pub steps: Vec<(u32, Safe)>,
+    /// Every step, and below it what changes, a line each.
+    pub steps: Vec<PlanLine>,
     pub warnings: Vec<Safe>,
     /// What undo would do, or why it cannot.
     pub undo: Safe,
@@ -26,8 +29,40 @@ pub struct PlanText {
     pub word: Option<Safe>,
     /// Why it will not be done at all; then there is nothing to agree to.
     pub refused: Option<Safe>,
+    /// What is still to be filled in before there is a plan.
+    pub hint: Option<Safe>,
     /// Room for the operator's reason.
     pub asks_reason: bool,
+}
+
+/// One line about a step, with its batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlanLine {
+    pub batch: u32,
+    pub text: Safe,
+    pub ink: LineInk,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LineInk {
+    /// The step itself.
+    #[default]
+    Step,
+    /// What stays as it is, around a change.
+    Note,
+    Added,
+    Removed,
+}
+
+/// What a field takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FieldKind {
+    #[default]
+    Text,
+    /// Digits go here even while a button has the focus.
+    Number,
+    /// A box that the space bar ticks.
+    Check(bool),
 }
 
 /// Something that the operator fills in, and from which the plan is made.
@@ -35,17 +70,43 @@ pub struct PlanText {
 pub struct FormField {
     pub label: &'static str,
     pub edit: LineEdit,
-    /// Digits go here even while a button has the focus.
-    pub number: bool,
+    pub kind: FieldKind,
 }
 
 impl FormField {
     pub fn text(label: &'static str, text: &str) -> Self {
-        Self { label, edit: LineEdit::new(text), number: false }
+        Self { label, edit: LineEdit::new(text), kind: FieldKind::Text }
     }
 
     pub fn number(label: &'static str, text: &str) -> Self {
-        Self { label, edit: LineEdit::new(text), number: true }
+        Self { label, edit: LineEdit::new(text), kind: FieldKind::Number }
+    }
+
+    pub fn check(label: &'static str, ticked: bool) -> Self {
+        Self { label, edit: LineEdit::default(), kind: FieldKind::Check(ticked) }
+    }
+
+    pub fn is_number(&self) -> bool {
+        self.kind == FieldKind::Number
+    }
+
+    pub fn is_check(&self) -> bool {
+        matches!(self.kind, FieldKind::Check(_))
+    }
+
+    pub fn is_ticked(&self) -> bool {
+        self.kind == FieldKind::Check(true)
+    }
+
+    /// Ticks the box or clears it; returns whether it is one.
+    pub fn toggle(&mut self) -> bool {
+        match &mut self.kind {
+            FieldKind::Check(ticked) => {
+                *ticked = !*ticked;
+                true
+            }
+            FieldKind::Text | FieldKind::Number => false,
+        }
     }
 }
 
@@ -73,7 +134,10 @@ pub struct PlanState {
 impl PlanState {
     /// The stops of the focus, in order.
     pub fn stops(&self, text: &PlanText) -> Vec<PlanFocus> {
-        let mut stops: Vec<PlanFocus> = (0..self.fields.len()).map(PlanFocus::Field).collect();
+        let is_check = |at: &usize| self.fields[*at].is_check();
+        let (checks, lines): (Vec<usize>, Vec<usize>) =
+            (0..self.fields.len()).partition(|at| is_check(at));
+        let mut stops: Vec<PlanFocus> = lines.into_iter().map(PlanFocus::Field).collect();
         if text.refused.is_none() {
             if text.word.is_some() {
                 stops.push(PlanFocus::Word);
@@ -82,6 +146,7 @@ impl PlanState {
                 stops.push(PlanFocus::Reason);
             }
         }
+        stops.extend(checks.into_iter().map(PlanFocus::Field));
         stops.push(PlanFocus::Cancel);
         if text.refused.is_none() {
             stops.push(PlanFocus::Apply);
@@ -100,16 +165,27 @@ impl PlanState {
     /// The field that takes what is typed.
     pub fn field(&mut self) -> Option<&mut LineEdit> {
         match self.focus {
-            PlanFocus::Field(index) => self.fields.get_mut(index).map(|field| &mut field.edit),
+            PlanFocus::Field(index) => {
+                let field = self.fields.get_mut(index).filter(|field| !field.is_check());
+                field.map(|field| &mut field.edit)
+            }
             PlanFocus::Word => Some(&mut self.word),
             PlanFocus::Reason => Some(&mut self.reason),
             PlanFocus::Cancel | PlanFocus::Apply => None,
         }
     }
 
+    /// The box that has the focus.
+    pub fn check(&mut self) -> Option<&mut FormField> {
+        match self.focus {
+            PlanFocus::Field(at) => self.fields.get_mut(at).filter(|field| field.is_check()),
+            PlanFocus::Cancel | PlanFocus::Apply | PlanFocus::Word | PlanFocus::Reason => None,
+        }
+    }
+
     /// Where digits go while a button has the focus.
     pub fn number_field(&self) -> Option<usize> {
-        self.fields.iter().position(|field| field.number)
+        self.fields.iter().position(FormField::is_number)
     }
 
     /// Whether everything needed to agree is there.
@@ -130,75 +206,104 @@ pub struct PlanDialog<'a> {
 
 /// The widest a plan is shown.
 const WIDEST: u16 = 104;
-/// Steps beyond this many are counted, not listed, until the body is scrolled.
-const NAMES: usize = 12;
 
 impl PlanDialog<'_> {
     /// Draws the dialog into the middle of `screen`; returns the cursor's place and how far the body can scroll.
     pub fn draw(&self, screen: Rect, buf: &mut Buffer) -> (Option<Position>, usize) {
         let width = screen.width.saturating_sub(4).min(WIDEST);
-        let body = self.body(usize::from(width.saturating_sub(4)));
-        let fields = u16::from(self.text.word.is_some() && self.text.refused.is_none())
-            + u16::from(self.text.asks_reason && self.text.refused.is_none())
-            + u16::try_from(self.state.fields.len()).unwrap_or(0);
-        let rows = u16::try_from(body.len()).unwrap_or(u16::MAX).saturating_add(2 + fields);
+        let body = Body::new(self.text, usize::from(width.saturating_sub(4)), self.look);
+        let asks = self.text.refused.is_none();
+        let above = count(self.state.fields.iter().filter(|field| !field.is_check()).count());
+        let checks = u16::from(self.state.fields.iter().any(FormField::is_check));
+        let word = u16::from(self.text.word.is_some() && asks);
+        let below = 1 + checks + word + u16::from(self.text.asks_reason && asks);
+        let rows = count(body.len()).saturating_add(1 + above + below);
         let size = Size::new(width.saturating_sub(4), rows);
         let inner = dialog::open(buf, screen, size, &self.text.title, &self.text.note, self.look);
         if inner.is_empty() {
             return (None, 0);
         }
-        let below = (1 + fields).min(inner.height);
-        let room = inner.height - below;
-        let most = body.len().saturating_sub(usize::from(room.saturating_sub(u16::from(room > 1))));
+        // the buttons come first, then the fields, then what there is to read
+        let below = below.min(inner.height);
+        let above = above.min(inner.height - below);
+        let place = Rect { height: above, ..inner };
+        let mut cursor = self.lines(place, buf);
+        let room = inner.height - below - above;
+        let shown = room.min(count(body.len()));
+        let most = body.len() - usize::from(shown);
         let scroll = self.state.scroll.min(most);
-        for (line, y) in body.iter().skip(scroll).zip(inner.top()..inner.top() + room) {
+        let top = inner.y + above;
+        for (index, y) in (scroll..body.len()).zip(top..top + shown) {
+            let line = body.line(index);
             let parts: Vec<(&str, Style)> =
                 line.iter().map(|(text, style)| (text.as_str(), *style)).collect();
             paint::pieces(buf, (inner.x, y), inner.width, &parts, self.look.glyphs.ellipsis);
         }
-        let cursor = self.footer(Rect { y: inner.bottom() - below, height: below, ..inner }, buf);
-        (cursor, most)
+        let seen = (most > 0).then(|| {
+            let last = (scroll + usize::from(shown)).min(body.len());
+            let more = if last < body.len() { self.look.glyphs.down } else { "" };
+            format!("{}-{last} of {} {more}", scroll + 1, body.len())
+        });
+        let foot = Rect { y: inner.bottom() - below, height: below, ..inner };
+        cursor = cursor.or(self.footer(foot, seen.as_deref(), buf));
+        (cursor.filter(|_| !self.busy || self.is_typing()), most)
     }
 
-    fn footer(&self, area: Rect, buf: &mut Buffer) -> Option<Position> {
-        let line = |row: u16| Rect { y: area.y + row, height: 1, ..area };
-        let (mut row, mut cursor) = (0, None);
-        for (index, field) in self.state.fields.iter().enumerate() {
-            if row >= area.height {
-                return cursor;
-            }
+    /// Whether a field takes what is typed, so that the cursor stays in sight while the engine is asked.
+    fn is_typing(&self) -> bool {
+        matches!(self.state.focus, PlanFocus::Field(_))
+    }
+
+    /// The fields above the body, one a line.
+    fn lines(&self, area: Rect, buf: &mut Buffer) -> Option<Position> {
+        let fields = self.state.fields.iter().enumerate().filter(|(_, field)| !field.is_check());
+        let mut cursor = None;
+        for ((index, field), y) in fields.zip(area.top()..area.bottom()) {
             let focused = self.state.focus == PlanFocus::Field(index);
-            let place = line(row);
+            let place = Rect { y, height: 1, ..area };
             let placed = dialog::field(buf, place, field.label, &field.edit, focused, self.look);
             cursor = cursor.or(placed);
-            row += 1;
         }
+        cursor
+    }
+
+    fn footer(&self, area: Rect, seen: Option<&str>, buf: &mut Buffer) -> Option<Position> {
+        let mut cursor = None;
+        let last = area.bottom().saturating_sub(1);
+        let mut rows = (area.top()..last).map(|y| Rect { y, height: 1, ..area });
         if self.text.refused.is_none() {
-            if let Some(word) = self.text.word.as_ref().filter(|_| row < area.height) {
+            if let Some(word) = &self.text.word
+                && let Some(place) = rows.next()
+            {
                 let label = format!("type {} to confirm", word.as_str());
                 let focused = self.state.focus == PlanFocus::Word;
-                let place = line(row);
                 let placed =
                     dialog::field(buf, place, &label, &self.state.word, focused, self.look);
                 cursor = cursor.or(placed);
-                row += 1;
             }
-            if self.text.asks_reason && row < area.height {
+            if self.text.asks_reason
+                && let Some(place) = rows.next()
+            {
                 let focused = self.state.focus == PlanFocus::Reason;
-                let place = line(row);
-                let placed =
-                    dialog::field(buf, place, "reason", &self.state.reason, focused, self.look);
+                let reason = &self.state.reason;
+                let placed = dialog::field(buf, place, "reason", reason, focused, self.look);
                 cursor = cursor.or(placed);
-                row += 1;
             }
         }
-        if row >= area.height {
-            return cursor;
+        if self.state.fields.iter().any(FormField::is_check)
+            && let Some(place) = rows.next()
+        {
+            self.checks(place, buf);
         }
+        let line = Rect { y: last, height: 1, ..area };
         if self.busy {
             let style = self.look.theme.busy;
-            paint::text(buf, (area.x, area.y + row), area.width, "asking the engine", style, "");
-            return None;
+            paint::text(buf, (line.x, line.y), line.width, "asking the engine", style, "");
+            return cursor;
+        }
+        if let Some(seen) = seen {
+            let style = self.look.theme.dialog_label;
+            paint::text(buf, (line.x, line.y), line.width, seen, style, "");
         }
         let apply = format!("{} Apply", self.apply_key);
         let focused = match self.state.focus {
@@ -208,79 +313,27 @@ impl PlanDialog<'_> {
         };
         let labels = ["Cancel", apply.trim_start()];
         let shown = if self.text.refused.is_some() { &labels[..1] } else { &labels[..] };
-        dialog::buttons(buf, line(row), shown, focused, self.look);
+        dialog::buttons(buf, line, shown, focused, self.look);
         cursor
     }
 
-    fn body(&self, width: usize) -> Vec<Vec<(String, Style)>> {
+    /// The boxes, beside each other.
+    fn checks(&self, line: Rect, buf: &mut Buffer) {
         let theme = self.look.theme;
-        let mut lines = Vec::new();
-        if let Some(refused) = &self.text.refused {
-            push(&mut lines, "refused", refused.as_str(), theme.alarm, theme.alarm, width);
+        let mut x = line.x;
+        for (index, field) in self.state.fields.iter().enumerate().filter(|(_, it)| it.is_check()) {
+            let focused = self.state.focus == PlanFocus::Field(index);
+            let style = if focused { theme.button_focused } else { theme.dialog };
+            let sign = if field.is_ticked() { "[x] " } else { "[ ] " };
+            let parts = [(sign, style), (field.label, style)];
+            let room = line.right().saturating_sub(x);
+            x = paint::pieces(buf, (x, line.y), room, &parts, self.look.glyphs.ellipsis) + 3;
         }
-        for (name, value) in &self.text.facts {
-            push(
-                &mut lines,
-                name.as_str(),
-                value.as_str(),
-                theme.dialog_label,
-                theme.dialog,
-                width,
-            );
-        }
-        let batches =
-            self.text.steps.iter().map(|(batch, _)| batch).max().map_or(0, |last| last + 1);
-        for batch in 0..batches {
-            let steps: Vec<&str> = self
-                .text
-                .steps
-                .iter()
-                .filter(|(of, _)| *of == batch)
-                .map(|(_, step)| step.as_str())
-                .collect();
-            let head =
-                if batches > 1 { format!("batch {}", batch + 1) } else { "steps".to_owned() };
-            let mut listed = steps[..steps.len().min(NAMES)].join(", ");
-            if steps.len() > NAMES {
-                listed.push_str(&format!(" and {} more", steps.len() - NAMES));
-            }
-            push(&mut lines, &head, &listed, theme.dialog_label, theme.dialog, width);
-        }
-        for warning in &self.text.warnings {
-            push(&mut lines, "note", warning.as_str(), theme.warn, theme.warn, width);
-        }
-        if !self.text.undo.as_str().is_empty() {
-            push(
-                &mut lines,
-                "undo",
-                self.text.undo.as_str(),
-                theme.dialog_label,
-                theme.dialog,
-                width,
-            );
-        }
-        lines
     }
 }
 
-/// Columns of the names on the left.
-const LABELS: usize = 10;
-
-fn push(
-    lines: &mut Vec<Vec<(String, Style)>>,
-    name: &str,
-    value: &str,
-    label: Style,
-    style: Style,
-    width: usize,
-) {
-    let head =
-        Safe::new(name).fit(LABELS.max(name.chars().count()), crate::model::text::Align::Left);
-    let indent = crate::model::text::columns(&head) + 1;
-    for (index, part) in dialog::wrap(value, width.saturating_sub(indent)).into_iter().enumerate() {
-        let left = if index == 0 { format!("{head} ") } else { " ".repeat(indent) };
-        lines.push(vec![(left, label), (part, style)]);
-    }
+fn count(of: usize) -> u16 {
+    u16::try_from(of).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -302,13 +355,19 @@ mod tests {
                     ),
                 ),
             ],
-            steps: (0..7).map(|n| (n / 4, Safe::new(&format!("create triage-{n}")))).collect(),
+            steps: (0..7).map(step).collect(),
             warnings: vec![safe("holds the autoscaler for 10 minutes")],
             undo: safe("back to 12"),
             word: None,
             refused: None,
+            hint: None,
             asks_reason: true,
         }
+    }
+
+    fn step(n: u32) -> PlanLine {
+        let text = Safe::new(&format!("create triage-{n}"));
+        PlanLine { batch: n / 4, text, ink: LineInk::Step }
     }
 
     fn drawn(text: &PlanText, state: &PlanState, width: u16, height: u16) -> String {
@@ -348,6 +407,41 @@ mod tests {
             shown.contains("refused    the picture is old") && !shown.contains("Apply"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn every_target_is_reached_by_scrolling_and_the_way_back_is_seen_first() {
+        let text = PlanText { steps: (0..500).map(step).collect(), ..plan() };
+        let mut buf = Buffer::empty(Rect::new(0, 0, 80, 24));
+        let mut draw = |scroll: usize| {
+            let state = PlanState { scroll, ..PlanState::default() };
+            let (text, look) = (&text, plain_look());
+            buf.reset();
+            let dialog = PlanDialog { text, state: &state, apply_key: "y", busy: false, look };
+            let (_, most) = dialog.draw(buf.area, &mut buf);
+            (symbols(&buf), most)
+        };
+        let (first, most) = draw(0);
+        assert!(first.contains("undo       back to 12") && first.contains("1-20 of"), "{first}");
+        let mut seen = std::collections::BTreeSet::new();
+        for scroll in 0..=most {
+            let (shown, _) = draw(scroll);
+            seen.extend((0..500).filter(|n| shown.contains(&format!("create triage-{n} "))));
+        }
+        assert_eq!(seen.len(), 500);
+    }
+
+    #[test]
+    fn boxes_are_ticked_by_their_own_focus_and_take_no_text() {
+        let fields = vec![FormField::number("desired", "19"), FormField::check("hold", true)];
+        let mut state = PlanState { fields, ..PlanState::default() };
+        let text = plan();
+        state.focus = PlanFocus::Field(1);
+        assert!(state.field().is_none());
+        assert!(state.check().unwrap().toggle());
+        assert!(!state.fields[1].is_ticked());
+        let stops = state.stops(&text);
+        assert_eq!(stops[..3], [PlanFocus::Field(0), PlanFocus::Reason, PlanFocus::Field(1)]);
     }
 
     #[test]

@@ -107,7 +107,17 @@ async fn applying_again_changes_nothing_and_a_change_is_one_version() {
     let id = desk.id(Noun::Pool, "triage").await;
     assert_eq!(desk.field(Collection::AgentPools, &id, "/template_version").await, "1.0.0");
     let update = Command::SetTemplate { pool: "triage".into(), version: None };
-    let (_, operation) = desk.run(update).await.unwrap();
+    let plan = desk.plan(update.clone()).await.unwrap();
+    let note = &plan.steps[0].note;
+    assert!(note.starts_with("1.0.0 → 2.0.0\n"), "{note}");
+    assert!(note.lines().any(|line| line.starts_with('+') && line.contains("limits:")), "{note}");
+    let versions = plan.facts.iter().find(|it| it.name == "versions").unwrap();
+    assert_eq!(versions.value, "2.0.0, 1.0.0");
+    let (_, operation) = desk.confirm(&plan).await.unwrap();
+    assert_eq!(
+        said(desk.plan(update).await),
+        "pool triage is on version 2.0.0 of worker already; there are also 1.0.0"
+    );
     assert_eq!(operation.steps[0].goal, Goal::PoolUpdated { version: "2.0.0".into() });
     assert_eq!(desk.field(Collection::AgentPools, &id, "/previous_version").await, "1.0.0");
     desk.run(Command::Rollback { pool: "triage".into() }).await.unwrap();

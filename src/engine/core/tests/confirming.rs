@@ -310,3 +310,59 @@ proptest! {
         outcome?;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn ending_many_by_scaling_goes_in_batches_that_nobody_overtakes() {
+    let desk = Desk::new();
+    let (pool, _) = desk.with_pool(35).await;
+    let plan = desk.plan(scale(5)).await.unwrap();
+    assert_eq!((plan.tier, plan.confirm_word.as_deref()), (Tier::Three, Some("triage")));
+    let goals: Vec<&Goal> =
+        plan.steps.iter().filter(|step| step.action == "scale").map(|step| &step.goal).collect();
+    let ready = |ready| Goal::PoolReady { ready };
+    assert_eq!(goals, [&ready(25), &ready(15), &ready(5)]);
+    assert_eq!(plan.steps.iter().filter(|step| step.batch == 2).count(), 11, "ten and the pool");
+    let (_, operation) = desk.confirm(&plan).await.unwrap();
+    assert_eq!(desk.field(Collection::AgentPools, &pool, "/desired").await, 25);
+    let release = |batch| crate::engine::operations::release(&desk.world.ctx, &operation, batch);
+    let next = release(1).await.unwrap();
+    assert_eq!((next.changes.len(), next.refused.len()), (11, 0));
+    let written = next.changes[0].after.clone().unwrap();
+    assert_eq!((&written["desired"], next.changes[0].kind), (&json!(15), "pool.scaled"));
+    // somebody scales the pool between two batches: nothing of the next one is released
+    desk.run(Command::Scale { pool: "triage".into(), to: 30, hold: false }).await.unwrap();
+    let next = release(1).await.unwrap();
+    assert_eq!((next.changes.len(), next.refused.len()), (0, 11));
+    assert_eq!(next.refused[0].1, "overtaken: 30 agents are wanted now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_pools_take_one_number_each_with_its_own_targets_and_go_back_together() {
+    let desk = Desk::new();
+    let (first, _) = desk.with_pool(4).await;
+    let other = manifest(
+        Noun::Pool,
+        "ocr",
+        json!({"template": "worker", "desired": 2, "min": 1, "max": 9}),
+    );
+    desk.apply(vec![other]).await;
+    let second = desk.id(Noun::Pool, "ocr").await;
+    let both =
+        |to| Command::ScalePools { pools: vec![first.clone(), second.clone()], to, hold: true };
+    let plan = desk.plan(both(3)).await.unwrap();
+    assert_eq!((plan.title.as_str(), plan.tier), ("Scale 2 pools to 3", Tier::Two));
+    let fact = |name: &str| plan.facts.iter().find(|it| it.name == name).map(|it| &*it.value);
+    assert_eq!(fact("triage"), Some("4 → 3, min 0 max 200"));
+    assert_eq!(fact("ocr"), Some("2 → 3, min 1 max 9"));
+    assert_eq!(fact("ends"), Some("1 agent, the idle and the newest first"));
+    assert_eq!(plan.steps.len(), 3);
+    let refused = said(desk.plan(both(50)).await);
+    assert!(refused.contains("pool ocr takes 1 to 9 agents, not 50"), "{refused}");
+    let none = desk.plan(both(0)).await;
+    assert!(none.is_err(), "the other's least is 1");
+    let (id, _) = desk.confirm(&plan).await.unwrap();
+    let desired = async |pool: &str| desk.field(Collection::AgentPools, pool, "/desired").await;
+    assert_eq!((desired(&first).await, desired(&second).await), (json!(3), json!(3)));
+    desk.undo(&id).await.unwrap();
+    assert_eq!((desired(&first).await, desired(&second).await), (json!(4), json!(2)));
+}

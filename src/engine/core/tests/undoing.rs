@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::operation::OperationStatus;
+use crate::model::operation::{OperationStatus, UndoInfo};
 use crate::model::plan::Goal;
 use proptest::prelude::*;
 
@@ -38,6 +38,40 @@ async fn what_cannot_be_undone_says_why() {
         said(desk.undo(&id).await),
         "\"Pause agent a\" is too long ago: undo works for 24 h"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_somebody_set_anew_is_not_taken_back() {
+    let desk = Desk::new();
+    let (pool, _) = desk.with_pool(4).await;
+    let (id, _) = desk.run(scale(6)).await.unwrap();
+    let (other, _) = desk.as_role(Role::PlatformAdmin).run(scale(8)).await.unwrap();
+    assert_eq!(
+        said(desk.undo(&id).await),
+        "somebody changed it since: pool triage wants 8 agents, no longer 6: scale it instead"
+    );
+    assert_eq!(desk.field(Collection::AgentPools, &pool, "/desired").await, 8);
+    desk.undo(&other).await.unwrap();
+    desk.undo(&id).await.unwrap();
+    assert_eq!(desk.field(Collection::AgentPools, &pool, "/desired").await, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_scaled_half_way_goes_back_from_where_it_is() {
+    let desk = Desk::new();
+    let (pool, _) = desk.with_pool(35).await;
+    let (id, operation) = desk.run(scale(5)).await.unwrap();
+    assert_eq!(
+        operation.undo,
+        UndoInfo::By {
+            commands: vec![json!({"verb": "scale", "pool": pool, "to": 35, "hold": false})],
+            note: "back to 35".into(),
+        }
+    );
+    assert_eq!(desk.field(Collection::AgentPools, &pool, "/desired").await, 25);
+    desk.undo(&id).await.unwrap();
+    assert_eq!(desk.field(Collection::AgentPools, &pool, "/desired").await, 35);
+    assert!(desk.core.operation(&id).await.unwrap().cancel_requested);
 }
 
 #[tokio::test(start_paused = true)]

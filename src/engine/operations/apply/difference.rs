@@ -38,7 +38,11 @@ fn yaml(body: &Body) -> String {
 }
 
 /// A step's note: `words` on the first line, then the difference, a line each beginning with `+`, `-` or a space.
-pub(super) fn note(words: &str, before: Option<&Body>, after: &Body) -> String {
+pub(in crate::engine::operations) fn note(
+    words: &str,
+    before: Option<&Body>,
+    after: &Body,
+) -> String {
     let (old, new) = (before.map(yaml).unwrap_or_default(), yaml(after));
     let lines = TextDiff::from_lines(&old, &new);
     let diff = lines.unified_diff().context_radius(2).to_string();

@@ -137,3 +137,13 @@ proptest! {
         prop_assert_eq!(op, before, "what is over stays as it is");
     }
 }
+
+#[test]
+fn what_was_taken_back_on_its_way_did_not_fail() {
+    let mut op = operation("scale", &[0, 1]);
+    op.undone_by = Some("op-2".into());
+    op.cancel_requested = true;
+    advance(&mut op, NOW, |_| Verdict::Failed("overtaken".into()));
+    assert_eq!(op.status, OperationStatus::Cancelled);
+    assert_eq!(op.message, "taken back after 0 of 2 steps");
+}
