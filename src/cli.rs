@@ -61,9 +61,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Fail> {
+fn run(mut cli: Cli) -> Result<(), Fail> {
+    let given = contexts::take(&mut cli)?;
+    let given = given.as_deref();
     let request = request(&cli.global, &cli.serve, &cli.console);
-    let given = cli.global.context.as_deref();
     let request = match given {
         Some(name) => contexts::enter(&request, name)?.0,
         None => request,
@@ -82,7 +83,7 @@ fn run(cli: Cli) -> Result<(), Fail> {
         Some(Verb::Info { output }) => contexts::info(&boot::ground(&request)?, given, output),
         None if cli.console.check => look::check(&request),
         None if cli.console.snapshot.is_some() => look::snapshot(&request, &cli.console),
-        None => contexts::open_console(&request, &cli),
+        None => contexts::open_console(&request, &cli, given),
         Some(Verb::Doctor { output }) => threads()?.block_on(status::doctor(&request, output)),
         Some(verb) => {
             let ground = boot::ground(&request)?;
@@ -190,6 +191,14 @@ fn request(global: &Global, serve: &ServeArgs, console: &ConsoleArgs) -> Request
     if let Some(kind) = &global.runtime {
         flags.push(("runtime.kind", kind.to_string(), "--runtime"));
     }
+    let cluster = [
+        (&global.kubeconfig, "kubernetes.kubeconfig", "--kubeconfig"),
+        (&global.context, "kubernetes.context", "--context"),
+        (&global.namespace, "kubernetes.namespace", "--namespace"),
+    ];
+    for (value, key, flag) in cluster {
+        flags.extend(value.clone().map(|value| (key, value, flag)));
+    }
     if let Some(level) = &global.log_level {
         flags.push(("log.level", level.clone(), "--log-level"));
     }
@@ -216,6 +225,9 @@ fn with_console(request: &Request, console: &ConsoleArgs) -> Request {
     }
     if let Some(keymap) = &console.keymap {
         request.flags.push(("console.keymap", keymap.clone(), "--keymap"));
+    }
+    if console.low_bandwidth {
+        request.flags.push(("console.low-bandwidth", "true".to_owned(), "--low-bandwidth"));
     }
     if console.ascii {
         request.flags.push(("console.ascii", "true".to_owned(), "--ascii"));

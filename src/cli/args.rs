@@ -42,12 +42,18 @@ pub struct Global {
     /// Where agents run
     #[arg(long, global = true, value_name = "local|kubernetes", value_parser = runtime_kind)]
     pub runtime: Option<RuntimeKind>,
-    /// One of the fleets in contexts.toml
-    #[arg(long, global = true, env = "CVXC_CONTEXT", value_name = "NAME")]
-    pub context: Option<String>,
     /// Act as less than you are: platform-admin, tenant-admin, developer, observer
     #[arg(long = "as", global = true, value_name = "ROLE")]
     pub role: Option<Role>,
+    /// The kubeconfig of the cluster that agents run in
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// One of the fleets in contexts.toml, else the kubeconfig's context
+    #[arg(long, global = true, env = "CVXC_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace that agents run in
+    #[arg(long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Log level or filter
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,

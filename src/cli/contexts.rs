@@ -10,10 +10,32 @@ use super::fail::Fail;
 use super::{console, look, output, threads};
 use crate::boot::{self, Ground, Part, Request};
 use crate::model::text::Safe;
+use crate::settings::RuntimeKind;
 use crate::settings::contexts::{self, ContextSettings, DEFAULT};
 use crate::settings::places::Places;
 use crate::telemetry;
 use crate::tui::{self, Ending};
+
+/// Takes `--context` out of the arguments where it names a fleet of contexts.toml; else it is the kubeconfig's.
+///
+/// # Errors
+/// Exit code 2 when the file is wrong, or when there is neither such a fleet nor a cluster to look for it.
+pub fn take(cli: &mut Cli) -> Result<Option<String>, Fail> {
+    let Some(name) = cli.global.context.take() else { return Ok(None) };
+    let request = super::request(&cli.global, &cli.serve, &cli.console);
+    let all = contexts::load(&config(&request)?).map_err(|error| Fail::usage(error.to_string()))?;
+    match contexts::named(&all, &name) {
+        Ok(_) => Ok(Some(name)),
+        Err(why) => {
+            let settings = boot::ground(&request)?.loaded.settings;
+            if settings.runtime.kind == RuntimeKind::Local {
+                return Err(Fail::usage(why));
+            }
+            cli.global.context = Some(name);
+            Ok(None)
+        }
+    }
+}
 
 /// The request with what a context sets; flags that were given stand above it.
 ///
@@ -27,6 +49,9 @@ pub fn enter(request: &Request, name: &str) -> Result<(Request, ContextSettings)
     let settings = [
         ("store.url", &context.store),
         ("runtime.kind", &context.runtime),
+        ("kubernetes.kubeconfig", &context.kubeconfig),
+        ("kubernetes.context", &context.kube_context),
+        ("kubernetes.namespace", &context.namespace),
         ("console.theme", &context.theme),
     ];
     for (key, value) in settings {
@@ -56,7 +81,7 @@ fn config(request: &Request) -> Result<std::path::PathBuf, Fail> {
 ///
 /// # Errors
 /// When the first fleet cannot be opened, or the terminal cannot be used.
-pub fn open_console(request: &Request, cli: &Cli) -> Result<(), Fail> {
+pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result<(), Fail> {
     let args = &cli.console;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if !terminal && !args.plain {
@@ -74,7 +99,7 @@ pub fn open_console(request: &Request, cli: &Cli) -> Result<(), Fail> {
     // what was given on the command line without a context is the base of every context
     let base = super::request(&cli.global, &cli.serve, &cli.console);
     let all = contexts::load(&ground.places.config).unwrap_or_default();
-    let mut name = cli.global.context.clone().unwrap_or_else(|| DEFAULT.to_owned());
+    let mut name = given.unwrap_or(DEFAULT).to_owned();
     let mut started = Start { line: first_line(args), ..Start::default() };
     let mut histories: BTreeMap<String, tui::history::History> = BTreeMap::new();
     let mut before: Option<String> = None;

@@ -22,6 +22,11 @@ pub struct ContextSettings {
     pub data_dir: Option<PathBuf>,
     pub store: Option<String>,
     pub runtime: Option<String>,
+    pub kubeconfig: Option<String>,
+    /// The kubeconfig's context.
+    pub kube_context: Option<String>,
+    /// The cluster's namespace.
+    pub namespace: Option<String>,
     pub theme: Option<String>,
     /// Every change wants the context's name; `ctrl-o` does too.
     pub protected: bool,

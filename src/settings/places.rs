@@ -41,7 +41,7 @@ impl Places {
         self.data.join("fleet.db")
     }
 
-    /// Screens that were saved.
+    /// What consoles write down when asked: screens that were saved, recordings.
     pub fn dumps(&self) -> PathBuf {
         self.data.join("dumps")
     }

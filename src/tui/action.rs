@@ -62,6 +62,10 @@ pub enum Action {
     Bookmark,
     /// Save what this view shows as a file
     SaveView,
+    /// Show or hide what frames, bytes and queues come to
+    TogglePerf,
+    /// Write what was shown and typed lately to files
+    Dump,
     /// List the commands and their short names
     Aliases,
 

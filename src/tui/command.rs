@@ -170,6 +170,7 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         ("help" | "h", []) => Ok(Line::Text(TextKind::Help)),
         ("notices" | "notifications", []) => Ok(Line::Text(TextKind::Notices)),
         ("pulse" | "pulses" | "pu", []) => Ok(Line::Pulse),
+        ("perf", []) => Ok(Line::Action(Action::TogglePerf)),
         ("aliases", []) => Ok(Line::Text(TextKind::Aliases)),
         ("can-i" | "cani", []) => Ok(Line::Text(TextKind::Rights)),
         ("ns" | "scope" | "scopes" | "namespaces" | "tenant" | "tenants", []) => {
@@ -212,7 +213,7 @@ fn unknown(word: &str) -> Safe {
 pub fn names() -> impl Iterator<Item = &'static str> {
     TableKind::iter().map(TableKind::name).chain(Verb::iter().map(Verb::name)).chain([
         "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "can-i", "ctx", "ns",
-        "bookmark", "go", "forget", "theme", "keymap", "set", "quit",
+        "perf", "dump", "bookmark", "go", "forget", "theme", "keymap", "set", "quit",
     ])
 }
 

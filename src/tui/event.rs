@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::effect::EffectId;
 use super::keys::Key;
 use super::theme::Background;
@@ -61,10 +63,14 @@ pub enum Reply {
     /// A running operation will stop after its batch.
     Cancelled,
     Document(Box<Document>),
+    /// With its secrets: to be kept out of every file.
+    Revealed(Box<Document>),
     Described(Description),
     Listed(Vec<Document>, Option<Bookmark>),
     /// A followed log has no more lines.
     LogEnded,
+    /// What was recorded is in files that begin with this path.
+    Dumped(String),
 }
 
 /// Why an effect brought nothing.
@@ -76,10 +82,12 @@ pub enum Fault {
     Panicked,
     #[error(transparent)]
     Command(#[from] CommandError),
+    #[error("nothing was written: {0}")]
+    Dump(String),
 }
 
 /// A delay that has passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Alarm {
     /// The toast with this number has been seen long enough.
     Toast(u64),

@@ -8,17 +8,20 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
 use self::alarms::Alarms;
 pub(super) use self::effects::Effects;
 use self::signals::{Heard, Signals};
-use super::effect::Effect;
+use super::effect::{Effect, EffectId};
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;
 use super::history::History;
 use super::input::parse::{Answer, Input};
 use super::load::LoadError;
+use super::perf::{self, Meter, Queues};
+use super::recorder::Recorder;
 use super::terminal::Screen;
 use super::theme::{Background, Depth, Glyphs, colour};
 use super::ui::{Context, Ui};
@@ -36,6 +39,7 @@ use crate::settings::thresholds::Thresholds;
 use crate::settings::{ConsoleSettings, Settings, TimeZone};
 
 mod alarms;
+mod dump;
 mod effects;
 mod follow;
 mod reload;
@@ -61,7 +65,7 @@ pub struct Options {
     pub limits: Thresholds,
     pub readonly: bool,
     pub parting: Parting,
-    /// Where screens are saved.
+    /// Where screens are saved and recordings written.
     pub dumps: PathBuf,
     pub context: Context,
     pub contexts: Vec<(String, String)>,
@@ -86,7 +90,7 @@ pub enum Ending {
 }
 
 /// What becomes of the agents when the operator leaves; asked about before it happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Parting {
     #[default]
     GoOn,
@@ -162,6 +166,10 @@ struct Console {
     ending: Ending,
     through: clipboard::Through,
     began: tokio::time::Instant,
+    recorder: Recorder,
+    meter: Meter,
+    /// From the moment the view was made to the moment it was drawn first.
+    lag: Duration,
     /// Break at the next key: what shows that the terminal is given back even then (`CVXC_TEST_PANIC`).
     brittle: bool,
     buffer: Buffer,
@@ -221,10 +229,12 @@ impl Console {
             ui.notices.say(ui.now, Weight::Alarm, Safe::new(&notice));
         }
         ui.local_time = settings.time_zone == TimeZone::Local;
+        ui.lean = settings.low_bandwidth;
         let (views, more) = Views::load(&config);
         faults.extend(more);
         (ui.faults, ui.bookmarks, ui.views) = (faults, bookmarks, Arc::new(views));
         let look = reload::Look::new(&config);
+        let recorder = Recorder::new(&ui, &settings.keymap);
         let views = handle.views();
         let remote =
             ["SSH_TTY", "SSH_CONNECTION"].into_iter().any(|name| environment(name).is_some());
@@ -233,7 +243,7 @@ impl Console {
             view: Arc::default(),
             views,
             journal: Some(handle.events()),
-            frames: FrameClock::new(remote),
+            frames: FrameClock::new(remote || settings.low_bandwidth),
             effects: Effects::new(engine, handle, actor),
             alarms: Alarms::default(),
             clock,
@@ -246,6 +256,9 @@ impl Console {
             ending: Ending::Quit,
             through: clipboard::Through::from_env(environment),
             began: tokio::time::Instant::now(),
+            recorder,
+            meter: Meter::default(),
+            lag: Duration::ZERO,
             brittle: environment("CVXC_TEST_PANIC").is_some(),
             buffer: Buffer::default(),
             signals: Signals::new()?,
@@ -308,6 +321,7 @@ impl Console {
                 }
                 event = next_entry(&mut self.journal) => event,
             };
+            self.recorder.event(self.clock.now(), &event);
             let from_data = matches!(event, Event::Journal(_) | Event::Lines(..));
             let effects = update(&mut self.ui, &self.view, event);
             if self.carry_out(effects).is_break() {
@@ -342,8 +356,17 @@ impl Console {
     }
 
     fn draw(&mut self) {
-        self.view = self.views.borrow_and_update().clone();
+        let began = self.clock.instant();
+        let view = self.views.borrow_and_update().clone();
         self.ui.now = self.clock.now();
+        if view.version != self.view.version {
+            self.lag = self.ui.now.since(view.at);
+        }
+        self.view = view;
+        self.recorder.view(self.ui.now, &self.view);
+        if self.ui.perf.is_some() {
+            self.ui.perf = Some(self.figures());
+        }
         let effects = prepare(&mut self.ui, &self.view);
         // A frame asks for wake-ups at most; whether it would quit is of no account here.
         let _ = self.carry_out(effects);
@@ -356,6 +379,8 @@ impl Console {
         }
         let (hits, cursor) = render::render(&self.ui, &self.view, &mut self.buffer);
         self.ui.seen(hits);
+        self.recorder.frame(self.ui.now, &self.buffer);
+        self.meter.note(self.clock.instant().saturating_duration_since(began));
         let writer = self.screen.writer();
         let buffer = std::mem::take(&mut self.buffer);
         self.buffer = writer.post(Frame { buffer, cursor });
@@ -374,6 +399,7 @@ impl Console {
                 Effect::Copy(lines) => {
                     self.screen.writer().order(&clipboard::sequence(&lines, self.through));
                 }
+                Effect::Dump(id) => self.dump(id),
                 Effect::Repaint => self.screen.writer().repaint(),
                 Effect::LoadTheme(name) => {
                     let (theme, faults) = theme::load::load(&name, Some(&self.config));
@@ -411,6 +437,29 @@ impl Console {
     fn notice(&mut self, weight: Weight, text: &str) {
         let (number, stay) = self.ui.notices.say(self.ui.now, weight, Safe::new(text));
         self.alarms.add(Alarm::Toast(number), stay);
+    }
+
+    /// What the console costs just now.
+    fn figures(&self) -> perf::Figures {
+        let pace = self.screen.writer().pace();
+        let (answers, questions) = self.effects.waiting();
+        let queues = Queues {
+            keys: self.screen.waiting(),
+            answers,
+            questions,
+            journal: self.journal.as_ref().map_or(0, broadcast::Receiver::len),
+            lag: self.lag,
+            view: self.view.version,
+        };
+        self.meter.figures(pace.figures(), pace.halvings(), queues)
+    }
+
+    /// Writes the recording down, elsewhere than on this thread.
+    fn dump(&mut self, id: EffectId) {
+        let (tape, session) = (self.screen.writer().tape(), self.recorder.session());
+        let (now, folder) = (self.clock.now(), self.dumps.clone());
+        let length = tape.length(self.clock.instant());
+        self.effects.aside(id, move || dump::write(&folder, now, length, &tape, &session));
     }
 
     /// What was wrong with theme and keymap; the defaults are in force.

@@ -49,6 +49,11 @@ impl Views {
         own.or_else(any).map(|(_, _, layout)| layout)
     }
 
+    /// Whether every table shows its own columns.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Reads the file below `config`; none is no fault.
     pub fn load(config: &Path) -> (Self, Vec<LoadError>) {
         match Source::read(&config.join(FILE)) {

@@ -18,10 +18,10 @@ pub struct ConsoleArgs {
     #[arg(short = 'c', long = "command", value_name = "LINE")]
     pub command: Option<String>,
     /// Only what belongs to this tenant
-    #[arg(short = 'n', long = "namespace", value_name = "NAME")]
+    #[arg(short = 'n', long = "scope", value_name = "NAME")]
     pub scope: Option<String>,
     /// Every tenant's things
-    #[arg(short = 'A', long = "all-namespaces", conflicts_with = "scope")]
+    #[arg(short = 'A', long = "all-scopes", conflicts_with = "scope")]
     pub all_scopes: bool,
     /// Line by line instead of a screen: for screen readers and pipes
     #[arg(long)]
@@ -41,4 +41,7 @@ pub struct ConsoleArgs {
     /// Only ASCII characters
     #[arg(long)]
     pub ascii: bool,
+    /// For a slow link: no spark lines, no clock, at most ten frames a second
+    #[arg(long)]
+    pub low_bandwidth: bool,
 }

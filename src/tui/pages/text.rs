@@ -166,6 +166,7 @@ impl TextPage {
     ) {
         self.content = match answer {
             Ok(Reply::Described(description)) => Content::Plain(described(&description)),
+            Ok(Reply::Revealed(document)) => self.document(*document),
             Ok(Reply::Document(document)) => match self.kind {
                 TextKind::Steps => match steps::lines(&document, view, now, look.glyphs) {
                     Some(lines) => Content::Plain(lines),
@@ -178,7 +179,9 @@ impl TextPage {
                 None => Content::Failed(Safe::new("it is no longer in the store")),
             },
             Ok(Reply::LogEnded) => return self.log_ended(None),
-            Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled) => return,
+            Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled | Reply::Dumped(_)) => {
+                return;
+            }
             Err(fault) if self.kind == TextKind::Logs => {
                 return self.log_ended(Some(&Safe::new(&chain(&fault))));
             }

@@ -67,6 +67,7 @@ impl Console {
         if !self.look.changed() {
             return false;
         }
+        self.recorder.lose(self.clock.now(), "the settings were read again");
         let mut names = (self.ui.theme.name.clone(), self.keymap.clone());
         match (self.settings.0)() {
             Ok(settings) => {

@@ -225,9 +225,11 @@ impl Turn<'_> {
             Ok(
                 Reply::Cancelled
                 | Reply::Document(_)
+                | Reply::Revealed(_)
                 | Reply::Described(_)
                 | Reply::Listed(..)
-                | Reply::LogEnded,
+                | Reply::LogEnded
+                | Reply::Dumped(_),
             ) => {}
             Err(Fault::Command(CommandError::PlanChanged { plan })) => {
                 show(layer, plan, Some("the fleet has moved since: this is the plan as it is now"));
