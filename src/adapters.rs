@@ -2,6 +2,7 @@
 
 pub mod arango;
 pub mod faulty;
+pub mod kubernetes;
 #[cfg(target_os = "linux")]
 pub mod local;
 #[cfg(not(target_os = "linux"))]

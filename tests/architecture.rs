@@ -49,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const INSIDE: &[(&str, &[&str])] = &[
     ("src/adapters/arango", &["crate::adapters::arango", "crate::model", "crate::ports"]),
     ("src/adapters/sqlite", &["crate::adapters::sqlite", "crate::model", "crate::ports"]),
+    ("src/adapters/kubernetes", &["crate::adapters::kubernetes", "crate::model", "crate::ports"]),
     ("src/adapters/local", &["crate::adapters::local", "crate::model", "crate::ports"]),
     ("src/adapters/simulated", &["crate::adapters::simulated", "crate::model", "crate::ports"]),
     (

@@ -38,9 +38,13 @@ pub struct EngineSettings {
     pub success_threshold: u32,
     /// How the store is reached from an agent's process: `CVXC_STORE`.
     pub agent_store: String,
+    /// Where an agent's password for the store is kept, as its runtime names secrets: `NAME/KEY`.
+    pub agent_secret: String,
     /// Restart back-off: first pause and longest.
     pub backoff_first: Duration,
     pub backoff_longest: Duration,
+    /// How much of the journal is kept at most, in bytes of its documents as JSON.
+    pub events_most: u64,
 }
 
 impl Default for EngineSettings {
@@ -57,8 +61,10 @@ impl Default for EngineSettings {
             failure_threshold: 3,
             success_threshold: 1,
             agent_store: String::new(),
+            agent_secret: String::new(),
             backoff_first: Duration::from_secs(10),
             backoff_longest: Duration::from_secs(300),
+            events_most: 2 << 30,
         }
     }
 }

@@ -29,6 +29,8 @@ const KEEP: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Documents in one transaction, and transactions of one kind in one turn: what is left is the next turn's.
 const BATCH: usize = 500;
 const BATCHES: usize = 20;
+/// The newest events tell how large one is.
+const SAMPLE: usize = 200;
 
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
     let broom = Broom { pen: Fenced::new(ctx.clone(), fence, "loop:retention") };
@@ -133,24 +135,28 @@ impl Broom {
         Ok(())
     }
 
-    /// Events from the oldest on. The newest stays whatever its age: the next one takes its number and hash from it.
+    /// Events from the oldest on: those that are too old, and those for which there is no room. The newest stays whatever
+    /// its age: the next one takes its number and hash from it.
     async fn events(&self, old: Time, stop: &CancellationToken) -> Result<(), Fault> {
         let newest = Query {
             sort: vec![(field("seq")?, Direction::Descending)],
-            limit: 1,
+            limit: SAMPLE,
             ..Query::new(Collection::Events, Filter::All)
         };
         let newest = self.pen.ctx.store.query(newest).await?.documents;
-        let Some(seq) = newest.first().and_then(|event| event.body.get("seq")).cloned() else {
+        let Some(seq) = newest.first().and_then(|event| event.body.get("seq")?.as_u64()) else {
             return Ok(());
         };
-        let over = Filter::And(vec![
-            Filter::Lt(field("at")?, old.to_string().into()),
-            Filter::Lt(field("seq")?, seq),
-        ]);
-        let mut batches = Batches::of(Collection::Events, over);
-        while let Some(documents) = batches.next(&self.pen.ctx, stop).await? {
-            self.sweep(removals(Collection::Events, &documents)).await?;
+        let most = self.pen.ctx.settings.events_most / mean_size(&newest).max(1);
+        let below = |seq: u64| Ok::<_, StoreError>(Filter::Lt(field("seq")?, seq.into()));
+        let too_old =
+            Filter::And(vec![Filter::Lt(field("at")?, old.to_string().into()), below(seq)?]);
+        let too_many = below(seq.saturating_sub(most.saturating_sub(1)).min(seq))?;
+        for over in [too_old, too_many] {
+            let mut batches = Batches::of(Collection::Events, over);
+            while let Some(documents) = batches.next(&self.pen.ctx, stop).await? {
+                self.sweep(removals(Collection::Events, &documents)).await?;
+            }
         }
         Ok(())
     }
@@ -194,6 +200,14 @@ impl Batches {
         self.query = page.next.map(|next| Query { after: Some(next), ..query });
         Ok((!page.documents.is_empty()).then_some(page.documents))
     }
+}
+
+/// Bytes of one document as JSON, on average.
+fn mean_size(documents: &[Document]) -> u64 {
+    let length =
+        |document: &Document| serde_json::to_vec(&document.body).map_or(0, |text| text.len());
+    let sum: usize = documents.iter().map(length).sum();
+    (sum / documents.len().max(1)) as u64
 }
 
 fn removals(collection: Collection, documents: &[Document]) -> Vec<Write> {

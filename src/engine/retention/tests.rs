@@ -63,10 +63,8 @@ async fn old_operations_go_but_not_one_that_still_runs() {
     assert!(world.body(Collection::Operations, "young").await.is_some());
 }
 
-#[tokio::test(start_paused = true)]
-async fn old_events_go_but_the_newest_keeps_the_numbers_growing() {
-    let (world, fence) = world(EngineSettings::default()).await;
-    let change = |name: &str| Change {
+fn change(name: &str) -> Change {
+    Change {
         collection: Collection::Configs,
         key: Key::new(name).unwrap(),
         before: None,
@@ -74,7 +72,28 @@ async fn old_events_go_but_the_newest_keeps_the_numbers_growing() {
         kind: "config.changed",
         subject: String::new(),
         evidence: Value::Null,
-    };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_keeps_its_newest_events_when_it_outgrows_its_room() {
+    let settings = EngineSettings { events_most: 100_000, ..EngineSettings::default() };
+    let (world, fence) = world(settings).await;
+    let cause = Cause::new("me", "");
+    for n in 0..1_200 {
+        world.ctx.journal.commit(&cause, vec![change(&format!("c{n}"))], vec![]).await.unwrap();
+    }
+    a_while(&world, fence).await;
+    let left = events(&world).await;
+    let size: usize = left.iter().map(|event| serde_json::to_vec(event).unwrap().len()).sum();
+    assert!((80_000..120_000).contains(&size), "{size} bytes in {} events", left.len());
+    assert_eq!(left.last().unwrap().seq, 1_200);
+    assert_eq!(left[0].seq, 1_201 - left.len() as u64, "the oldest go");
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_events_go_but_the_newest_keeps_the_numbers_growing() {
+    let (world, fence) = world(EngineSettings::default()).await;
     let cause = Cause::new("me", "");
     world.clock.jump(-40 * 24 * 3_600 * 1_000);
     for n in 0..1_200 {
