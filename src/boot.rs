@@ -92,6 +92,9 @@ pub struct Opened {
 /// [`BootError::Settings`] naming file, line and key; [`BootError::Usage`] without any place for data.
 pub fn ground(request: &Request) -> Result<Ground, BootError> {
     let environment: BTreeMap<String, String> = std::env::vars().collect();
+    if let Some(dir) = request.data_dir.as_deref().filter(|dir| dir.exists() && !dir.is_dir()) {
+        return Err(BootError::Usage(format!("--data-dir {}: is no folder", dir.display())));
+    }
     let places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
         BootError::Usage("there is no home directory: name a folder with --data-dir".into())
     })?;
@@ -107,6 +110,10 @@ pub fn ground(request: &Request) -> Result<Ground, BootError> {
 pub fn store_path(url: &str, places: &Places) -> Result<PathBuf, BootError> {
     if url.is_empty() {
         return Ok(places.store_file());
+    }
+    if url.ends_with(":memory:") {
+        let why = "--store: a fleet is shared by processes and cannot be kept in memory: expected a path or sqlite:PATH";
+        return Err(BootError::Usage(why.into()));
     }
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path)));

@@ -44,7 +44,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // help and version are no errors and go to standard output
-            error.print().ok();
+            if error.use_stderr() {
+                refuse(&error)
+            } else {
+                error.print().ok()
+            };
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
@@ -59,7 +63,19 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Says what is wrong with the arguments; in colour only where they hold nothing that a terminal obeys.
+fn refuse(error: &clap::Error) -> Option<()> {
+    let plain = error.render().to_string();
+    let safe = Fail::usage(plain.trim_end()).message;
+    if safe == plain.trim_end() {
+        error.print().ok()
+    } else {
+        writeln!(std::io::stderr(), "{safe}").ok()
+    }
+}
+
 fn run(cli: Cli) -> Result<(), Fail> {
+    unfit(&cli)?;
     let request = request(&cli.global, &cli.serve, &cli.console);
     match cli.verb {
         // these need neither settings nor store
@@ -84,6 +100,18 @@ fn run(cli: Cli) -> Result<(), Fail> {
     }
 }
 
+/// Flags of the console or the daemon beside a verb that they do not belong to.
+fn unfit(cli: &Cli) -> Result<(), Fail> {
+    let Some(verb) = &cli.verb else { return Ok(()) };
+    if cli.daemon && !matches!(verb, Verb::Daemon(_)) {
+        return Err(Fail::usage("--daemon: runs without a verb; leave one of them out"));
+    }
+    if cli.console.readonly && verb.act().is_some_and(|act| !act.dry_run) {
+        return Err(Fail::with(4, "--readonly: refuses every change; nothing was done"));
+    }
+    Ok(())
+}
+
 /// Verbs that open the fleet, do one thing and leave. They never lead.
 async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
     match verb {
@@ -96,6 +124,9 @@ async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
                 Verb::Diff { files } => manifests::read(files)?,
                 _ => Vec::new(),
             };
+            if verb.act().is_none() {
+                there_is_a_fleet(ground)?;
+            }
             let opened = boot::open(ground, Part::Observe, None).await?;
             let outcome = match opened.loaded(PATIENCE).await {
                 Ok(()) => one(verb, manifests, &opened, ground).await,
@@ -105,6 +136,19 @@ async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
             outcome
         }
     }
+}
+
+/// Reading makes no store: a mistyped place is told, not filled.
+fn there_is_a_fleet(ground: &Ground) -> Result<(), Fail> {
+    let path = boot::store_path(&ground.loaded.settings.store.url, &ground.places)?;
+    if path.exists() {
+        return Ok(());
+    }
+    let place = path.display();
+    Err(Fail::with(
+        3,
+        format!("there is no fleet at {place} yet: try `cvxc demo`, or `cvxc apply -f FILE`"),
+    ))
 }
 
 async fn one(
@@ -125,7 +169,7 @@ async fn one(
         Verb::Diff { .. } => (Command::Apply { manifests }, dry()),
         Verb::Apply(args) => (Command::Apply { manifests }, args.act),
         Verb::Deploy(args) => (act::deploy(&args)?, args.act),
-        Verb::Scale(args) => (act::scale(args.pools, args.to, !args.no_hold), args.act),
+        Verb::Scale(args) => (act::scale(&args.pools, args.to, !args.no_hold)?, args.act),
         Verb::Restart(args) => {
             (Command::Restart { targets: act::targets(&args.targets)? }, args.act)
         }
@@ -303,6 +347,7 @@ async fn backup(ground: &Ground, file: &std::path::Path) -> Result<(), Fail> {
     if file.exists() {
         return Err(Fail::usage(format!("{}: already exists; name a new file", file.display())));
     }
+    there_is_a_fleet(ground)?;
     let path = boot::store_path(&ground.loaded.settings.store.url, &ground.places)?;
     let store = boot::open_store(&path, &ground.clock)?;
     store.backup(file).await?;

@@ -144,7 +144,7 @@ impl std::fmt::Display for Origin {
 
 /// A fault in a file that somebody wrote: settings, keymap or theme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {key}{what}{hint}", key = if key.is_empty() { String::new() } else { format!("{key}: ") },
+#[error("{file}{at}: {key}{what}{hint}", at = if *line == 0 { String::new() } else { format!(":{line}") }, key = if key.is_empty() { String::new() } else { format!("{key}: ") },
     hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") })]
 pub struct LoadError {
     pub file: String,
