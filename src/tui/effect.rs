@@ -30,6 +30,8 @@ pub enum Effect {
     Wake(Alarm, Duration),
     /// Lines for the clipboard of whoever sits at the terminal.
     Copy(Vec<Safe>),
+    /// Write down what was shown and typed lately.
+    Dump(EffectId),
     /// Paint everything anew, whatever the terminal showed.
     Repaint,
     /// Load another theme or keymap.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::effect::EffectId;
 use super::keys::Key;
 use super::theme::Background;
@@ -46,6 +48,8 @@ pub enum Reply {
     Listed(Vec<Document>, Option<Bookmark>),
     /// A followed log has no more lines.
     LogEnded,
+    /// What was recorded is in files that begin with this path.
+    Dumped(String),
 }
 
 /// Why an effect brought nothing.
@@ -57,10 +61,12 @@ pub enum Fault {
     Panicked,
     #[error(transparent)]
     Command(#[from] CommandError),
+    #[error("nothing was written: {0}")]
+    Dump(String),
 }
 
 /// A delay that has passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Alarm {
     /// The toast with this number has been seen long enough.
     Toast(u64),
