@@ -99,7 +99,7 @@ pub struct Opened {
 /// # Errors
 /// [`BootError::Settings`] naming file, line and key; [`BootError::Usage`] without any place for data.
 pub fn ground(request: &Request) -> Result<Ground, BootError> {
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let environment: BTreeMap<String, String> = utf8_environment();
     if let Some(dir) = request.data_dir.as_deref().filter(|dir| dir.exists() && !dir.is_dir()) {
         return Err(BootError::Usage(format!("--data-dir {}: is no folder", dir.display())));
     }
@@ -109,6 +109,14 @@ pub fn ground(request: &Request) -> Result<Ground, BootError> {
     let flags: Vec<(&str, String, &str)> = request.flags.clone();
     let loaded = settings::load(Some(&places.settings_file()), &environment, &flags)?;
     Ok(Ground { loaded, places, clock: SystemClock::shared() })
+}
+
+/// The variables that are text; others cannot be settings of ours.
+fn utf8_environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Where `url` points: the embedded store's file.

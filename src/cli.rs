@@ -290,6 +290,11 @@ fn open_console(request: &Request, args: &ConsoleArgs) -> Result<(), Fail> {
             "the console needs a terminal; without one use `cvxc --daemon`, `cvxc get …` or `cvxc status`",
         ));
     }
+    if std::env::var("TERM").is_ok_and(|term| term == "dumb") {
+        return Err(Fail::usage(
+            "TERM=dumb: the console needs a terminal that moves its cursor; use `cvxc get …` or `cvxc status`",
+        ));
+    }
     let ground = boot::ground(request)?;
     let _logs = telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false)
         .map_err(Fail::usage)?;
@@ -331,8 +336,7 @@ fn agent(options: crate::agent::reference::Options) -> Result<(), Fail> {
 fn completion(shell: clap_complete::Shell) -> Result<(), Fail> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "cvxc", &mut text);
-    std::io::stdout().write_all(&text)?;
-    Ok(())
+    output::raw(&text)
 }
 
 fn config_show(ground: &Ground, format: args::ActOutput) -> Result<(), Fail> {
@@ -359,10 +363,34 @@ async fn backup(ground: &Ground, file: &std::path::Path) -> Result<(), Fail> {
         return Err(Fail::usage(format!("{}: already exists; name a new file", file.display())));
     }
     there_is_a_fleet(ground)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Fail::usage(format!("{}: there is no such folder", folder.display())));
+    }
     let path = boot::store_path(&ground.loaded.settings.store.url, &ground.places)?;
+    let beside = ["-wal", "-shm", "-journal", ".gate", ".turn"].map(|end| {
+        let mut name = path.clone().into_os_string();
+        name.push(end);
+        std::path::PathBuf::from(name)
+    });
+    if beside.iter().any(|side| same_place(side, file)) {
+        return Err(Fail::usage(format!(
+            "{}: belongs to the store itself; name another file",
+            file.display()
+        )));
+    }
     let store = boot::open_store(&path, &ground.clock)?;
     store.backup(file).await?;
     output::line(&format!("copied to {}", file.display()))
+}
+
+fn same_place(a: &std::path::Path, b: &std::path::Path) -> bool {
+    let whole = |path: &std::path::Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(std::path::Path::new(".")).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    whole(a).is_some() && whole(a) == whole(b)
 }
 
 impl From<BootError> for Fail {

@@ -477,6 +477,6 @@ mod tests {
     fn a_bad_environment_names_its_variable() {
         let environment = BTreeMap::from([("CVXC_LOG_KEEP".to_owned(), "ever".to_owned())]);
         let said = load(None, &environment, &[]).unwrap_err().to_string();
-        assert_eq!(said, "CVXC_LOG_KEEP:0: log.keep: expected a whole number, got \"ever\"");
+        assert_eq!(said, "CVXC_LOG_KEEP: log.keep: expected a whole number, got \"ever\"");
     }
 }

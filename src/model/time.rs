@@ -128,8 +128,7 @@ pub mod span {
     /// # Errors
     /// Says what was expected when the text is no such span or is negative.
     pub fn parse(text: &str) -> Result<Duration, String> {
-        let wrong =
-            || format!("expected a span of time such as \"90s\", \"10m\" or \"36h\", got {text:?}");
+        let wrong = || format!("expected a span of time such as \"90s\" or \"10m\", got {text:?}");
         let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
         Duration::try_from(span).map_err(|_| format!("{}, which is negative", wrong()))
     }

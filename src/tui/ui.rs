@@ -99,6 +99,14 @@ pub struct PlanLayer {
     pub dry: bool,
 }
 
+/// Below this a table has no room.
+pub const SMALLEST: Size = Size { width: 40, height: 10 };
+
+/// Whether a screen shows nothing but that it is too small.
+pub fn is_too_small(screen: Size) -> bool {
+    screen.width < SMALLEST.width || screen.height < SMALLEST.height
+}
+
 /// What the last frame looked like, for the next key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hits {
@@ -264,6 +272,11 @@ impl Ui {
             Some(Layer::Page(page)) => page.scopes(),
             None => vec![Scope::Global],
         }
+    }
+
+    /// The last frame showed only that the screen is too small.
+    pub fn is_blind(&self) -> bool {
+        self.hits.screen != Size::default() && is_too_small(self.hits.screen)
     }
 
     /// The key for an action where the keys are now, for hints.

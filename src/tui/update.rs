@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::action::Action;
 use super::effect::{Effect, EffectId};
 use super::event::{Alarm, Event, Fault, Reply};
-use super::keymap::Match;
+use super::keymap::{Match, Scope};
 use super::keys::{Key, typed};
 use super::pages::Page;
 use super::ui::{Layer, Ui, Watched};
@@ -70,6 +70,14 @@ impl Turn<'_> {
     }
 
     fn key(&mut self, key: Key) {
+        // Nobody acts on what nobody sees: only the way out is open.
+        if self.ui.is_blind() {
+            let leaves = self.ui.keymap.look_up(&[Scope::Global], &[key]);
+            if leaves == Match::Action(Action::CancelOrQuit) {
+                self.effects.push(Effect::Quit);
+            }
+            return;
+        }
         // What types a character belongs to the field that has the focus; chords begin elsewhere.
         if typed(key).is_some() && self.ui.typed.is_empty() && self.edit(key) {
             return;

@@ -129,6 +129,29 @@ fn a_count_left_empty_scales_nothing_to_nothing() {
 }
 
 #[test]
+fn an_environment_that_is_no_text_stops_nothing() {
+    use std::os::unix::ffi::OsStringExt;
+    let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
+    let odd = std::ffi::OsString::from_vec(vec![0xff]);
+    let output =
+        super::support::cvxc(&fleet.dir).env("ODD", odd).args(["get", "pools"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_copy_never_lands_on_the_stores_own_files() {
+    let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
+    for side in ["fleet.db-journal", "fleet.db-wal", "fleet.db"] {
+        let file = fleet.dir.join(side);
+        refused(&fleet, &["backup", file.to_str().unwrap()], 2);
+    }
+    refused(&fleet, &["backup", "/nonexistent/copy.db"], 2);
+    good(&fleet.dir, &["get", "pools"]);
+}
+
+#[test]
 fn a_store_that_is_a_pipe_is_refused_at_once() {
     let fleet = Fleet::new();
     let pipe = fleet.dir.join("pipe");
