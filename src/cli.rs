@@ -13,6 +13,7 @@ mod manifests;
 mod output;
 mod rows;
 mod shot;
+mod signals;
 mod status;
 
 use std::io::{IsTerminal, Write};
@@ -140,10 +141,7 @@ async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
 
 /// Reading makes no store: a mistyped place is told, not filled.
 fn there_is_a_fleet(ground: &Ground) -> Result<(), Fail> {
-    let path = boot::store_path(&ground.loaded.settings.store.url, &ground.places)?;
-    if path.exists() {
-        return Ok(());
-    }
+    let Some(path) = boot::missing_store(ground)? else { return Ok(()) };
     let place = path.display();
     Err(Fail::with(
         3,
@@ -322,7 +320,7 @@ fn agent(options: crate::agent::reference::Options) -> Result<(), Fail> {
     let clock = SystemClock::shared();
     let open = {
         let clock = clock.clone();
-        move |url: String| async move { boot::agent_store(&url, &clock) }
+        move |url: String| async move { boot::agent_store(&url, &clock).await }
     };
     let ended = runtime
         .block_on(crate::agent::reference::main(open, clock, RandomIds::shared(), options))
@@ -367,7 +365,7 @@ async fn backup(ground: &Ground, file: &std::path::Path) -> Result<(), Fail> {
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         return Err(Fail::usage(format!("{}: there is no such folder", folder.display())));
     }
-    let path = boot::store_path(&ground.loaded.settings.store.url, &ground.places)?;
+    let path = boot::store_path(ground)?;
     let beside = ["-wal", "-shm", "-journal", ".gate", ".turn"].map(|end| {
         let mut name = path.clone().into_os_string();
         name.push(end);

@@ -31,7 +31,7 @@ pub struct Global {
     /// Keep everything (settings, store, agents, logs) under this folder
     #[arg(long, global = true, env = "CVXC_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where the fleet is kept: a file, or sqlite:PATH
+    /// Where the fleet is kept: a file, sqlite:PATH, or arangodb://user@host:port/database
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
     /// Where agents run
@@ -455,7 +455,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub headless: bool,
     /// Agents that are played instead of started
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = played, allow_hyphen_values = true)]
     pub simulated: Option<usize>,
     /// Usage samples a second of simulated agents
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -476,6 +476,11 @@ pub struct ShotArgs {
     pub dir: PathBuf,
     /// Only these pages
     pub pages: Vec<String>,
+}
+
+fn played(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=1_000_000).contains(count));
+    count.ok_or_else(|| format!("expected a number of agents from 1 to 1000000, got {text:?}"))
 }
 
 fn runtime_kind(text: &str) -> Result<RuntimeKind, String> {

@@ -60,6 +60,12 @@ fn every_verb_refuses_nonsense_in_words_and_writes_nothing() {
         (&["--store", "mongo://x", "get", "agents"], 2, "mongo"),
         (&["--runtime", "moon", "get", "agents"], 2, "expected local or kubernetes"),
         (&["frobnicate"], 2, "frobnicate"),
+        (
+            &["deploy", "agent-01a1fdfda29374b78bd8bae1d0defe88", "--template", "worker"],
+            2,
+            "look like an id",
+        ),
+        (&["demo", "--simulated", "18446744073709551615"], 2, "1 to 1000000"),
         (&["--readonly", "scale", "alpha", "--to", "2"], 4, "--readonly"),
         (&["--daemon", "get", "agents"], 2, "--daemon"),
         (&["get", "messages", "nosuch"], 2, "nosuch"),
