@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 
 use self::alarms::Alarms;
 pub(super) use self::effects::Effects;
-use super::effect::Effect;
+use super::effect::{EditOrder, Effect};
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;
 use super::input::parse::{Answer, Input};
@@ -33,6 +33,7 @@ use crate::ports::clock::Clock;
 use crate::settings::{ConsoleSettings, TimeZone};
 
 mod alarms;
+mod editor;
 mod effects;
 
 /// How the console is to look and behave.
@@ -104,6 +105,8 @@ struct Console {
     journal: Option<Journal>,
     frames: FrameClock,
     effects: Effects,
+    /// What is to be edited next.
+    editing: Option<Box<EditOrder>>,
     alarms: Alarms,
     clock: Arc<dyn Clock>,
     config: PathBuf,
@@ -210,6 +213,7 @@ impl Console {
             journal: Some(handle.events()),
             frames: FrameClock::new(remote),
             effects: Effects::new(engine, handle, actor),
+            editing: None,
             alarms: Alarms::default(),
             clock,
             config,
@@ -224,8 +228,16 @@ impl Console {
     async fn run(mut self) -> io::Result<()> {
         self.alarms.add(Alarm::Minute, Duration::from_secs(60));
         self.tell_faults();
-        let pace = self.screen.writer().pace().clone();
         loop {
+            if let Some(order) = self.editing.take() {
+                let Some(event) = self.let_edit(order).await? else { return Ok(()) };
+                let effects = update(&mut self.ui, &self.view, event);
+                if self.carry_out(effects).is_break() {
+                    return Ok(());
+                }
+                self.frames.want_quick();
+            }
+            let pace = self.screen.writer().pace().clone();
             let event = tokio::select! {
                 biased; // the way out first; then a frame, so that a flood of keys cannot starve the screen
                 heard = self.signals.next() => match heard {
@@ -277,6 +289,24 @@ impl Console {
         }
     }
 
+    /// Lends the terminal to the operator's editor. `None` when the console is to end.
+    async fn let_edit(&mut self, order: Box<EditOrder>) -> io::Result<Option<Event>> {
+        if !self.screen.lend() {
+            let why = Safe::new("the terminal takes nothing, so no editor was started");
+            return Ok(Some(Event::Edited(order, Err(why))));
+        }
+        let outcome = tokio::select! {
+            biased;
+            _ = self.signals.terminate.recv() => return Ok(None),
+            _ = self.signals.hang_up.recv() => return Ok(None),
+            outcome = editor::edit(&order.text) => outcome,
+        };
+        self.screen.take_back()?;
+        // what was typed into the editor (^C, ^Z) was meant for the editor
+        self.signals = Signals::new()?;
+        Ok(Some(Event::Edited(order, outcome)))
+    }
+
     /// What the terminal says of itself.
     fn answered(&mut self, answer: Answer) -> Option<Event> {
         match answer {
@@ -325,6 +355,7 @@ impl Console {
                     self.screen.writer().order(&clipboard::sequence(&lines, self.tmux));
                 }
                 Effect::Repaint => self.screen.writer().repaint(),
+                Effect::Edit(order) => self.editing = Some(order),
                 Effect::LoadTheme(name) => {
                     let (theme, faults) = theme::load::load(&name, Some(&self.config));
                     self.ui.wear(theme);
@@ -342,6 +373,7 @@ impl Console {
                 | Effect::Cancel(..)
                 | Effect::Fetch(..)
                 | Effect::Follow(..)
+                | Effect::Discard(_)
                 | Effect::Forget(_) => self.effects.start(effect),
             }
         }
