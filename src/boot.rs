@@ -1,5 +1,7 @@
 //! The composition root: the one place where adapters meet engine and surfaces.
 
+pub mod cluster;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
+use crate::adapters::kubernetes::KubernetesRuntime;
 use crate::adapters::local::{self, LocalOptions, LocalRuntime};
 use crate::adapters::simulated::{SimOptions, SimulatedRuntime};
 use crate::adapters::sqlite::{SqliteOptions, SqliteStore};
@@ -16,7 +21,6 @@ use crate::engine::handle::Handle;
 use crate::engine::run::{self, Running};
 use crate::model::access::Actor;
 use crate::model::agent::Phase;
-use crate::model::filter::{Field, Filter};
 use crate::model::id::AgentId;
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
@@ -24,9 +28,12 @@ use crate::model::time::Time;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::ids::RandomIds;
 use crate::ports::runtime::Runtime;
-use crate::ports::store::{Query, Store, StoreError};
+use crate::ports::store::{Store, StoreError};
 use crate::settings::places::Places;
 use crate::settings::{self, LoadError, Loaded, RuntimeKind, Settings};
+
+/// Documents read at once to learn which agents are up.
+const CENSUS: usize = 1_000;
 
 /// What was asked for on the command line, over the settings files.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +90,7 @@ pub struct Opened {
     pub actor: Actor,
     pub running: Running,
     pub local: Option<Arc<LocalRuntime>>,
+    pub kubernetes: Option<KubernetesRuntime>,
     pub context: Arc<Context>,
 }
 
@@ -161,7 +169,7 @@ pub async fn open(
     let store = open_store(&path, &ground.clock)?;
     let exe = std::env::current_exe()
         .map_err(|error| BootError::Runtime(format!("this program's path: {error}")))?;
-    let mut local = None;
+    let (mut local, mut kubernetes) = (None, None);
     let runtime: Arc<dyn Runtime> = match (simulation, settings.runtime.kind) {
         (Some(simulation), _) => {
             let Simulation { agents, updates, seed } = simulation;
@@ -171,9 +179,12 @@ pub async fn open(
                 seed,
                 clock: ground.clock.clone(),
             };
-            let runtime = SimulatedRuntime::new(options);
-            runtime.adopt(up(&*store).await?);
-            Arc::new(runtime)
+            let known = store.clone();
+            let census = move || -> BoxFuture<'static, _> {
+                let store = known.clone();
+                Box::pin(async move { Ok(up(&*store).await?) })
+            };
+            Arc::new(SimulatedRuntime::peopled_by(options, Box::new(census)))
         }
         (None, RuntimeKind::Local) => {
             let runtime = LocalRuntime::new(LocalOptions::new(
@@ -187,8 +198,9 @@ pub async fn open(
             runtime
         }
         (None, RuntimeKind::Kubernetes) => {
-            let what = "--runtime kubernetes: this version runs agents as local processes only";
-            return Err(BootError::Usage(what.into()));
+            let runtime = cluster::open(settings, ground.clock.clone()).await?;
+            kubernetes = Some(runtime.clone());
+            Arc::new(runtime)
         }
     };
     let actor = Actor::local(who());
@@ -201,36 +213,48 @@ pub async fn open(
         engine,
     );
     let running = run::start(context.clone());
-    Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, context })
+    Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, kubernetes, context })
+}
+
+/// What is read of an agent's document to know whether it is up.
+#[derive(serde::Deserialize)]
+struct Sketch {
+    phase: Phase,
+    incarnation: u64,
 }
 
 /// The agents that a reopened store says are up, at their incarnation: played ones have no process to be found by.
 async fn up(store: &dyn Store) -> Result<Vec<(AgentId, u64)>, StoreError> {
-    let field = |name: &str| {
-        Field::new(name).map_err(|error| StoreError::Invalid { message: error.to_string() })
-    };
-    let phases = [Phase::Deploying, Phase::Running, Phase::Paused, Phase::Draining];
-    let phases = phases.iter().map(|phase| phase.name().into()).collect();
-    let mut query = Query::new(Collection::Agents, Filter::In(field("phase")?, phases));
     let mut found = Vec::new();
+    let mut after = None;
     loop {
-        let page = store.query(query.clone()).await?;
-        for document in &page.documents {
-            let incarnation = document.body.get("incarnation").and_then(serde_json::Value::as_u64);
-            if let (Ok(id), Some(incarnation)) = (AgentId::new(document.key.as_str()), incarnation)
+        let page = store.scan(Collection::Agents, after.as_ref(), CENSUS).await?;
+        for raw in &page {
+            let Ok(sketch) = serde_json::from_str::<Sketch>(&raw.json) else { continue };
+            if let Ok(id) = AgentId::new(raw.key.as_str())
+                && sketch.phase.has_workload()
             {
-                found.push((id, incarnation));
+                found.push((id, sketch.incarnation));
             }
         }
-        query.after = page.next;
-        if query.after.is_none() {
+        if page.len() < CENSUS {
             return Ok(found);
         }
+        after = page.into_iter().next_back().map(|raw| raw.key);
     }
 }
 
 fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path) -> EngineSettings {
-    let absolute = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+    let agent_store = match settings.runtime.kind {
+        RuntimeKind::Kubernetes => cluster::agent_store(settings),
+        RuntimeKind::Local if !settings.agents.store_url.is_empty() => {
+            settings.agents.store_url.clone()
+        }
+        RuntimeKind::Local => {
+            let absolute = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+            absolute.display().to_string()
+        }
+    };
     EngineSettings {
         actor: actor.name.clone(),
         host: host(),
@@ -242,7 +266,8 @@ fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path)
         autoscale_interval: settings.autoscale.interval,
         failure_threshold: settings.health.failure_threshold,
         success_threshold: settings.health.success_threshold,
-        agent_store: absolute.display().to_string(),
+        agent_store,
+        agent_secret: settings.agents.store_secret.clone(),
         backoff_first: settings.recovery.backoff_first,
         backoff_longest: settings.recovery.backoff_longest,
         ..EngineSettings::default()

@@ -179,6 +179,14 @@ fn request(global: &Global, serve: &ServeArgs, console: &ConsoleArgs) -> Request
     if let Some(kind) = &global.runtime {
         flags.push(("runtime.kind", kind.to_string(), "--runtime"));
     }
+    let cluster = [
+        (&global.kubeconfig, "kubernetes.kubeconfig", "--kubeconfig"),
+        (&global.context, "kubernetes.context", "--context"),
+        (&global.namespace, "kubernetes.namespace", "--namespace"),
+    ];
+    for (value, key, flag) in cluster {
+        flags.extend(value.clone().map(|value| (key, value, flag)));
+    }
     if let Some(level) = &global.log_level {
         flags.push(("log.level", level.clone(), "--log-level"));
     }
@@ -204,6 +212,9 @@ fn with_console(request: &Request, console: &ConsoleArgs) -> Request {
     }
     if let Some(keymap) = &console.keymap {
         request.flags.push(("console.keymap", keymap.clone(), "--keymap"));
+    }
+    if console.low_bandwidth {
+        request.flags.push(("console.low-bandwidth", "true".to_owned(), "--low-bandwidth"));
     }
     if console.ascii {
         request.flags.push(("console.ascii", "true".to_owned(), "--ascii"));

@@ -20,6 +20,8 @@ pub const DEFAULT: &str = include_str!("../config/default.toml");
 pub struct Settings {
     pub store: StoreSettings,
     pub runtime: RuntimeSettings,
+    pub kubernetes: KubernetesSettings,
+    pub agents: AgentsSettings,
     pub leader: LeaderSettings,
     pub health: HealthSettings,
     pub autoscale: AutoscaleSettings,
@@ -40,6 +42,23 @@ pub struct StoreSettings {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RuntimeSettings {
     pub kind: RuntimeKind,
+}
+
+/// Empty is the usual place, the current context and the context's own namespace.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KubernetesSettings {
+    pub kubeconfig: String,
+    pub context: String,
+    pub namespace: String,
+    pub image: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AgentsSettings {
+    pub store_url: String,
+    pub store_secret: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, strum::EnumString, strum::Display)]
@@ -91,6 +110,8 @@ pub struct ConsoleSettings {
     pub keymap: String,
     pub time_zone: TimeZone,
     pub ascii: bool,
+    /// For a link where every byte counts: nothing that moves by itself is drawn, and ten frames a second at most.
+    pub low_bandwidth: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

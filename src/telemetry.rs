@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{Builder, Rotation};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -16,6 +16,9 @@ use crate::settings::{LogFormat, LogSettings};
 pub struct LogGuard {
     _file: Option<WorkerGuard>,
 }
+
+/// Lines that may wait for the file: room for each is taken at the start, so the crate's own 128,000 cost 5 MB.
+const WAITING: usize = 4_096;
 
 type Reload = reload::Handle<EnvFilter, Registry>;
 
@@ -39,7 +42,8 @@ pub fn start(settings: &LogSettings, dir: Option<&Path>, stderr: bool) -> Result
             .build(dir)
             .map_err(|error| format!("logging to {} failed: {error}", dir.display()))?;
         // lossy: a full disk or a slow one must not stall the engine; what is dropped is counted by the appender
-        let (writer, worker) = tracing_appender::non_blocking(files);
+        let (writer, worker) =
+            NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(files);
         guard = Some(worker);
         layers.push(format_layer(settings.format, writer));
     }

@@ -37,6 +37,15 @@ pub struct Global {
     /// Where agents run
     #[arg(long, global = true, value_name = "local|kubernetes", value_parser = runtime_kind)]
     pub runtime: Option<RuntimeKind>,
+    /// The kubeconfig of the cluster that agents run in
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// The kubeconfig's context
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace that agents run in
+    #[arg(long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Log level or filter
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -59,6 +68,9 @@ pub struct ConsoleArgs {
     /// Only ASCII characters
     #[arg(long)]
     pub ascii: bool,
+    /// For a slow link: no spark lines, no clock, at most ten frames a second
+    #[arg(long)]
+    pub low_bandwidth: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]

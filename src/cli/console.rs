@@ -18,6 +18,7 @@ pub fn show(
 ) -> Result<(), Fail> {
     let options = tui::Options {
         config: ground.places.config.clone(),
+        dumps: ground.places.dumps(),
         settings: ground.loaded.settings.console.clone(),
         readonly: args.readonly,
         parting,

@@ -16,10 +16,13 @@ use crate::boot::{self, Ground, Opened, Part, Request, Simulation};
 use crate::engine::handle::Consent;
 use crate::model::agent::Phase;
 use crate::model::event::Event;
+use crate::model::filter::Filter;
 use crate::model::message::MessageStatus;
 use crate::model::plan::Command;
+use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::ports::store::chain;
+use crate::settings::RuntimeKind;
 use crate::telemetry;
 use crate::tui::Parting;
 
@@ -28,6 +31,12 @@ const FLEET: &str = include_str!("../../config/demo.yaml");
 /// A headless run that has not shown everything by then has failed.
 const LONGEST: Duration = Duration::from_secs(60);
 const ENOUGH_AGENTS: u64 = 12;
+/// Where a demo in a cluster lives unless it is told otherwise.
+const NAMESPACE: &str = "cvxc-demo";
+/// How long a demo waits for its pods to end.
+const PODS_END: Duration = Duration::from_secs(60);
+/// How long a new folder's store may take to be read.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A demo looks more often and retries sooner than production would; what the loops decide is theirs.
 const PACE: &[(&str, &str)] = &[
@@ -64,6 +73,8 @@ pub struct Demo {
     folder: Folder,
     pub ground: Ground,
     pub opened: Opened,
+    /// Once its place in a cluster is known to be its own: whether the namespace was made for it, and goes with it.
+    settled: Option<bool>,
     _logs: Option<telemetry::LogGuard>,
 }
 
@@ -89,21 +100,25 @@ impl Demo {
             flags.push(("health.usage-interval", sampling(simulation), "demo"));
         }
         flags.extend(request.flags.iter().cloned());
-        let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+        let mut ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+        let settings = &mut ground.loaded.settings;
+        if settings.runtime.kind == RuntimeKind::Kubernetes
+            && settings.kubernetes.namespace.is_empty()
+        {
+            NAMESPACE.clone_into(&mut settings.kubernetes.namespace);
+        }
         let logs =
             telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
-        let opened = runtime.block_on(async {
-            let opened = boot::open(&ground, Part::Contend, simulation).await?;
-            match opened.loaded(Duration::from_secs(20)).await {
-                Ok(()) => Ok(opened),
-                Err(error) => {
-                    opened.running.stop(Duration::from_secs(2)).await;
-                    Err(Fail::from(error))
-                }
+        let opened = runtime.block_on(boot::open(&ground, Part::Contend, simulation))?;
+        let mut demo = Self { folder, ground, opened, settled: None, _logs: logs };
+        let seeded = runtime.block_on(async {
+            if let Some(cluster) = &demo.opened.kubernetes {
+                let settled = cluster.settle().await;
+                demo.settled = Some(settled.map_err(|error| Fail::failed(chain(&error)))?);
             }
-        })?;
-        let demo = Self { folder, ground, opened, _logs: logs };
-        if let Err(error) = runtime.block_on(seed(&demo.opened, simulation)) {
+            seed(&demo.opened, simulation).await
+        });
+        if let Err(error) = seeded {
             demo.end(runtime)?;
             return Err(error);
         }
@@ -126,12 +141,15 @@ impl Demo {
     /// # Errors
     /// When the folder cannot be removed.
     pub fn end(self, runtime: &tokio::runtime::Runtime) -> Result<usize, Fail> {
-        let Opened { running, local, .. } = self.opened;
+        let Opened { running, local, kubernetes, .. } = self.opened;
+        // what is in a namespace that was never ours is not ours to end
+        let cluster = kubernetes.zip(self.settled);
         let left = runtime.block_on(async {
             running.stop(Duration::from_secs(2)).await;
-            match local {
-                Some(local) => local.end_all(Duration::from_secs(2)).await,
-                None => Ok(0),
+            match (local, cluster) {
+                (Some(local), _) => local.end_all(Duration::from_secs(2)).await,
+                (None, Some((cluster, made))) => cluster.end_all(made, PODS_END).await,
+                (None, None) => Ok(0),
             }
         });
         let left = left.map_err(|error| Fail::failed(chain(&error)))?;
@@ -206,16 +224,28 @@ fn folder(request: &Request, simulated: bool) -> Result<Folder, Fail> {
 
 /// Applies the fleet's manifests as any operator would; a folder that holds a fleet already keeps it.
 async fn seed(opened: &Opened, simulation: Option<Simulation>) -> Result<(), Fail> {
-    if !opened.handle.views().borrow().pools.is_empty() {
+    // asked of the store itself: the console need not wait until all of a large fleet is read
+    if opened.context.store.count(Collection::AgentPools, Filter::All).await? > 0 {
         return Ok(());
     }
-    let text = simulation
-        .map_or_else(|| FLEET.to_owned(), |simulation| simulated_fleet(simulation.agents));
+    opened.loaded(PATIENCE).await?;
+    let text = match (simulation, &opened.kubernetes) {
+        (Some(simulation), _) => simulated_fleet(simulation.agents),
+        (None, Some(_)) => in_a_cluster(FLEET),
+        (None, None) => FLEET.to_owned(),
+    };
     let manifests = manifests::parse("config/demo.yaml", &text)?;
     let plan = opened.handle.plan(&opened.actor, Command::Apply { manifests }).await?;
     let consent = Consent { typed: plan.confirm_word.clone(), reason: "demo".into() };
     opened.handle.confirm(&opened.actor, &plan, consent).await?;
     Ok(())
+}
+
+/// The same fleet for a cluster: its images are this program's own, and its agents cannot be heard from there, since the
+/// demo's store is a file of this machine.
+fn in_a_cluster(fleet: &str) -> String {
+    let lines = fleet.lines().filter(|line| !line.trim_start().starts_with("image:"));
+    lines.map(|line| line.replace(", required: true", "") + "\n").collect()
 }
 
 /// One template and up to ten pools that share `agents` between them.
@@ -291,6 +321,9 @@ fn missing(opened: &Opened, tally: &Tally) -> Vec<String> {
     let mut missing = Vec::new();
     if running < ENOUGH_AGENTS {
         missing.push(format!("{ENOUGH_AGENTS} agents running (there are {running})"));
+    }
+    if opened.kubernetes.is_some() {
+        return missing; // agents that cannot reach the store send nothing
     }
     if view.totals.messages(MessageStatus::Delivered) == 0 {
         missing.push("a delivered message".into());

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::supervise::Board;
 use crate::model::agent::{Desired, Phase};
 use crate::model::health::HealthStatus;
@@ -71,7 +73,7 @@ impl FleetView {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentRow {
     pub id: AgentId,
     pub name: Safe,
@@ -111,7 +113,7 @@ pub struct AgentRow {
 }
 
 /// A usage sample as a row shows it: millicores and bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct UsageNote {
     pub at: Time,
     pub cpu_millis: u64,
@@ -119,7 +121,7 @@ pub struct UsageNote {
 }
 
 /// What waits for one agent (or, summed up, for a pool).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     pub pending: u64,
     pub leased: u64,
@@ -129,7 +131,7 @@ pub struct Queue {
     pub oldest: Option<Time>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolRow {
     pub id: PoolId,
     pub name: Safe,
@@ -165,7 +167,7 @@ pub struct PoolRow {
     pub usage: Option<UsageNote>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TemplateRow {
     pub id: TemplateId,
     pub name: Safe,
@@ -183,7 +185,7 @@ pub struct TemplateRow {
     pub pools: u32,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SubscriptionRow {
     pub id: SubscriptionId,
     pub subscriber: Safe,
@@ -195,7 +197,7 @@ pub struct SubscriptionRow {
     pub last_matched_at: Option<Time>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OperationRow {
     pub id: OperationId,
     pub kind: Safe,
@@ -216,7 +218,7 @@ pub struct OperationRow {
 }
 
 /// Where a running operation stands.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Doing {
     /// The batch under way, the first is 1; of how many.
     pub batch: u32,
@@ -228,13 +230,13 @@ pub struct Doing {
 }
 
 /// What a pool is being brought to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum PoolAim {
     Ready(u32),
     Version(Safe),
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     pub phases: BTreeMap<Phase, u64>,
     pub health: BTreeMap<HealthStatus, u64>,
@@ -260,20 +262,21 @@ impl Totals {
 }
 
 /// The parts of the system itself.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct System {
     pub store: PartStatus,
     pub runtime: PartStatus,
     pub leader: Leader,
     /// Those of whoever leads, as of its last renewal.
     pub loops: Vec<LoopStatus>,
-    /// Those of this process.
+    /// Those of this process; a recording leaves them out.
+    #[serde(skip)]
     pub tasks: Board,
     /// True while restarts and scale-downs are held back because too much changed at once (`console.md` §5, blast radius).
     pub brake: Option<Safe>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartStatus {
     pub kind: Safe,
     pub version: Safe,
@@ -285,7 +288,7 @@ pub struct PartStatus {
     pub checked_at: Time,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Leader {
     /// Empty when nobody leads.
     pub holder: Safe,
@@ -302,7 +305,7 @@ pub struct Leader {
     pub contends: bool,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoopStatus {
     pub name: Safe,
     pub last_run: Option<Time>,

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
@@ -97,6 +98,19 @@ impl Safe {
     #[must_use]
     pub fn ascii(&self) -> Self {
         if self.0.is_ascii() { self.clone() } else { Self(ascii::legible(&self.0).into()) }
+    }
+}
+
+impl Serialize for Safe {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+/// What is read may have been written by anybody: it is filtered like any other text.
+impl<'de> Deserialize<'de> for Safe {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(from).map(|text| Self::new(&text))
     }
 }
 

@@ -39,6 +39,11 @@ impl Places {
         self.data.join("fleet.db")
     }
 
+    /// What consoles write down when asked.
+    pub fn dumps(&self) -> PathBuf {
+        self.data.join("dumps")
+    }
+
     /// One folder an agent.
     pub fn agents(&self) -> PathBuf {
         self.data.join("agents")

@@ -56,6 +56,10 @@ pub enum Action {
     NextPane,
     /// Move the focus to the pane before
     PreviousPane,
+    /// Show or hide what frames, bytes and queues come to
+    TogglePerf,
+    /// Write what was shown and typed lately to files
+    Dump,
     /// List the commands and their short names
     Aliases,
 

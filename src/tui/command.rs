@@ -129,6 +129,7 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         ("help" | "h", []) => Ok(Line::Text(TextKind::Help)),
         ("notices" | "notifications", []) => Ok(Line::Text(TextKind::Notices)),
         ("pulse" | "pulses" | "pu", []) => Ok(Line::Pulse),
+        ("perf", []) => Ok(Line::Action(Action::TogglePerf)),
         ("aliases", []) => Ok(Line::Text(TextKind::Aliases)),
         ("theme", [name]) => Ok(Line::Theme((*name).to_owned())),
         ("keymap", [name]) => Ok(Line::Keymap((*name).to_owned())),
@@ -152,8 +153,8 @@ fn unknown(word: &str) -> Safe {
 /// Every first word that means something, the pages first.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TableKind::iter().map(TableKind::name).chain(Verb::iter().map(Verb::name)).chain([
-        "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "theme", "keymap",
-        "set", "quit",
+        "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "perf", "dump", "theme",
+        "keymap", "set", "quit",
     ])
 }
 

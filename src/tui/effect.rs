@@ -37,6 +37,8 @@ pub enum Effect {
     Discard(PathBuf),
     /// Lines for the clipboard of whoever sits at the terminal.
     Copy(Vec<Safe>),
+    /// Write down what was shown and typed lately.
+    Dump(EffectId),
     /// Paint everything anew, whatever the terminal showed.
     Repaint,
     /// Load another theme or keymap.

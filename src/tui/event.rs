@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::effect::{EditOrder, EffectId};
 use super::keys::Key;
 use super::theme::Background;
@@ -58,6 +60,8 @@ pub enum Reply {
     Listed(Vec<Document>, Option<Bookmark>),
     /// A followed log has no more lines.
     LogEnded,
+    /// What was recorded is in files that begin with this path.
+    Dumped(String),
 }
 
 /// Why an effect brought nothing.
@@ -69,10 +73,12 @@ pub enum Fault {
     Panicked,
     #[error(transparent)]
     Command(#[from] CommandError),
+    #[error("nothing was written: {0}")]
+    Dump(String),
 }
 
 /// A delay that has passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Alarm {
     /// The toast with this number has been seen long enough.
     Toast(u64),

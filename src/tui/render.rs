@@ -6,6 +6,7 @@ use ratatui::layout::{Position, Rect, Size};
 use super::pages::table::TablePage;
 use super::pages::text::TextPage;
 use super::pages::{Page, pulse, strip};
+use super::perf;
 use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, Ui};
 use super::widgets::plan::PlanDialog;
 use super::widgets::prompt::{self, Prompt};
@@ -61,6 +62,9 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     bottom::draw(ui, bottom, buf);
     let above = layers(ui, screen, line, body, buf, &mut hits);
     chord(ui, body, buf);
+    if let Some(figures) = &ui.perf {
+        perf::draw(figures, body, look, buf);
+    }
     (hits, above.or(cursor))
 }
 

@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 
 use self::alarms::Alarms;
 pub(super) use self::effects::Effects;
-use super::effect::{EditOrder, Effect};
+use super::effect::{EditOrder, Effect, EffectId};
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;
 use super::input::parse::{Answer, Input};
 use super::load::LoadError;
+use super::perf::{self, Meter, Queues};
+use super::recorder::Recorder;
 use super::terminal::Screen;
 use super::theme::{Background, Depth, Glyphs, colour};
 use super::ui::Ui;
@@ -33,6 +36,7 @@ use crate::ports::clock::Clock;
 use crate::settings::{ConsoleSettings, TimeZone};
 
 mod alarms;
+mod dump;
 mod editor;
 mod effects;
 
@@ -41,6 +45,8 @@ mod effects;
 pub struct Options {
     /// Holds the user's `themes/` and `keymaps/`.
     pub config: PathBuf,
+    /// Where recordings are written.
+    pub dumps: PathBuf,
     pub settings: ConsoleSettings,
     pub readonly: bool,
     pub parting: Parting,
@@ -48,7 +54,7 @@ pub struct Options {
 }
 
 /// What becomes of the agents when the operator leaves; asked about before it happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Parting {
     #[default]
     GoOn,
@@ -110,6 +116,11 @@ struct Console {
     alarms: Alarms,
     clock: Arc<dyn Clock>,
     config: PathBuf,
+    dumps: PathBuf,
+    recorder: Recorder,
+    meter: Meter,
+    /// From the moment the view was made to the moment it was drawn first.
+    lag: Duration,
     tmux: bool,
     /// Break at the next key: what shows that the terminal is given back even then (`CVXC_TEST_PANIC`).
     brittle: bool,
@@ -187,7 +198,7 @@ impl Console {
         options: Options,
         engine: tokio::runtime::Handle,
     ) -> io::Result<Self> {
-        let Options { config, settings, readonly, parting, clock } = options;
+        let Options { config, dumps, settings, readonly, parting, clock } = options;
         let chosen = settings.theme != AUTO;
         let name = if chosen { settings.theme.as_str() } else { theme::load::SHIPPED[0].0 };
         let depth = Depth::from_env(environment);
@@ -202,7 +213,9 @@ impl Console {
         ui.glyphs = Glyphs::from_env(settings.ascii, environment);
         (ui.readonly, ui.parting) = (readonly, parting);
         ui.local_time = settings.time_zone == TimeZone::Local;
+        ui.lean = settings.low_bandwidth;
         ui.faults = faults;
+        let recorder = Recorder::new(&ui, &settings.keymap);
         let views = handle.views();
         let remote =
             ["SSH_TTY", "SSH_CONNECTION"].into_iter().any(|name| environment(name).is_some());
@@ -211,12 +224,16 @@ impl Console {
             view: Arc::default(),
             views,
             journal: Some(handle.events()),
-            frames: FrameClock::new(remote),
+            frames: FrameClock::new(remote || settings.low_bandwidth),
             effects: Effects::new(engine, handle, actor),
             editing: None,
             alarms: Alarms::default(),
             clock,
             config,
+            dumps,
+            recorder,
+            meter: Meter::default(),
+            lag: Duration::ZERO,
             tmux: environment("TMUX").is_some(),
             brittle: environment("CVXC_TEST_PANIC").is_some(),
             buffer: Buffer::default(),
@@ -231,6 +248,7 @@ impl Console {
         loop {
             if let Some(order) = self.editing.take() {
                 let Some(event) = self.let_edit(order).await? else { return Ok(()) };
+                self.recorder.event(self.clock.now(), &event);
                 let effects = update(&mut self.ui, &self.view, event);
                 if self.carry_out(effects).is_break() {
                     return Ok(());
@@ -276,6 +294,7 @@ impl Console {
                 }
                 event = next_entry(&mut self.journal) => event,
             };
+            self.recorder.event(self.clock.now(), &event);
             let from_data = matches!(event, Event::Journal(_) | Event::Lines(..));
             let effects = update(&mut self.ui, &self.view, event);
             if self.carry_out(effects).is_break() {
@@ -326,8 +345,17 @@ impl Console {
     }
 
     fn draw(&mut self) {
-        self.view = self.views.borrow_and_update().clone();
+        let began = self.clock.instant();
+        let view = self.views.borrow_and_update().clone();
         self.ui.now = self.clock.now();
+        if view.version != self.view.version {
+            self.lag = self.ui.now.since(view.at);
+        }
+        self.view = view;
+        self.recorder.view(self.ui.now, &self.view);
+        if self.ui.perf.is_some() {
+            self.ui.perf = Some(self.figures());
+        }
         let effects = prepare(&mut self.ui, &self.view);
         // A frame asks for wake-ups at most; whether it would quit is of no account here.
         let _ = self.carry_out(effects);
@@ -340,6 +368,8 @@ impl Console {
         }
         let (hits, cursor) = render::render(&self.ui, &self.view, &mut self.buffer);
         self.ui.seen(hits);
+        self.recorder.frame(self.ui.now, &self.buffer);
+        self.meter.note(self.clock.instant().saturating_duration_since(began));
         let writer = self.screen.writer();
         let buffer = std::mem::take(&mut self.buffer);
         self.buffer = writer.post(Frame { buffer, cursor });
@@ -354,6 +384,7 @@ impl Console {
                 Effect::Copy(lines) => {
                     self.screen.writer().order(&clipboard::sequence(&lines, self.tmux));
                 }
+                Effect::Dump(id) => self.dump(id),
                 Effect::Repaint => self.screen.writer().repaint(),
                 Effect::Edit(order) => self.editing = Some(order),
                 Effect::LoadTheme(name) => {
@@ -378,6 +409,29 @@ impl Console {
             }
         }
         std::ops::ControlFlow::Continue(())
+    }
+
+    /// What the console costs just now.
+    fn figures(&self) -> perf::Figures {
+        let pace = self.screen.writer().pace();
+        let (answers, questions) = self.effects.waiting();
+        let queues = Queues {
+            keys: self.screen.waiting(),
+            answers,
+            questions,
+            journal: self.journal.as_ref().map_or(0, broadcast::Receiver::len),
+            lag: self.lag,
+            view: self.view.version,
+        };
+        self.meter.figures(pace.figures(), pace.halvings(), queues)
+    }
+
+    /// Writes the recording down, elsewhere than on this thread.
+    fn dump(&mut self, id: EffectId) {
+        let (tape, session) = (self.screen.writer().tape(), self.recorder.session());
+        let (now, folder) = (self.clock.now(), self.dumps.clone());
+        let length = tape.length(self.clock.instant());
+        self.effects.aside(id, move || dump::write(&folder, now, length, &tape, &session));
     }
 
     /// What was wrong with theme and keymap; the defaults are in force.

@@ -93,6 +93,11 @@ impl Screen {
         }
     }
 
+    /// Keys and pastes that wait for the console.
+    pub fn waiting(&self) -> usize {
+        self.inputs.as_ref().map_or(0, mpsc::Receiver::len)
+    }
+
     /// The terminal's size; 80×24 where it does not know.
     pub fn size(&self) -> Size {
         match rustix::termios::tcgetwinsize(&self.held.tty) {

@@ -2,6 +2,7 @@
 //! It knows no page and no colour that its file does not name.
 
 use ratatui::style::{Color, Modifier, Style};
+use serde::{Deserialize, Serialize};
 
 pub mod colour;
 pub mod load;
@@ -94,7 +95,7 @@ styles! {
 }
 
 /// How many colours the terminal shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Depth {
     None,
     Ansi16,

@@ -15,6 +15,7 @@ use super::load::LoadError;
 use super::notices::Notices;
 use super::pages::Page;
 use super::pages::table::TablePage;
+use super::perf;
 use super::run::Parting;
 use super::theme::{Background, Depth, Glyphs, Theme};
 use super::widgets::Look;
@@ -162,6 +163,10 @@ pub struct Ui {
     /// The theme was chosen; what the terminal says of its background changes nothing.
     pub theme_chosen: bool,
     pub keymap: Arc<Keymap>,
+    /// What the console costs, while that is shown.
+    pub perf: Option<perf::Figures>,
+    /// Few bytes: nothing that moves by itself is drawn.
+    pub lean: bool,
     /// What was wrong with theme and keymap.
     pub faults: Vec<LoadError>,
     next: u64,
@@ -194,6 +199,8 @@ impl Ui {
             glyphs: Glyphs::UNICODE,
             theme_chosen: false,
             keymap: Arc::new(keymap),
+            perf: None,
+            lean: false,
             faults: Vec::new(),
             next: 0,
         }

@@ -150,6 +150,7 @@ impl Turn<'_> {
                 let title = Safe::new(operation.as_str());
                 self.ui.watched.push(Watched { operation, title });
             }
+            Ok(Reply::Dumped(path)) => self.say(Weight::Info, &format!("written: {path}.*")),
             Ok(Reply::Cancelled) => self.say(Weight::Info, "the operation stops after its batch"),
             Ok(_) => {}
             Err(fault) => self.say_fault(&fault),

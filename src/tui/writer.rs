@@ -1,10 +1,11 @@
 //! The writer thread: the only part of the console that ever waits for the terminal. It takes the latest frame from a
 //! one-slot mailbox, turns what changed since the frame that it wrote itself into bytes, and writes them at one go.
 //!
-//! It never draws and never reads a key; a stalled terminal (Ctrl-S, slow ssh) stalls this thread and nothing else.
+//! It never draws and never reads a key; a stalled terminal (Ctrl-S, slow ssh) stalls this thread and nothing else. Behind
+//! a slow terminal a frame is held until the bytes before it are through (`drain`), so that the newest one is seen.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,16 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 use tokio::sync::Notify;
 
+use self::drain::{Drain, SLOW};
 use self::encode::Encoder;
+use self::tape::Tape;
 
+mod drain;
 pub mod encode;
 mod scroll;
 pub(crate) mod sgr;
+pub mod tape;
 
-/// A frame that takes longer than this to drain halves the rate.
-const SLOW: Duration = Duration::from_millis(50);
 /// After so many quick frames in a row the rate doubles again.
 const RECOVERED: u8 = 8;
 /// Four halvings of 33 ms are the floor of two frames a second; one more serves SSH no purpose.
@@ -33,19 +36,89 @@ pub struct Frame {
     pub cursor: Option<Position>,
 }
 
+/// What the writer has done since it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Frames that changed anything, and those that a newer one replaced before they were written.
+    pub frames: u64,
+    pub replaced: u64,
+    pub bytes: u64,
+    /// Of the last write: its bytes, and how long the terminal took them.
+    pub last_bytes: u64,
+    pub last: Duration,
+}
+
 /// How the writer does; read by the console between frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pace {
     halvings: AtomicU8,
+    began: Instant,
+    /// Microseconds after `began` when the write under way was begun, and one; 0 while there is none.
+    busy: AtomicU64,
+    frames: AtomicU64,
+    replaced: AtomicU64,
+    bytes: AtomicU64,
+    last_bytes: AtomicU64,
+    last_micros: AtomicU64,
     gone: AtomicBool,
     /// Woken once, when the terminal is gone.
     lost: Notify,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            halvings: AtomicU8::new(0),
+            began: Instant::now(),
+            busy: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            last_bytes: AtomicU64::new(0),
+            last_micros: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+            lost: Notify::new(),
+        }
+    }
+}
+
 impl Pace {
-    /// How often the frame rate should be halved for this terminal.
+    /// How often the frame rate should be halved for this terminal: what its writes were like, and how long the one under
+    /// way has been waiting.
     pub fn halvings(&self) -> u8 {
-        self.halvings.load(Ordering::Relaxed)
+        let waiting = match self.busy.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.began.elapsed().saturating_sub(Duration::from_micros(since)),
+        };
+        let doublings = (0..MOST_HALVINGS).filter(|n| waiting > SLOW * (1 << n)).count();
+        let now = u8::try_from(doublings).unwrap_or(MOST_HALVINGS);
+        self.halvings.load(Ordering::Relaxed).max(now)
+    }
+
+    pub fn figures(&self) -> Figures {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        Figures {
+            frames: read(&self.frames),
+            replaced: read(&self.replaced),
+            bytes: read(&self.bytes),
+            last_bytes: read(&self.last_bytes),
+            last: Duration::from_micros(read(&self.last_micros)),
+        }
+    }
+
+    fn begins(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.began).as_micros();
+        self.busy.store(u64::try_from(since).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
+    fn ends(&self, bytes: usize, took: Duration) {
+        self.busy.store(0, Ordering::Relaxed);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.last_bytes.store(bytes, Ordering::Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.last_micros.store(micros, Ordering::Relaxed);
     }
 
     /// Returns when the terminal is gone: a write failed (EPIPE, EIO, hang-up).
@@ -108,6 +181,7 @@ impl Mailbox {
 pub struct Writer {
     mailbox: Arc<Mailbox>,
     pace: Arc<Pace>,
+    tape: Arc<Mutex<Tape>>,
 }
 
 impl Writer {
@@ -118,9 +192,10 @@ impl Writer {
     pub fn start<W: Write + Send + 'static>(out: W, greeting: Vec<u8>) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::default());
         let pace = Arc::new(Pace::default());
-        let writer = Self { mailbox: mailbox.clone(), pace: pace.clone() };
+        let tape = Arc::<Mutex<Tape>>::default();
+        let writer = Self { mailbox: mailbox.clone(), pace: pace.clone(), tape: tape.clone() };
         std::thread::Builder::new().name("console-writer".into()).spawn(move || {
-            let thread = Thread { out, mailbox: mailbox.clone(), pace: pace.clone() };
+            let thread = Thread { out, mailbox: mailbox.clone(), pace: pace.clone(), tape };
             if thread.run(greeting).is_err() {
                 pace.give_up();
             }
@@ -134,10 +209,18 @@ impl Writer {
         &self.pace
     }
 
+    /// What was written lately.
+    pub fn tape(&self) -> Tape {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Hands over a frame; one not yet begun is replaced. Returns a buffer to draw the next one into.
     pub fn post(&self, frame: Frame) -> Buffer {
         let mut slot = self.mailbox.lock();
         let replaced = slot.frame.replace(frame).map(|frame| frame.buffer);
+        if replaced.is_some() {
+            self.pace.replaced.fetch_add(1, Ordering::Relaxed);
+        }
         let spare = replaced.or_else(|| slot.spare.take()).unwrap_or_default();
         drop(slot);
         self.mailbox.changed.notify_all();
@@ -182,6 +265,7 @@ struct Thread<W> {
     out: W,
     mailbox: Arc<Mailbox>,
     pace: Arc<Pace>,
+    tape: Arc<Mutex<Tape>>,
 }
 
 impl<W: Write> Thread<W> {
@@ -190,15 +274,24 @@ impl<W: Write> Thread<W> {
         let mut bytes = greeting;
         bytes.reserve(64 * 1024);
         let mut quick = 0;
+        let mut drain = Drain::default();
         loop {
             if !bytes.is_empty() {
                 let begin = Instant::now();
+                self.pace.begins(begin);
                 self.out.write_all(&bytes)?;
                 self.out.flush()?;
-                self.pace.drained(begin.elapsed(), &mut quick);
+                let end = Instant::now();
+                self.pace.ends(bytes.len(), end - begin);
+                self.pace.drained(end - begin, &mut quick);
+                drain.wrote(bytes.len(), begin, end);
+                if let Some(shown) = encoder.shown() {
+                    let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+                    tape.wrote(end, &bytes, shown);
+                }
                 bytes.clear();
             }
-            let Some(frame) = self.next(&mut encoder, &mut bytes) else {
+            let Some(frame) = self.next(&drain, &mut encoder, &mut bytes) else {
                 self.out.write_all(&bytes)?;
                 return self.out.flush();
             };
@@ -211,7 +304,12 @@ impl<W: Write> Thread<W> {
     }
 
     /// Waits for something to write; `None` once the farewell is in `bytes`.
-    fn next(&self, encoder: &mut Encoder, bytes: &mut Vec<u8>) -> Option<Option<Frame>> {
+    fn next(
+        &self,
+        drain: &Drain,
+        encoder: &mut Encoder,
+        bytes: &mut Vec<u8>,
+    ) -> Option<Option<Frame>> {
         let mut slot = self
             .mailbox
             .changed
@@ -219,6 +317,16 @@ impl<W: Write> Thread<W> {
                 slot.frame.is_none() && slot.orders.is_empty() && slot.farewell.is_none()
             })
             .unwrap_or_else(PoisonError::into_inner);
+        let hold = drain.hold(Instant::now());
+        if !hold.is_zero() {
+            // newer frames take the place of this one meanwhile
+            slot = self
+                .mailbox
+                .changed
+                .wait_timeout_while(slot, hold, |slot| slot.farewell.is_none())
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
         bytes.append(&mut slot.orders);
         if let Some(on) = slot.synchronized.take() {
             encoder.synchronized = on;
@@ -286,6 +394,21 @@ mod tests {
         let_through.send(()).unwrap();
         assert!(writer.finish(b"bye", Duration::from_secs(5)));
         assert_eq!(written.recv().unwrap(), b"bye", "nothing was left to write but the farewell");
+    }
+
+    #[test]
+    fn a_write_that_waits_slows_the_frames_before_it_comes_back() {
+        let (writer, let_through, written) = gate();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while writer.pace().halvings() < MOST_HALVINGS {
+            assert!(Instant::now() < deadline, "the write under way has waited for long");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        drop(writer.post(frame("old")));
+        drop(writer.post(frame("new")));
+        assert_eq!(writer.pace().figures().replaced, 1);
+        drop(let_through);
+        drop(written);
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn workload(number: usize, incarnation: u64) -> Workload {
         incarnation,
         config: AgentConfig { command: vec!["play".to_owned()], ..AgentConfig::default() },
         env: BTreeMap::new(),
+        notes: BTreeMap::new(),
     }
 }
 
@@ -206,4 +207,51 @@ async fn a_hundred_thousand_agents_are_started_and_stepped_in_little_time() {
     // 10,000 updates; measured well under 50 ms without optimisation
     assert!(took < SECOND, "{took:?}");
     assert_eq!(runtime.list().await.unwrap().len(), 100_000);
+}
+
+#[tokio::test]
+async fn a_census_is_taken_when_the_agents_are_first_needed_and_again_after_it_failed() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let (clock, asked) = (Hand::new(), Arc::new(AtomicU32::new(0)));
+    let options = SimOptions { agents: 0, updates_per_second: 0, seed: 1, clock };
+    let count = asked.clone();
+    let census = move || -> BoxFuture<'static, Result<Vec<(AgentId, u64)>, BoxError>> {
+        let time = count.fetch_add(1, Ordering::SeqCst);
+        let agents = (0..1_200).map(|number| (id(number), 4)).collect();
+        Box::pin(async move { if time == 0 { Err("not now".into()) } else { Ok(agents) } })
+    };
+    let runtime = SimulatedRuntime::peopled_by(options, Box::new(census));
+    assert_eq!(runtime.info().await.unwrap().kind, "simulated");
+    assert_eq!(asked.load(Ordering::SeqCst), 0, "how it is doing needs no agents");
+    assert!(matches!(runtime.list().await, Err(RuntimeError::Unavailable(_))));
+    assert_eq!(runtime.list().await.unwrap().len(), 1_200);
+    let first: Vec<Sight> = runtime.watch().await.unwrap().take(1_200).collect().await;
+    let up = |sight: &Sight| matches!(sight, Sight::Changed(seen) if seen.incarnation == 4);
+    assert!(first.iter().all(up));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nothing_can_happen_nobody_wakes_and_an_act_is_told_at_once() {
+    let (_clock, runtime) = open(1, 10, 0);
+    runtime.adopt((0..10).map(|number| (id(number), 1)));
+    let mut watch = runtime.watch().await.unwrap();
+    for _ in 0..10 {
+        watch.next().await.unwrap();
+    }
+    assert_eq!(runtime.0.rest(), None, "all run, and no updates are asked for");
+    let began = tokio::time::Instant::now();
+    let told = async {
+        let sight = watch.next().await;
+        (sight, began.elapsed())
+    };
+    let act = async {
+        tokio::time::sleep(SECOND * 3_600).await;
+        runtime.remove(&id(3), SECOND).await.unwrap();
+    };
+    let ((sight, after), ()) = tokio::join!(told, act);
+    assert!(matches!(sight, Some(Sight::Changed(seen)) if seen.state == State::Ending));
+    assert_eq!(after, SECOND * 3_600);
+    assert!(runtime.0.rest().is_some(), "its end is due");
 }

@@ -134,12 +134,12 @@ impl World {
         std::mem::take(&mut self.sights)
     }
 
-    pub fn list(&self) -> Vec<Observed> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, sim)| Some(see(slot, sim.as_ref()?)))
-            .collect()
+    /// Up to `count` agents from slot `from` on, and the slot to go on from if there are more.
+    pub fn some(&self, from: usize, count: usize) -> (Vec<Observed>, Option<usize>) {
+        let end = from.saturating_add(count).min(self.slots.len());
+        let slots = self.slots.get(from..end).unwrap_or_default().iter().zip(from..);
+        let seen = slots.filter_map(|(sim, slot)| Some(see(slot, sim.as_ref()?))).collect();
+        (seen, (end < self.slots.len()).then_some(end))
     }
 
     pub fn state(&self, agent: &AgentId) -> Option<State> {
@@ -184,6 +184,14 @@ impl World {
     fn nanos(&self, update: u64) -> u64 {
         let nanos = u128::from(update) * 1_000_000_000 / u128::from(self.rate.max(1));
         u64::try_from(nanos).unwrap_or(u64::MAX)
+    }
+
+    /// When something will happen by itself; `None` while everything stays as it is.
+    pub fn next_due(&self) -> Option<Instant> {
+        let update = (self.rate > 0 && !self.index.is_empty())
+            .then(|| self.began + Duration::from_nanos(self.nanos(self.done + 1)));
+        let timer = self.timers.peek().map(|Reverse((at, _, _))| *at);
+        update.into_iter().chain(timer).min()
     }
 
     /// Lets everything happen that was due by `now`, in the order of time.

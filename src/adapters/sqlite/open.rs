@@ -133,6 +133,11 @@ pub(super) fn rename_store(copy: &Path) -> Result<(), StoreError> {
     connection.and_then(|connection| migrate::name_store(&connection)).map_err(fault::of)
 }
 
+/// Pages that a connection keeps, in KiB. Readers are several and the system keeps the file's pages for all of them: what
+/// they keep themselves is held once more for each. The writer looks at the same pages of many indexes again and again.
+const READER_CACHE: i32 = 2_000;
+const WRITER_CACHE: i32 = 16_000;
+
 fn connect(path: &Path, access: OpenFlags, patience: Duration) -> Result<Connection, StoreError> {
     // each connection stays on one thread at a time, so SQLite's own mutexes are not needed
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -142,10 +147,13 @@ fn connect(path: &Path, access: OpenFlags, patience: Duration) -> Result<Connect
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fault::of)?;
     connection
         .execute_batch(
-            "PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;
+            "PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;
              PRAGMA journal_size_limit=67108864; PRAGMA trusted_schema=OFF;",
         )
         .map_err(fault::of)?;
+    let writes = access.contains(OpenFlags::SQLITE_OPEN_READ_WRITE);
+    let cache = if writes { WRITER_CACHE } else { READER_CACHE };
+    connection.pragma_update(None, "cache_size", -cache).map_err(fault::of)?;
     Ok(connection)
 }
 

@@ -215,7 +215,9 @@ impl TextPage {
                 None => Content::Failed(Safe::new("it is no longer in the store")),
             },
             Ok(Reply::LogEnded) => return self.log_ended(None),
-            Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled) => return,
+            Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled | Reply::Dumped(_)) => {
+                return;
+            }
             Err(fault) if self.kind == TextKind::Logs => {
                 return self.log_ended(Some(&Safe::new(&chain(&fault))));
             }

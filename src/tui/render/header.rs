@@ -168,10 +168,14 @@ fn fleet(ui: &Ui, view: &FleetView, look: Look<'_>) -> Parts {
     let totals = &view.totals;
     parts.push(("  in ".into(), theme.header_label));
     parts.push((format!("{} ", words::rate(totals.sent_rate)), theme.header_value));
-    parts.push((spark::bars(&totals.sent_history, 12, look), theme.spark));
+    if !ui.lean {
+        parts.push((spark::bars(&totals.sent_history, 12, look), theme.spark));
+    }
     parts.push((" out ".into(), theme.header_label));
     parts.push((format!("{} ", words::rate(totals.delivered_rate)), theme.header_value));
-    parts.push((spark::bars(&totals.delivered_history, 12, look), theme.spark));
+    if !ui.lean {
+        parts.push((spark::bars(&totals.delivered_history, 12, look), theme.spark));
+    }
     if let Some(oldest) = totals.oldest {
         parts.push(("  oldest ".into(), theme.header_label));
         parts.push((human_age(ui.now.since(oldest)), theme.header_value));
@@ -223,8 +227,11 @@ fn brief(ui: &Ui, view: &FleetView, look: Look<'_>) -> Parts {
     parts
 }
 
-/// The time in minutes.
+/// The time in minutes; none where every byte counts.
 fn clock(ui: &Ui, look: Look<'_>) -> Parts {
+    if ui.lean {
+        return Parts::new();
+    }
     let at = ui.now.to_jiff();
     let text = if ui.local_time {
         at.to_zoned(jiff::tz::TimeZone::system()).strftime(" %H:%M %Z ").to_string()

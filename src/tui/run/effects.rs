@@ -59,6 +59,23 @@ impl Effects {
         self.running.is_empty()
     }
 
+    /// Answers that wait for the console, and questions that have none yet.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.answers.len(), self.running.len())
+    }
+
+    /// Does work that waits for files where that holds up nobody.
+    pub fn aside(
+        &mut self,
+        id: EffectId,
+        work: impl FnOnce() -> Result<Reply, Fault> + Send + 'static,
+    ) {
+        let engine = self.engine.clone();
+        self.answer(id, async move {
+            engine.spawn_blocking(work).await.unwrap_or(Err(Fault::Panicked))
+        });
+    }
+
     /// Begins `effect`; those that are the console's own business do nothing here.
     pub fn start(&mut self, effect: Effect) {
         let (handle, actor) = (self.handle.clone(), self.actor.clone());
@@ -87,6 +104,7 @@ impl Effects {
             Effect::Wake(..)
             | Effect::Edit(_)
             | Effect::Copy(_)
+            | Effect::Dump(_)
             | Effect::Repaint
             | Effect::LoadTheme(_)
             | Effect::LoadKeymap(_)

@@ -57,6 +57,13 @@ impl Turn<'_> {
             Action::NextPane => self.turn_pane(true),
             Action::PreviousPane => self.turn_pane(false),
             Action::ToggleReadOnly => self.toggle_readonly(),
+            Action::TogglePerf => {
+                self.ui.perf = if self.ui.perf.is_some() { None } else { Some(Default::default()) };
+            }
+            Action::Dump => {
+                let id = self.ui.next_effect();
+                self.effects.push(Effect::Dump(id));
+            }
             _ => match self.ui.page() {
                 Page::Table(_) => self.table_action(action),
                 Page::Text(_) => self.text_action(action),

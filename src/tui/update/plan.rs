@@ -251,7 +251,8 @@ impl Turn<'_> {
                 | Reply::Document(_)
                 | Reply::Described(_)
                 | Reply::Listed(..)
-                | Reply::LogEnded,
+                | Reply::LogEnded
+                | Reply::Dumped(_),
             ) => {}
             Err(Fault::Command(CommandError::PlanChanged { plan })) => {
                 show(layer, plan, Some("the fleet has moved since: this is the plan as it is now"));

@@ -30,6 +30,7 @@ pub fn weight(fault: &Fault) -> Weight {
             | CommandError::Timeout(_),
         )
         | Fault::Timeout(_)
+        | Fault::Dump(_)
         | Fault::Panicked => Weight::Alarm,
     }
 }

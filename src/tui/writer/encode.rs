@@ -36,6 +36,11 @@ impl Encoder {
         self.shown = None;
     }
 
+    /// What the terminal shows, once it was drawn on.
+    pub fn shown(&self) -> Option<&Buffer> {
+        self.shown.as_ref()
+    }
+
     /// Appends to `out` what turns the last frame into `frame`; nothing when they are alike.
     ///
     /// Returns the buffer of the frame before, to be drawn into again.
