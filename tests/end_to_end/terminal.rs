@@ -183,7 +183,7 @@ fn a_pool_is_edited_in_the_operators_editor_and_the_screen_comes_back() {
     let _daemon = daemon(&fleet.dir, "2s");
     apply(&fleet.dir, SMALL);
     running(&fleet.dir, 6, Duration::from_secs(40));
-    let editor = [("EDITOR", "sed -i s/desired:.3/desired:.4/")];
+    let editor = [("EDITOR", "sed -i /desired/s/3/4/")];
     let console = Console::open(&fleet.dir, &["--observe"], &editor, (30, 120));
     console.wait_for("alpha", SOON);
     console.keys(":pools alpha\r");
