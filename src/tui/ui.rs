@@ -1,6 +1,7 @@
 //! What the console remembers between events. It holds no domain data: that is the view of the moment.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ratatui::layout::Size;
@@ -81,6 +82,11 @@ pub enum Ask {
     Send {
         to: TargetRef,
     },
+    /// What an editor left, kept in a file until it is written.
+    Edit {
+        command: Command,
+        file: PathBuf,
+    },
     /// Leave the console.
     Quit,
 }
@@ -146,6 +152,8 @@ pub struct Ui {
     pub history: History,
     pub notices: Notices,
     pub watched: Vec<Watched>,
+    /// What is being read for the editor.
+    pub editing: Option<(EffectId, TargetRef)>,
     pub actor: Actor,
     pub readonly: bool,
     pub parting: Parting,
@@ -184,6 +192,7 @@ impl Ui {
             history: History::default(),
             notices: Notices::default(),
             watched: Vec::new(),
+            editing: None,
             actor,
             readonly: false,
             parting: Parting::default(),
