@@ -106,7 +106,10 @@ pub struct Opened {
 /// # Errors
 /// [`BootError::Settings`] naming file, line and key; [`BootError::Usage`] without any place for data.
 pub fn ground(request: &Request) -> Result<Ground, BootError> {
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let environment: BTreeMap<String, String> = utf8_environment();
+    if let Some(dir) = request.data_dir.as_deref().filter(|dir| dir.exists() && !dir.is_dir()) {
+        return Err(BootError::Usage(format!("--data-dir {}: is no folder", dir.display())));
+    }
     let mut places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
         BootError::Usage("there is no home directory: name a folder with --data-dir".into())
     })?;
@@ -116,6 +119,14 @@ pub fn ground(request: &Request) -> Result<Ground, BootError> {
     let flags: Vec<(&str, String, &str)> = request.flags.clone();
     let loaded = settings::load(Some(&places.settings_file()), &environment, &flags)?;
     Ok(Ground { loaded, places, role: request.role, clock: SystemClock::shared() })
+}
+
+/// The variables that are text; others cannot be settings of ours.
+pub fn utf8_environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// The embedded store's file.
@@ -130,6 +141,17 @@ pub fn store_path(ground: &Ground) -> Result<PathBuf, BootError> {
             place.options.place()
         ))),
     }
+}
+
+/// The embedded store's file where there is none yet; databases are made where they are.
+///
+/// # Errors
+/// As [`store_path`] for settings that lead nowhere.
+pub fn missing_store(ground: &Ground) -> Result<Option<PathBuf>, BootError> {
+    Ok(match store::place(ground)? {
+        store::Place::File(path) => Some(path).filter(|path| !path.exists()),
+        store::Place::Database(_) => None,
+    })
 }
 
 pub use store::agent_store;

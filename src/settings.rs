@@ -170,7 +170,7 @@ impl std::fmt::Display for Origin {
 
 /// A fault in a file that somebody wrote: settings, keymap or theme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {key}{what}{hint}", key = if key.is_empty() { String::new() } else { format!("{key}: ") },
+#[error("{file}{at}: {key}{what}{hint}", at = if *line == 0 { String::new() } else { format!(":{line}") }, key = if key.is_empty() { String::new() } else { format!("{key}: ") },
     hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") })]
 pub struct LoadError {
     pub file: String,
@@ -514,6 +514,6 @@ mod tests {
     fn a_bad_environment_names_its_variable() {
         let environment = BTreeMap::from([("CVXC_LOG_KEEP".to_owned(), "ever".to_owned())]);
         let said = load(None, &environment, &[]).unwrap_err().to_string();
-        assert_eq!(said, "CVXC_LOG_KEEP:0: log.keep: expected a whole number, got \"ever\"");
+        assert_eq!(said, "CVXC_LOG_KEEP: log.keep: expected a whole number, got \"ever\"");
     }
 }

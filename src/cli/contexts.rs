@@ -70,7 +70,7 @@ fn config(request: &Request) -> Result<std::path::PathBuf, Fail> {
     if let Some(config) = &request.config {
         return Ok(config.clone());
     }
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let environment: BTreeMap<String, String> = boot::utf8_environment();
     let places = Places::find(request.data_dir.as_deref(), &environment);
     places.map(|places| places.config).ok_or_else(|| {
         Fail::usage("there is no home directory: name a folder with --data-dir".to_owned())
@@ -87,6 +87,11 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
     if !terminal && !args.plain {
         return Err(Fail::usage(
             "the console needs a terminal; without one use `cvxc --plain`, `cvxc --daemon`, `cvxc get …` or `cvxc status`",
+        ));
+    }
+    if !args.plain && std::env::var("TERM").is_ok_and(|term| term == "dumb") {
+        return Err(Fail::usage(
+            "TERM=dumb: the console needs a terminal that moves its cursor; use `cvxc --plain`, `cvxc get …` or `cvxc status`",
         ));
     }
     let ground = boot::ground(request)?;

@@ -97,8 +97,7 @@ impl<'a> Asker<'a> {
             documents.retain(|it| agent_of(collection, it).is_some_and(|id| theirs.contains(&id)));
         }
         for document in &mut documents {
-            self.mask_payload(&mut document.body);
-            self.mask_secrets(&mut document.body);
+            self.mask(&mut document.body);
         }
         Ok((documents, page.next))
     }
@@ -117,6 +116,12 @@ impl<'a> Asker<'a> {
             }
         }
         Ok(theirs)
+    }
+
+    /// Hides what the actor may not see, and secrets that somebody wrote out all the same.
+    pub(crate) fn mask(&self, body: &mut Body) {
+        self.mask_payload(body);
+        self.mask_secrets(body);
     }
 
     /// Hides what the actor may not see.

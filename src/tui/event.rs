@@ -1,11 +1,12 @@
 //! Everything that can wake the console. A closed enum: what is not here cannot happen.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::EffectId;
+use super::effect::{EditOrder, EffectId};
 use super::keys::Key;
 use super::theme::Background;
 use crate::engine::handle::{CommandError, Description};
@@ -36,6 +37,16 @@ pub enum Event {
     Trouble(Safe),
     /// A delay that `update` asked for has passed.
     Alarm(Alarm),
+    /// The editor has ended: what was to be edited, and what became of it.
+    Edited(Box<EditOrder>, Result<Edited, Safe>),
+}
+
+/// What an editor left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edited {
+    pub text: String,
+    /// Where it is kept until it is written or thrown away.
+    pub file: PathBuf,
 }
 
 /// Lines that came together.

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
 use self::alarms::Alarms;
 pub(super) use self::effects::Effects;
+pub use self::options::{Ending, Options, Parting, Reread};
 use self::signals::{Heard, Signals};
-use super::effect::{Effect, EffectId};
+use super::effect::{EditOrder, Effect, EffectId};
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;
 use super::history::History;
@@ -24,7 +24,7 @@ use super::perf::{self, Meter, Queues};
 use super::recorder::Recorder;
 use super::terminal::Screen;
 use super::theme::{Background, Depth, Glyphs, colour};
-use super::ui::{Context, Ui};
+use super::ui::Ui;
 use super::update::{prepare, update};
 use super::views::Views;
 use super::widgets::toast::Weight;
@@ -35,68 +35,16 @@ use crate::engine::view::FleetView;
 use crate::model::access::Actor;
 use crate::model::text::Safe;
 use crate::ports::clock::Clock;
-use crate::settings::thresholds::Thresholds;
-use crate::settings::{ConsoleSettings, Settings, TimeZone};
+use crate::settings::{ConsoleSettings, TimeZone};
 
 mod alarms;
 mod dump;
+mod editor;
 mod effects;
 mod follow;
+mod options;
 mod reload;
 mod signals;
-
-/// Reads the settings; a fault in words, as the file's owner needs it.
-pub struct Reread(pub Box<dyn Fn() -> Result<Settings, String>>);
-
-impl std::fmt::Debug for Reread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reread")
-    }
-}
-
-/// How the console is to look and behave.
-#[derive(Debug)]
-pub struct Options {
-    /// Holds the user's `themes/` and `keymaps/`.
-    pub config: PathBuf,
-    pub settings: ConsoleSettings,
-    /// Reads the settings again, once their file has changed.
-    pub reread: Reread,
-    pub limits: Thresholds,
-    pub readonly: bool,
-    pub parting: Parting,
-    /// Where screens are saved and recordings written.
-    pub dumps: PathBuf,
-    pub context: Context,
-    pub contexts: Vec<(String, String)>,
-    /// What to open once the fleet is read.
-    pub first_line: Option<String>,
-    /// What to say at the beginning.
-    pub notice: Option<String>,
-    /// Views of this context that were looked at before.
-    pub history: History,
-    pub clock: Arc<dyn Clock>,
-}
-
-/// Why the console has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    Quit,
-    /// The operator goes over to another fleet, to this line there.
-    Switch {
-        context: String,
-        line: Option<String>,
-    },
-}
-
-/// What becomes of the agents when the operator leaves; asked about before it happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Parting {
-    #[default]
-    GoOn,
-    /// They were started for a demonstration only.
-    End,
-}
 
 /// How long the terminal may take to say what its background is.
 const BACKGROUND: Duration = Duration::from_secs(2);
@@ -152,6 +100,8 @@ struct Console {
     journal: Option<Journal>,
     frames: FrameClock,
     effects: Effects,
+    /// What is to be edited next.
+    editing: Option<Box<EditOrder>>,
     alarms: Alarms,
     clock: Arc<dyn Clock>,
     config: PathBuf,
@@ -245,6 +195,7 @@ impl Console {
             journal: Some(handle.events()),
             frames: FrameClock::new(remote || settings.low_bandwidth),
             effects: Effects::new(engine, handle, actor),
+            editing: None,
             alarms: Alarms::default(),
             clock,
             config,
@@ -278,8 +229,17 @@ impl Console {
         self.alarms.add(Alarm::Minute, Duration::from_secs(60));
         self.alarms.add(Alarm::Files, reload::EVERY);
         self.tell_faults();
-        let pace = self.screen.writer().pace().clone();
         loop {
+            if let Some(order) = self.editing.take() {
+                let Some(event) = self.let_edit(order).await? else { return Ok(()) };
+                self.recorder.event(self.clock.now(), &event);
+                let effects = update(&mut self.ui, &self.view, event);
+                if self.carry_out(effects).is_break() {
+                    return Ok(());
+                }
+                self.frames.want_quick();
+            }
+            let pace = self.screen.writer().pace().clone();
             let event = tokio::select! {
                 biased; // the way out first; then a frame, so that a flood of keys cannot starve the screen
                 heard = self.signals.next() => match heard {
@@ -333,6 +293,24 @@ impl Console {
                 self.frames.want_quick();
             }
         }
+    }
+
+    /// Lends the terminal to the operator's editor. `None` when the console is to end.
+    async fn let_edit(&mut self, order: Box<EditOrder>) -> io::Result<Option<Event>> {
+        if !self.screen.lend() {
+            let why = Safe::new("the terminal takes nothing, so no editor was started");
+            return Ok(Some(Event::Edited(order, Err(why))));
+        }
+        let outcome = tokio::select! {
+            biased;
+            _ = self.signals.terminate.recv() => return Ok(None),
+            _ = self.signals.hang_up.recv() => return Ok(None),
+            outcome = editor::edit(&order.text) => outcome,
+        };
+        self.screen.take_back()?;
+        // what was typed into the editor (^C, ^Z) was meant for the editor
+        self.signals = Signals::new()?;
+        Ok(Some(Event::Edited(order, outcome)))
     }
 
     /// What the terminal says of itself.
@@ -401,6 +379,7 @@ impl Console {
                 }
                 Effect::Dump(id) => self.dump(id),
                 Effect::Repaint => self.screen.writer().repaint(),
+                Effect::Edit(order) => self.editing = Some(order),
                 Effect::LoadTheme(name) => {
                     let (theme, faults) = theme::load::load(&name, Some(&self.config));
                     self.ui.wear(theme);
@@ -428,6 +407,7 @@ impl Console {
                 | Effect::Cancel(..)
                 | Effect::Fetch(..)
                 | Effect::Follow(..)
+                | Effect::Discard(_)
                 | Effect::Forget(_) => self.effects.start(effect),
             }
         }

@@ -6,9 +6,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that a console heeds.
 pub(super) struct Signals {
-    terminate: Signal,
+    pub(super) terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
+    pub(super) hang_up: Signal,
     resize: Signal,
     resume: Signal,
 }

@@ -8,11 +8,6 @@ use crate::tui::pages::{Page, TableKind};
 /// A key of k9s, on which pages, and what to do here instead.
 const HABITS: &[(&str, &[TableKind], &str)] = &[
     (
-        "e",
-        &[TableKind::Agents, TableKind::Pools, TableKind::Templates],
-        "change the manifest and `cvxc apply -f` it; `cvxc diff -f` shows what that would do",
-    ),
-    (
         "s",
         &[TableKind::Agents, TableKind::Health],
         "there is no shell in an agent: l shows its log, d what it is",
@@ -68,7 +63,7 @@ mod tests {
         let (mut ui, view) = (ui(), fleet());
         draw(&mut ui, &view, 120, 30);
         for (key, said) in [
-            ("e", "cvxc apply -f"),
+            ("F", "agents talk through the store"),
             ("ctrl-k", "ctrl-d plans a delete"),
             ("%", "% does nothing here; ? lists the keys"),
         ] {
@@ -77,8 +72,8 @@ mod tests {
             assert!(shown.contains(said), "{key}: {shown}");
         }
         open(&mut ui, &view, "help");
-        press(&mut ui, &view, "e");
-        assert!(symbols(&draw(&mut ui, &view, 160, 30)).contains("e does nothing here"));
+        press(&mut ui, &view, "F");
+        assert!(symbols(&draw(&mut ui, &view, 160, 30)).contains("F does nothing here"));
     }
 
     #[test]
