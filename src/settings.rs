@@ -1,9 +1,11 @@
 //! Settings: the shipped file is the default; the user's file, the environment and flags come over it, in that order.
 //! Every value knows where it came from, every fault names file, line and key. Never opens a store or a terminal.
 
+pub mod contexts;
 pub mod database;
 mod limits;
 pub mod places;
+pub mod thresholds;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,7 @@ pub struct Settings {
     pub autoscale: AutoscaleSettings,
     pub recovery: RecoverySettings,
     pub console: ConsoleSettings,
+    pub thresholds: thresholds::Thresholds,
     pub daemon: DaemonSettings,
     pub log: LogSettings,
 }
