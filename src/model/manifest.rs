@@ -91,7 +91,13 @@ fn pool(reader: &mut Reader<'_>, spec: &mut Spec) {
     reader.text("description");
     reader.pairs("labels");
     for name in ["desired", "min", "max"] {
-        reader.of::<u32>(name, "a number of agents such as 3");
+        // a count that was left empty by mistake must not scale a pool to nothing
+        if reader.is_null(name) {
+            reader.fault(name, "expected a number of agents such as 3, got nothing");
+            reader.value(name);
+        } else {
+            reader.of::<u32>(name, "a number of agents such as 3");
+        }
     }
     reader.object("update", |update| {
         update.of::<u32>("max_surge", "a number of agents such as 1");
