@@ -21,7 +21,7 @@ use crate::model::id::{AgentId, PoolId};
 use crate::model::pool::Pool;
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
-use crate::ports::store::{BoxError, Direction, Key, Query, Store, Watch};
+use crate::ports::store::{BoxError, Direction, Document, Key, Query, Store, Watch};
 
 pub type Loop = BoxFuture<'static, Result<(), BoxError>>;
 
@@ -94,7 +94,7 @@ pub async fn look(world: &World) -> FleetView {
     let health: std::collections::HashMap<String, AgentHealth> = page(Collection::AgentHealth)
         .await
         .iter()
-        .map(|document| (document.key.to_string(), read(document).unwrap()))
+        .filter_map(|document| Some((document.key.to_string(), read(document).ok()?)))
         .collect();
     let messages = page(Collection::AgentMessages).await;
     let queue = |id: &str| {
@@ -110,7 +110,7 @@ pub async fn look(world: &World) -> FleetView {
         .iter()
         .map(|document| {
             let id = document.key.as_str();
-            Arc::new(row(id, read(document).unwrap(), health.get(id), queue(id)))
+            Arc::new(row(id, lenient(document), health.get(id), queue(id)))
         })
         .collect();
     let pools = page(Collection::AgentPools).await;
@@ -133,6 +133,16 @@ pub async fn look(world: &World) -> FleetView {
         loaded: true,
         ..FleetView::default()
     }
+}
+
+/// The document without whichever field keeps it from being read: rows take what is there.
+fn lenient(document: &Document) -> Agent {
+    let without = |name: &String| {
+        let mut document = document.clone();
+        document.body.remove(name);
+        read(&document).ok()
+    };
+    read(document).ok().or_else(|| document.body.keys().find_map(without)).unwrap()
 }
 
 fn row(id: &str, agent: Agent, health: Option<&AgentHealth>, queue: Queue) -> AgentRow {
