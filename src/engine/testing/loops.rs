@@ -12,7 +12,7 @@ use crate::engine::context::EngineSettings;
 use crate::engine::documents::read;
 use crate::engine::journal::{FENCE_KEY, Fence};
 use crate::engine::testing::World;
-use crate::engine::view::{AgentRow, FleetView, PoolRow, Queue, UsageNote};
+use crate::engine::view::{AgentRow, FleetView, PoolRow, Queue, Totals, UsageNote};
 use crate::model::agent::Agent;
 use crate::model::event::Event;
 use crate::model::filter::{Field, Filter};
@@ -131,6 +131,7 @@ pub async fn look(world: &World) -> FleetView {
         agents: agents.into(),
         pools: pools.into(),
         loaded: true,
+        totals: Totals { counted: true, ..Totals::default() },
         ..FleetView::default()
     }
 }
@@ -163,6 +164,7 @@ fn row(id: &str, agent: Agent, health: Option<&AgentHealth>, queue: Queue) -> Ag
         phase_since: agent.phase_since,
         reason: Safe::new(&agent.reason),
         health: agent.health.status,
+        health_since: agent.health.since,
         health_message: Safe::new(&agent.health.message),
         incarnation: agent.incarnation,
         wanted_incarnation: agent.wanted_incarnation,
