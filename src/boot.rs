@@ -1,6 +1,7 @@
 //! The composition root: the one place where adapters meet engine and surfaces.
 
 pub mod cluster;
+mod store;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,7 +20,7 @@ use crate::engine::context::{Context, EngineSettings};
 use crate::engine::core::Core;
 use crate::engine::handle::Handle;
 use crate::engine::run::{self, Running};
-use crate::model::access::Actor;
+use crate::model::access::{Actor, Role};
 use crate::model::agent::Phase;
 use crate::model::id::AgentId;
 use crate::model::schema::Collection;
@@ -39,6 +40,10 @@ const CENSUS: usize = 1_000;
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub data_dir: Option<PathBuf>,
+    /// Where settings are, whatever folder the data is in.
+    pub config: Option<PathBuf>,
+    /// Acts as less than one is.
+    pub role: Option<Role>,
     /// Dotted setting, value, flag that gave it.
     pub flags: Vec<(&'static str, String, &'static str)>,
 }
@@ -61,6 +66,8 @@ pub enum BootError {
 pub struct Ground {
     pub loaded: Loaded,
     pub places: Places,
+    /// Acts as less than one is.
+    pub role: Option<Role>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -99,33 +106,55 @@ pub struct Opened {
 /// # Errors
 /// [`BootError::Settings`] naming file, line and key; [`BootError::Usage`] without any place for data.
 pub fn ground(request: &Request) -> Result<Ground, BootError> {
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
+    let environment: BTreeMap<String, String> = utf8_environment();
+    if let Some(dir) = request.data_dir.as_deref().filter(|dir| dir.exists() && !dir.is_dir()) {
+        return Err(BootError::Usage(format!("--data-dir {}: is no folder", dir.display())));
+    }
+    let mut places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
         BootError::Usage("there is no home directory: name a folder with --data-dir".into())
     })?;
+    if let Some(config) = &request.config {
+        config.clone_into(&mut places.config);
+    }
     let flags: Vec<(&str, String, &str)> = request.flags.clone();
     let loaded = settings::load(Some(&places.settings_file()), &environment, &flags)?;
-    Ok(Ground { loaded, places, clock: SystemClock::shared() })
+    Ok(Ground { loaded, places, role: request.role, clock: SystemClock::shared() })
 }
 
-/// Where `url` points: the embedded store's file.
+/// The variables that are text; others cannot be settings of ours.
+pub fn utf8_environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// The embedded store's file.
 ///
 /// # Errors
-/// [`BootError::Usage`] for a kind of store that this version does not open.
-pub fn store_path(url: &str, places: &Places) -> Result<PathBuf, BootError> {
-    if url.is_empty() {
-        return Ok(places.store_file());
+/// [`BootError::Usage`] when the fleet is kept in a database.
+pub fn store_path(ground: &Ground) -> Result<PathBuf, BootError> {
+    match store::place(ground)? {
+        store::Place::File(path) => Ok(path),
+        store::Place::Database(place) => Err(BootError::Usage(format!(
+            "the fleet is kept in {}, not in a file: save it with arangodump",
+            place.options.place()
+        ))),
     }
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        return Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
-    }
-    if let Some((scheme, _)) = url.split_once("://") {
-        return Err(BootError::Usage(format!(
-            "--store: {scheme:?} is no store that this version opens: expected a path or sqlite:PATH"
-        )));
-    }
-    Ok(PathBuf::from(url))
 }
+
+/// The embedded store's file where there is none yet; databases are made where they are.
+///
+/// # Errors
+/// As [`store_path`] for settings that lead nowhere.
+pub fn missing_store(ground: &Ground) -> Result<Option<PathBuf>, BootError> {
+    Ok(match store::place(ground)? {
+        store::Place::File(path) => Some(path).filter(|path| !path.exists()),
+        store::Place::Database(_) => None,
+    })
+}
+
+pub use store::agent_store;
 
 /// The hidden verb under which this program is an agent's shim.
 pub const SHIM_VERB: &str = local::shim::VERB;
@@ -143,18 +172,6 @@ pub fn open_store(path: &Path, clock: &Arc<dyn Clock>) -> Result<Arc<SqliteStore
     Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
 }
 
-/// Opens the store that an agent's environment names; a file that is not there is never made.
-///
-/// # Errors
-/// `Unavailable` when it is missing or of a kind that this version does not open.
-pub fn agent_store(url: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
-    let path = url.strip_prefix("sqlite:").unwrap_or(url);
-    if !Path::new(path).is_file() {
-        return Err(StoreError::Unavailable(format!("there is no store at {path}").into()));
-    }
-    Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
-}
-
 /// Opens store and runtime and starts the engine.
 ///
 /// # Errors
@@ -165,8 +182,9 @@ pub async fn open(
     simulation: Option<Simulation>,
 ) -> Result<Opened, BootError> {
     let settings = &ground.loaded.settings;
-    let path = store_path(&settings.store.url, &ground.places)?;
-    let store = open_store(&path, &ground.clock)?;
+    let place = store::place(ground)?;
+    let store = store::open(&place, &ground.clock).await?;
+    let agent_store = store::for_agents(&place, ground)?;
     let exe = std::env::current_exe()
         .map_err(|error| BootError::Runtime(format!("this program's path: {error}")))?;
     let (mut local, mut kubernetes) = (None, None);
@@ -203,15 +221,10 @@ pub async fn open(
             Arc::new(runtime)
         }
     };
-    let actor = Actor::local(who());
-    let engine = engine_settings(settings, part, &actor, &path);
-    let context = Context::new(
-        store as Arc<dyn Store>,
-        runtime,
-        ground.clock.clone(),
-        RandomIds::shared(),
-        engine,
-    );
+    let mut actor = Actor::local(who());
+    actor.role = ground.role.unwrap_or(actor.role);
+    let engine = engine_settings(settings, part, &actor, agent_store);
+    let context = Context::new(store, runtime, ground.clock.clone(), RandomIds::shared(), engine);
     let running = run::start(context.clone());
     Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, kubernetes, context })
 }
@@ -244,16 +257,18 @@ async fn up(store: &dyn Store) -> Result<Vec<(AgentId, u64)>, StoreError> {
     }
 }
 
-fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path) -> EngineSettings {
+fn engine_settings(
+    settings: &Settings,
+    part: Part,
+    actor: &Actor,
+    own_store: String,
+) -> EngineSettings {
     let agent_store = match settings.runtime.kind {
         RuntimeKind::Kubernetes => cluster::agent_store(settings),
         RuntimeKind::Local if !settings.agents.store_url.is_empty() => {
             settings.agents.store_url.clone()
         }
-        RuntimeKind::Local => {
-            let absolute = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
-            absolute.display().to_string()
-        }
+        RuntimeKind::Local => own_store,
     };
     EngineSettings {
         actor: actor.name.clone(),

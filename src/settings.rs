@@ -1,7 +1,11 @@
 //! Settings: the shipped file is the default; the user's file, the environment and flags come over it, in that order.
 //! Every value knows where it came from, every fault names file, line and key. Never opens a store or a terminal.
 
+pub mod contexts;
+pub mod database;
+mod limits;
 pub mod places;
+pub mod thresholds;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +23,7 @@ pub const DEFAULT: &str = include_str!("../config/default.toml");
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     pub store: StoreSettings,
+    pub database: database::DatabaseSettings,
     pub runtime: RuntimeSettings,
     pub kubernetes: KubernetesSettings,
     pub agents: AgentsSettings,
@@ -27,6 +32,7 @@ pub struct Settings {
     pub autoscale: AutoscaleSettings,
     pub recovery: RecoverySettings,
     pub console: ConsoleSettings,
+    pub thresholds: thresholds::Thresholds,
     pub daemon: DaemonSettings,
     pub log: LogSettings,
 }
@@ -34,7 +40,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreSettings {
-    /// Empty, a path, or `sqlite:PATH`.
+    /// Empty, a path, `sqlite:PATH` or `arangodb://user@host:port/database`.
     pub url: String,
 }
 
@@ -165,7 +171,7 @@ impl std::fmt::Display for Origin {
 
 /// A fault in a file that somebody wrote: settings, keymap or theme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {key}{what}{hint}", key = if key.is_empty() { String::new() } else { format!("{key}: ") },
+#[error("{file}{at}: {key}{what}{hint}", at = if *line == 0 { String::new() } else { format!(":{line}") }, key = if key.is_empty() { String::new() } else { format!("{key}: ") },
     hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") })]
 pub struct LoadError {
     pub file: String,
@@ -183,6 +189,20 @@ pub struct Loaded {
     pub leaves: BTreeMap<String, (Value, Origin)>,
 }
 
+impl Loaded {
+    /// Whether the fleet is kept in a shared database as far as the settings go; a store's URL comes first.
+    pub fn wants_database(&self) -> bool {
+        use database::DatabaseKind;
+        match self.settings.database.kind {
+            DatabaseKind::Sqlite => false,
+            DatabaseKind::Arangodb => true,
+            DatabaseKind::Auto => self.leaves.iter().any(|(key, (_, origin))| {
+                key.starts_with("database.") && *origin != Origin::Default
+            }),
+        }
+    }
+}
+
 /// Layers the shipped file, `file` (if it exists), `environment` and `flags` (dotted key → text).
 ///
 /// # Errors
@@ -196,13 +216,14 @@ pub fn load(
     let base = parse("config/default.toml", DEFAULT)?;
     collect(&base, "", &Origin::Default, &mut leaves);
     if let Some(path) = file {
-        match std::fs::read_to_string(path) {
+        match limits::read(path) {
             Ok(text) => {
                 let name = path.display().to_string();
                 let table = parse(&name, &text)?;
                 let mut theirs = BTreeMap::new();
                 collect(&table, "", &Origin::File(path.to_owned()), &mut theirs);
                 for (key, (value, origin)) in theirs {
+                    let (key, value) = database::known(key, value);
                     let line = line_of(&text, &key);
                     let known = leaves.get(&key).map(|(value, _)| value.clone());
                     check(&name, line, &key, known.as_ref(), &value, leaves.keys())?;
@@ -230,10 +251,23 @@ pub fn load(
             lay(&mut leaves, &key, text, Origin::Environment(name.clone()), &name)?;
         }
     }
+    for (alias, key) in
+        [("CVXC_DATABASE_NAME", "database.database"), ("CVXC_DATABASE_SSL_MODE", "database.tls")]
+    {
+        if let Some(text) = environment.get(alias) {
+            lay(&mut leaves, key, text, Origin::Environment(alias.to_owned()), alias)?;
+        }
+    }
     for (key, text, flag) in flags {
         lay(&mut leaves, key, text, Origin::Flag((*flag).to_owned()), flag)?;
     }
     let settings = whole(&leaves, "settings", |_| 0)?;
+    // what the leaves are for is to be shown
+    if let Some((Value::String(password), _)) = leaves.get_mut("database.password")
+        && !password.is_empty()
+    {
+        "(secret)".clone_into(password);
+    }
     Ok(Loaded { settings, leaves })
 }
 
@@ -258,7 +292,11 @@ fn lay(
         Some(Value::Boolean(_)) => Value::Boolean(
             text.parse().map_err(|_| wrong(format!("expected true or false, got {text:?}")))?,
         ),
-        _ => Value::String(text.to_owned()),
+        Some(Value::Array(_)) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
+        }
+        _ => database::known(key.to_owned(), Value::String(text.to_owned())).1,
     };
     leaves.insert(key.to_owned(), (value, origin));
     whole(leaves, from, |_| 0).map(drop)
@@ -347,20 +385,8 @@ fn whole(
             return Err(wrong(&key, error.message().to_owned()));
         }
     };
-    if settings.leader.ttl < Duration::from_secs(2) {
-        return Err(wrong(
-            "leader.ttl",
-            format!("expected at least 2s, got {}", span::format(settings.leader.ttl)),
-        ));
-    }
-    for (key, span) in [
-        ("health.interval", settings.health.interval),
-        ("health.usage-interval", settings.health.usage_interval),
-        ("autoscale.interval", settings.autoscale.interval),
-    ] {
-        if span < Duration::from_millis(100) {
-            return Err(wrong(key, format!("expected at least 100ms, got {}", span::format(span))));
-        }
+    if let Some((key, what)) = limits::fault(&settings) {
+        return Err(wrong(key, what));
     }
     Ok(settings)
 }
@@ -463,7 +489,7 @@ mod tests {
         );
         assert_eq!(
             said("[leader]\nttl = \"1s\"\n"),
-            "config.toml:2: leader.ttl: expected at least 2s, got 1s"
+            "config.toml:2: leader.ttl: expected 2s to 1h, got 1s"
         );
         assert!(
             said("[log]\nformat = \"xml\"\n")
@@ -477,6 +503,6 @@ mod tests {
     fn a_bad_environment_names_its_variable() {
         let environment = BTreeMap::from([("CVXC_LOG_KEEP".to_owned(), "ever".to_owned())]);
         let said = load(None, &environment, &[]).unwrap_err().to_string();
-        assert_eq!(said, "CVXC_LOG_KEEP:0: log.keep: expected a whole number, got \"ever\"");
+        assert_eq!(said, "CVXC_LOG_KEEP: log.keep: expected a whole number, got \"ever\"");
     }
 }
