@@ -123,7 +123,7 @@ pub fn store_path(ground: &Ground) -> Result<PathBuf, BootError> {
     }
 }
 
-pub use store::agent_store;
+pub use store::{agent_store, schema};
 
 /// The hidden verb under which this program is an agent's shim.
 pub const SHIM_VERB: &str = local::shim::VERB;

@@ -73,7 +73,12 @@ fn run(cli: Cli) -> Result<(), Fail> {
         Some(Verb::Daemon(serve)) => serve_forever(&with_serve(request, &serve)),
         None if cli.daemon => serve_forever(&request),
         None => open_console(&request, &cli.console),
-        Some(Verb::Doctor { output }) => threads()?.block_on(status::doctor(&request, output)),
+        Some(Verb::Doctor { output, schema: true }) => {
+            threads()?.block_on(status::schema(&request, output))
+        }
+        Some(Verb::Doctor { output, schema: false }) => {
+            threads()?.block_on(status::doctor(&request, output))
+        }
         Some(verb) => {
             let ground = boot::ground(&request)?;
             let level = cli.global.log_level.is_some();

@@ -210,7 +210,9 @@ fn sampling(simulation: Simulation) -> String {
 fn folder(request: &Request, simulated: bool) -> Result<Folder, Fail> {
     if let Some(dir) = &request.data_dir {
         let given = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-        if given && !simulated && !dir.join("fleet.db").exists() {
+        // a fleet that is kept elsewhere leaves only its agents' folders here
+        let elsewhere = request.flags.iter().any(|(key, ..)| *key == "store.url");
+        if given && !simulated && !elsewhere && !dir.join("fleet.db").exists() {
             return Err(Fail::usage(format!(
                 "--data-dir {}: is not empty and holds no fleet",
                 dir.display()
