@@ -168,7 +168,8 @@ impl Pause {
     }
 }
 
-/// One segment of a path: everything but letters, digits, `-`, `_` and `.` is encoded, and a lone dot cannot lead up.
+/// One segment of a path: everything but letters, digits, `-`, `_` and `.` is encoded. Segments of dots alone lead up even
+/// when encoded once; so they are encoded twice, which names nothing.
 pub(super) fn segment(text: &str) -> String {
     use std::fmt::Write;
     let mut out = String::with_capacity(text.len());
@@ -176,7 +177,8 @@ pub(super) fn segment(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
-            b'.' if !dots => out.push('.'),
+            b'.' if dots => out.push_str("%252E"),
+            b'.' => out.push('.'),
             _ => drop(write!(out, "%{byte:02X}")), // writing to a String cannot fail
         }
     }
