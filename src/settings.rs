@@ -3,6 +3,7 @@
 
 pub mod contexts;
 pub mod database;
+mod limits;
 pub mod places;
 pub mod thresholds;
 
@@ -27,6 +28,7 @@ pub struct Settings {
     pub kubernetes: KubernetesSettings,
     pub agents: AgentsSettings,
     pub leader: LeaderSettings,
+    pub fleet: FleetSettings,
     pub health: HealthSettings,
     pub autoscale: AutoscaleSettings,
     pub recovery: RecoverySettings,
@@ -79,6 +81,13 @@ pub enum RuntimeKind {
 pub struct LeaderSettings {
     #[serde(with = "span")]
     pub ttl: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FleetSettings {
+    /// Every change asks for a typed word.
+    pub protected: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -215,7 +224,7 @@ pub fn load(
     let base = parse("config/default.toml", DEFAULT)?;
     collect(&base, "", &Origin::Default, &mut leaves);
     if let Some(path) = file {
-        match std::fs::read_to_string(path) {
+        match limits::read(path) {
             Ok(text) => {
                 let name = path.display().to_string();
                 let table = parse(&name, &text)?;
@@ -384,20 +393,8 @@ fn whole(
             return Err(wrong(&key, error.message().to_owned()));
         }
     };
-    if settings.leader.ttl < Duration::from_secs(2) {
-        return Err(wrong(
-            "leader.ttl",
-            format!("expected at least 2s, got {}", span::format(settings.leader.ttl)),
-        ));
-    }
-    for (key, span) in [
-        ("health.interval", settings.health.interval),
-        ("health.usage-interval", settings.health.usage_interval),
-        ("autoscale.interval", settings.autoscale.interval),
-    ] {
-        if span < Duration::from_millis(100) {
-            return Err(wrong(key, format!("expected at least 100ms, got {}", span::format(span))));
-        }
+    if let Some((key, what)) = limits::fault(&settings) {
+        return Err(wrong(key, what));
     }
     Ok(settings)
 }
@@ -500,7 +497,7 @@ mod tests {
         );
         assert_eq!(
             said("[leader]\nttl = \"1s\"\n"),
-            "config.toml:2: leader.ttl: expected at least 2s, got 1s"
+            "config.toml:2: leader.ttl: expected 2s to 1h, got 1s"
         );
         assert!(
             said("[log]\nformat = \"xml\"\n")
