@@ -72,9 +72,9 @@ fn config(request: &Request) -> Result<std::path::PathBuf, Fail> {
     }
     let environment: BTreeMap<String, String> = boot::utf8_environment();
     let places = Places::find(request.data_dir.as_deref(), &environment);
-    places.map(|places| places.config).ok_or_else(|| {
-        Fail::usage("there is no home directory: name a folder with --data-dir".to_owned())
-    })
+    places
+        .map(|places| places.config)
+        .ok_or_else(|| Fail::usage("there is no home directory: name a folder with --data-dir"))
 }
 
 /// Shows the console, in one context after another, until the operator leaves.

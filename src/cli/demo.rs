@@ -192,7 +192,7 @@ pub fn run(
             }
         })
     };
-    let kept = args.keep.then(|| demo.folder.path().to_owned());
+    let kept = args.keep.then(|| demo.folder.path().clone());
     if args.keep {
         demo.folder = demo.folder.keep();
     }

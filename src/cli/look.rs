@@ -38,7 +38,7 @@ async fn observe(ground: &Ground) -> Result<Opened, Fail> {
 /// Exit code 2 for a line that means nothing, 3 when the store cannot be reached.
 pub fn snapshot(request: &Request, args: &ConsoleArgs) -> Result<(), Fail> {
     let line = args.snapshot.clone().unwrap_or_default();
-    crate::tui::command::parse(&line).map_err(|why| Fail::usage(why.to_string()))?;
+    crate::tui::command::parse(&line).map_err(|why| Fail::usage(&why))?;
     let ground = boot::ground(request)?;
     let _logs = telemetry::start(&ground.loaded.settings.log, None, false).map_err(Fail::usage)?;
     threads()?.block_on(async {

@@ -81,7 +81,7 @@ mod tests {
         std::fs::write(file(folder.path()), "a = \"agetns\"\nb = \"pools\"\nc = 3\n").unwrap();
         let (found, errors) = load(folder.path());
         assert_eq!(found.keys().collect::<Vec<_>>(), ["b"]);
-        let said: Vec<String> = errors.iter().map(|error| error.to_string()).collect();
+        let said: Vec<String> = errors.iter().map(std::string::ToString::to_string).collect();
         assert!(
             said[0].ends_with(
                 "bookmarks.toml:1: a: there is no command \"agetns\"; did you mean agents?"

@@ -101,7 +101,7 @@ fn millis(span: Duration) -> String {
 /// Draws the box at the upper right of `area`, as far as it fits.
 pub fn draw(figures: &Figures, area: Rect, look: Look<'_>, buf: &mut Buffer) {
     let lines = figures.lines();
-    let wanted = lines.iter().map(|line| line.len()).max().unwrap_or(0) + 4;
+    let wanted = lines.iter().map(std::string::String::len).max().unwrap_or(0) + 4;
     let width = u16::try_from(wanted).unwrap_or(u16::MAX).max(WIDTH).min(area.width);
     let height = (u16::try_from(lines.len()).unwrap_or(0) + 2).min(area.height);
     if width < 6 || height < 3 {

@@ -144,7 +144,7 @@ fn layout(
             }
             ("sort", DeValue::String(text)) => sort = Some((text.to_string(), value.span(), path)),
             ("columns", _) => {
-                wrong(&value.span(), "expected a list of columns".into(), String::new())
+                wrong(&value.span(), "expected a list of columns".into(), String::new());
             }
             ("sort", _) => wrong(&value.span(), "expected \"COLUMN[:desc]\"".into(), String::new()),
             _ => wrong(

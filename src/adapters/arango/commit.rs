@@ -288,10 +288,8 @@ async fn end(
     steps: &[Step],
     rows: &[Row],
 ) -> Result<(), Trouble> {
-    let failure = match http.send(&of(transaction, Method::PUT, Again::Harmless)).await {
-        Ok(_) => return Ok(()),
-        Err(failure) => failure,
-    };
+    let answer = http.send(&of(transaction, Method::PUT, Again::Harmless)).await;
+    let Err(failure) = answer else { return Ok(()) };
     if failure.is_conflict() || failure.is(1653) {
         return Err(Trouble::Met(failure)); // aborted: by a conflict, or before the commit came
     }

@@ -88,7 +88,8 @@ impl Reader {
                         return Err(unavailable(text));
                     }
                     let stop = self.hub.stop.clone();
-                    drop(stop.run_until_cancelled(self.news.changed()).await);
+                    // a hub that has gone is met at the next look
+                    let _ = stop.run_until_cancelled(self.news.changed()).await;
                     continue;
                 }
             };

@@ -298,7 +298,7 @@ fn a_pools_log_has_all_its_agents_and_x_stops_reading() {
     else {
         panic!("{effects:?}")
     };
-    let sources: Vec<&str> = wanted.sources.iter().map(|id| id.as_str()).collect();
+    let sources: Vec<&str> = wanted.sources.iter().map(crate::model::id::AgentId::as_str).collect();
     assert_eq!(sources, ["agent-triage-1", "agent-triage-2", "agent-triage-3"]);
     let line = |text: &str| LogLine {
         at: crate::tui::testing::now(),

@@ -122,7 +122,7 @@ fn session() -> Table {
     let effects = table.keys("l");
     let line = |n: u64| LogLine {
         at: table.ui.now,
-        stderr: n % 2 == 0,
+        stderr: n.is_multiple_of(2),
         text: format!("{{\"n\": {n}}} \u{1b}[31mred"),
         skipped: n / 9,
     };
