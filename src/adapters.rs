@@ -1,5 +1,6 @@
 //! Implementations of the ports: each depends on `model` and `ports` only, never on another adapter.
 
+pub mod arango;
 pub mod faulty;
 pub mod kubernetes;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! The composition root: the one place where adapters meet engine and surfaces.
 
 pub mod cluster;
+mod store;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -108,24 +109,21 @@ pub fn ground(request: &Request) -> Result<Ground, BootError> {
     Ok(Ground { loaded, places, clock: SystemClock::shared() })
 }
 
-/// Where `url` points: the embedded store's file.
+/// The embedded store's file.
 ///
 /// # Errors
-/// [`BootError::Usage`] for a kind of store that this version does not open.
-pub fn store_path(url: &str, places: &Places) -> Result<PathBuf, BootError> {
-    if url.is_empty() {
-        return Ok(places.store_file());
+/// [`BootError::Usage`] when the fleet is kept in a database.
+pub fn store_path(ground: &Ground) -> Result<PathBuf, BootError> {
+    match store::place(ground)? {
+        store::Place::File(path) => Ok(path),
+        store::Place::Database(place) => Err(BootError::Usage(format!(
+            "the fleet is kept in {}, not in a file: save it with arangodump",
+            place.options.place()
+        ))),
     }
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        return Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
-    }
-    if let Some((scheme, _)) = url.split_once("://") {
-        return Err(BootError::Usage(format!(
-            "--store: {scheme:?} is no store that this version opens: expected a path or sqlite:PATH"
-        )));
-    }
-    Ok(PathBuf::from(url))
 }
+
+pub use store::agent_store;
 
 /// The hidden verb under which this program is an agent's shim.
 pub const SHIM_VERB: &str = local::shim::VERB;
@@ -143,18 +141,6 @@ pub fn open_store(path: &Path, clock: &Arc<dyn Clock>) -> Result<Arc<SqliteStore
     Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
 }
 
-/// Opens the store that an agent's environment names; a file that is not there is never made.
-///
-/// # Errors
-/// `Unavailable` when it is missing or of a kind that this version does not open.
-pub fn agent_store(url: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
-    let path = url.strip_prefix("sqlite:").unwrap_or(url);
-    if !Path::new(path).is_file() {
-        return Err(StoreError::Unavailable(format!("there is no store at {path}").into()));
-    }
-    Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
-}
-
 /// Opens store and runtime and starts the engine.
 ///
 /// # Errors
@@ -165,8 +151,9 @@ pub async fn open(
     simulation: Option<Simulation>,
 ) -> Result<Opened, BootError> {
     let settings = &ground.loaded.settings;
-    let path = store_path(&settings.store.url, &ground.places)?;
-    let store = open_store(&path, &ground.clock)?;
+    let place = store::place(ground)?;
+    let store = store::open(&place, &ground.clock).await?;
+    let agent_store = store::for_agents(&place, ground)?;
     let exe = std::env::current_exe()
         .map_err(|error| BootError::Runtime(format!("this program's path: {error}")))?;
     let (mut local, mut kubernetes) = (None, None);
@@ -204,14 +191,8 @@ pub async fn open(
         }
     };
     let actor = Actor::local(who());
-    let engine = engine_settings(settings, part, &actor, &path);
-    let context = Context::new(
-        store as Arc<dyn Store>,
-        runtime,
-        ground.clock.clone(),
-        RandomIds::shared(),
-        engine,
-    );
+    let engine = engine_settings(settings, part, &actor, agent_store);
+    let context = Context::new(store, runtime, ground.clock.clone(), RandomIds::shared(), engine);
     let running = run::start(context.clone());
     Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, kubernetes, context })
 }
@@ -244,16 +225,18 @@ async fn up(store: &dyn Store) -> Result<Vec<(AgentId, u64)>, StoreError> {
     }
 }
 
-fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path) -> EngineSettings {
+fn engine_settings(
+    settings: &Settings,
+    part: Part,
+    actor: &Actor,
+    own_store: String,
+) -> EngineSettings {
     let agent_store = match settings.runtime.kind {
         RuntimeKind::Kubernetes => cluster::agent_store(settings),
         RuntimeKind::Local if !settings.agents.store_url.is_empty() => {
             settings.agents.store_url.clone()
         }
-        RuntimeKind::Local => {
-            let absolute = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
-            absolute.display().to_string()
-        }
+        RuntimeKind::Local => own_store,
     };
     EngineSettings {
         actor: actor.name.clone(),

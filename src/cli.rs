@@ -273,7 +273,7 @@ fn agent(options: crate::agent::reference::Options) -> Result<(), Fail> {
     let clock = SystemClock::shared();
     let open = {
         let clock = clock.clone();
-        move |url: String| async move { boot::agent_store(&url, &clock) }
+        move |url: String| async move { boot::agent_store(&url, &clock).await }
     };
     let ended = runtime
         .block_on(crate::agent::reference::main(open, clock, RandomIds::shared(), options))
@@ -314,7 +314,7 @@ async fn backup(ground: &Ground, file: &std::path::Path) -> Result<(), Fail> {
     if file.exists() {
         return Err(Fail::usage(format!("{}: already exists; name a new file", file.display())));
     }
-    let path = boot::store_path(&ground.loaded.settings.store.url, &ground.places)?;
+    let path = boot::store_path(ground)?;
     let store = boot::open_store(&path, &ground.clock)?;
     store.backup(file).await?;
     output::line(&format!("copied to {}", file.display()))

@@ -31,7 +31,7 @@ pub struct Global {
     /// Keep everything (settings, store, agents, logs) under this folder
     #[arg(long, global = true, env = "CVXC_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where the fleet is kept: a file, or sqlite:PATH
+    /// Where the fleet is kept: a file, sqlite:PATH, or arangodb://user@host:port/database
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
     /// Where agents run
