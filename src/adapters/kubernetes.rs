@@ -7,6 +7,7 @@
 mod causes;
 pub mod client;
 mod exec;
+mod explain;
 mod fault;
 mod fleet;
 mod follow;
@@ -15,6 +16,7 @@ mod judge;
 mod logs;
 pub mod manifest;
 mod objects;
+mod rehearse;
 mod table;
 mod usage;
 
@@ -410,6 +412,18 @@ impl Runtime for KubernetesRuntime {
             false => cluster.place.clone(),
         };
         Ok(RuntimeInfo { kind: "kubernetes", version, place, latency, nodes })
+    }
+
+    async fn rehearse(&self, workload: &Workload, count: u32) -> Result<Vec<String>, RuntimeError> {
+        rehearse::rehearse(&self.0, workload, count).await
+    }
+
+    async fn explain(&self, agent: &AgentId) -> Result<Vec<(String, String)>, RuntimeError> {
+        self.0.whole().await?;
+        match self.0.pod(agent) {
+            Some(pod) => explain::explain(&self.0.cluster, &pod.name).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// A namespace may be shared, and a store may have been set back to an earlier day.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use self::create::Mould;
+pub(crate) use self::create::Mould;
 use super::diff;
 use crate::engine::context::Context;
 use crate::engine::documents::{overlay, read};
