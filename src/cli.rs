@@ -101,7 +101,12 @@ fn run(mut cli: Cli) -> Result<(), Fail> {
         None if cli.console.check => look::check(&request),
         None if cli.console.snapshot.is_some() => look::snapshot(&request, &cli.console),
         None => contexts::open_console(&request, &cli, given),
-        Some(Verb::Doctor { output }) => threads()?.block_on(status::doctor(&request, output)),
+        Some(Verb::Doctor { output, schema: true }) => {
+            threads()?.block_on(status::schema(&request, output))
+        }
+        Some(Verb::Doctor { output, schema: false }) => {
+            threads()?.block_on(status::doctor(&request, output))
+        }
         Some(verb) => {
             let ground = boot::ground(&request)?;
             let level = cli.global.log_level.is_some();

@@ -195,6 +195,9 @@ pub enum Verb {
     Doctor {
         #[arg(short, long, default_value = "text")]
         output: ActOutput,
+        /// Print each collection, index and graph of a shared database: there, missing or different
+        #[arg(long)]
+        schema: bool,
     },
     /// Where everything is kept
     Info {
