@@ -3,16 +3,19 @@
 mod act;
 mod args;
 mod console;
+mod contexts;
 mod daemon;
 mod demo;
 mod demo_report;
 mod fail;
 mod get;
 mod logs;
+mod look;
 mod manifests;
 mod output;
 mod rows;
 mod shot;
+mod signals;
 mod status;
 
 use std::io::{IsTerminal, Write};
@@ -44,7 +47,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // help and version are no errors and go to standard output
-            error.print().ok();
+            if error.use_stderr() {
+                refuse(&error)
+            } else {
+                error.print().ok()
+            };
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
@@ -59,8 +66,26 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Fail> {
+/// Says what is wrong with the arguments; in colour only where they hold nothing that a terminal obeys.
+fn refuse(error: &clap::Error) -> Option<()> {
+    let plain = error.render().to_string();
+    let safe = Fail::usage(plain.trim_end()).message;
+    if safe == plain.trim_end() {
+        error.print().ok()
+    } else {
+        writeln!(std::io::stderr(), "{safe}").ok()
+    }
+}
+
+fn run(mut cli: Cli) -> Result<(), Fail> {
+    unfit(&cli)?;
+    let given = contexts::take(&mut cli)?;
+    let given = given.as_deref();
     let request = request(&cli.global, &cli.serve, &cli.console);
+    let request = match given {
+        Some(name) => contexts::enter(&request, name)?.0,
+        None => request,
+    };
     match cli.verb {
         // these need neither settings nor store
         Some(Verb::Completion { shell }) => completion(shell),
@@ -72,7 +97,10 @@ fn run(cli: Cli) -> Result<(), Fail> {
         Some(Verb::Shot(args)) => shot::run(&threads()?, &request, &args),
         Some(Verb::Daemon(serve)) => serve_forever(&with_serve(request, &serve)),
         None if cli.daemon => serve_forever(&request),
-        None => open_console(&request, &cli.console),
+        Some(Verb::Info { output }) => contexts::info(&boot::ground(&request)?, given, output),
+        None if cli.console.check => look::check(&request),
+        None if cli.console.snapshot.is_some() => look::snapshot(&request, &cli.console),
+        None => contexts::open_console(&request, &cli, given),
         Some(Verb::Doctor { output, schema: true }) => {
             threads()?.block_on(status::schema(&request, output))
         }
@@ -89,6 +117,18 @@ fn run(cli: Cli) -> Result<(), Fail> {
     }
 }
 
+/// Flags of the console or the daemon beside a verb that they do not belong to.
+fn unfit(cli: &Cli) -> Result<(), Fail> {
+    let Some(verb) = &cli.verb else { return Ok(()) };
+    if cli.daemon && !matches!(verb, Verb::Daemon(_)) {
+        return Err(Fail::usage("--daemon: runs without a verb; leave one of them out"));
+    }
+    if cli.console.readonly && verb.act().is_some_and(|act| !act.dry_run) {
+        return Err(Fail::with(4, "--readonly: refuses every change; nothing was done"));
+    }
+    Ok(())
+}
+
 /// Verbs that open the fleet, do one thing and leave. They never lead.
 async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
     match verb {
@@ -101,6 +141,9 @@ async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
                 Verb::Diff { files } => manifests::read(files)?,
                 _ => Vec::new(),
             };
+            if verb.act().is_none() {
+                there_is_a_fleet(ground)?;
+            }
             let opened = boot::open(ground, Part::Observe, None).await?;
             let outcome = match opened.loaded(PATIENCE).await {
                 Ok(()) => one(verb, manifests, &opened, ground).await,
@@ -110,6 +153,16 @@ async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
             outcome
         }
     }
+}
+
+/// Reading makes no store: a mistyped place is told, not filled.
+fn there_is_a_fleet(ground: &Ground) -> Result<(), Fail> {
+    let Some(path) = boot::missing_store(ground)? else { return Ok(()) };
+    let place = path.display();
+    Err(Fail::with(
+        3,
+        format!("there is no fleet at {place} yet: try `cvxc demo`, or `cvxc apply -f FILE`"),
+    ))
 }
 
 async fn one(
@@ -130,7 +183,7 @@ async fn one(
         Verb::Diff { .. } => (Command::Apply { manifests }, dry()),
         Verb::Apply(args) => (Command::Apply { manifests }, args.act),
         Verb::Deploy(args) => (act::deploy(&args)?, args.act),
-        Verb::Scale(args) => (act::scale(args.pools, args.to, !args.no_hold), args.act),
+        Verb::Scale(args) => (act::scale(&args.pools, args.to, !args.no_hold)?, args.act),
         Verb::Restart(args) => {
             (Command::Restart { targets: act::targets(&args.targets)? }, args.act)
         }
@@ -160,6 +213,7 @@ async fn one(
         Verb::Replay(args) => (Command::Replay { messages: args.messages }, args.act),
         Verb::Purge(args) => (Command::Purge { messages: args.messages }, args.act),
         Verb::Doctor { .. }
+        | Verb::Info { .. }
         | Verb::Config { .. }
         | Verb::Backup { .. }
         | Verb::Daemon(_)
@@ -195,7 +249,8 @@ fn request(global: &Global, serve: &ServeArgs, console: &ConsoleArgs) -> Request
     if let Some(level) = &global.log_level {
         flags.push(("log.level", level.clone(), "--log-level"));
     }
-    let request = Request { data_dir: global.data_dir.clone(), flags };
+    let request =
+        Request { data_dir: global.data_dir.clone(), config: None, role: global.role, flags };
     with_console(&with_serve(request, serve), console)
 }
 
@@ -245,30 +300,6 @@ fn serve_forever(request: &Request) -> Result<(), Fail> {
     threads()?.block_on(daemon::run(request, ground))
 }
 
-fn open_console(request: &Request, args: &ConsoleArgs) -> Result<(), Fail> {
-    if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
-        return Err(Fail::usage(
-            "the console needs a terminal; without one use `cvxc --daemon`, `cvxc get …` or `cvxc status`",
-        ));
-    }
-    let ground = boot::ground(request)?;
-    let _logs = telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false)
-        .map_err(Fail::usage)?;
-    let runtime = threads()?;
-    let part = if args.observe || args.readonly { Part::Observe } else { Part::Contend };
-    let opened = runtime.block_on(boot::open(&ground, part, None))?;
-    let outcome = console::show(&opened, &ground, args, crate::tui::Parting::GoOn, &runtime);
-    let view = opened.handle.views().borrow().clone();
-    runtime.block_on(opened.running.stop(Duration::from_secs(10)));
-    if outcome.is_ok() && view.system.leader.me {
-        let agents = view.totals.phase(crate::model::agent::Phase::Running);
-        output::line(&format!(
-            "{agents} agents go on; nobody leads until `cvxc` or `cvxc --daemon` runs"
-        ))?;
-    }
-    outcome
-}
-
 /// Runs the reference agent in this process; its exit code tells a stop from a crash.
 fn agent(options: crate::agent::reference::Options) -> Result<(), Fail> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -292,8 +323,7 @@ fn agent(options: crate::agent::reference::Options) -> Result<(), Fail> {
 fn completion(shell: clap_complete::Shell) -> Result<(), Fail> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "cvxc", &mut text);
-    std::io::stdout().write_all(&text)?;
-    Ok(())
+    output::raw(&text)
 }
 
 fn config_show(ground: &Ground, format: args::ActOutput) -> Result<(), Fail> {
@@ -319,10 +349,35 @@ async fn backup(ground: &Ground, file: &std::path::Path) -> Result<(), Fail> {
     if file.exists() {
         return Err(Fail::usage(format!("{}: already exists; name a new file", file.display())));
     }
+    there_is_a_fleet(ground)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Fail::usage(format!("{}: there is no such folder", folder.display())));
+    }
     let path = boot::store_path(ground)?;
+    let beside = ["-wal", "-shm", "-journal", ".gate", ".turn"].map(|end| {
+        let mut name = path.clone().into_os_string();
+        name.push(end);
+        std::path::PathBuf::from(name)
+    });
+    if beside.iter().any(|side| same_place(side, file)) {
+        return Err(Fail::usage(format!(
+            "{}: belongs to the store itself; name another file",
+            file.display()
+        )));
+    }
     let store = boot::open_store(&path, &ground.clock)?;
     store.backup(file).await?;
     output::line(&format!("copied to {}", file.display()))
+}
+
+fn same_place(a: &std::path::Path, b: &std::path::Path) -> bool {
+    let whole = |path: &std::path::Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(std::path::Path::new(".")).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    whole(a).is_some() && whole(a) == whole(b)
 }
 
 impl From<BootError> for Fail {

@@ -52,6 +52,10 @@ pub(super) fn place(ground: &Ground) -> Result<Place, BootError> {
         }
         return Ok(Place::File(ground.places.store_file()));
     }
+    if url.ends_with(":memory:") {
+        let why = "a fleet is shared by processes and cannot be kept in memory: expected a path or sqlite:PATH";
+        return Err(usage("--store", why));
+    }
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Ok(Place::File(PathBuf::from(path.strip_prefix("//").unwrap_or(path))));
     }

@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::model::access::Role;
 use crate::model::plan::Noun;
 use crate::model::time::span;
 use crate::settings::{LogFormat, RuntimeKind};
+
+mod console;
+
+pub use console::ConsoleArgs;
 
 #[derive(Debug, Parser)]
 #[command(name = "cvxc", version, about = "Console and coordination engine for fleets of AI agents", long_about = None)]
@@ -37,11 +42,14 @@ pub struct Global {
     /// Where agents run
     #[arg(long, global = true, value_name = "local|kubernetes", value_parser = runtime_kind)]
     pub runtime: Option<RuntimeKind>,
+    /// Act as less than you are: platform-admin, tenant-admin, developer, observer
+    #[arg(long = "as", global = true, value_name = "ROLE")]
+    pub role: Option<Role>,
     /// The kubeconfig of the cluster that agents run in
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<String>,
-    /// The kubeconfig's context
-    #[arg(long, global = true, value_name = "NAME")]
+    /// One of the fleets in contexts.toml, else the kubeconfig's context
+    #[arg(long, global = true, env = "CVXC_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
     /// The namespace that agents run in
     #[arg(long, global = true, value_name = "NAME")]
@@ -49,28 +57,6 @@ pub struct Global {
     /// Log level or filter
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Args)]
-pub struct ConsoleArgs {
-    /// Never lead; only watch and record what is wanted
-    #[arg(long)]
-    pub observe: bool,
-    /// Refuse every change; implies --observe
-    #[arg(long)]
-    pub readonly: bool,
-    /// Theme: a name from themes/ or a user's own
-    #[arg(long, value_name = "NAME")]
-    pub theme: Option<String>,
-    /// Keymap: default, vim or a user's own
-    #[arg(long, value_name = "NAME")]
-    pub keymap: Option<String>,
-    /// Only ASCII characters
-    #[arg(long)]
-    pub ascii: bool,
-    /// For a slow link: no spark lines, no clock, at most ten frames a second
-    #[arg(long)]
-    pub low_bandwidth: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -213,6 +199,11 @@ pub enum Verb {
         #[arg(long)]
         schema: bool,
     },
+    /// Where everything is kept
+    Info {
+        #[arg(short, long, default_value = "text")]
+        output: ActOutput,
+    },
     /// Settings
     Config {
         #[command(subcommand)]
@@ -261,13 +252,13 @@ pub struct GetArgs {
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
     /// The console's filter: a regex, !regex, -f fuzzy, or terms such as queue>100 state=failed
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", allow_hyphen_values = true)]
     pub filter: Option<String>,
     /// Also what was deleted and can still be brought back
     #[arg(short, long)]
     pub all: bool,
     /// At most so many, newest first for messages, events and operations
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, allow_hyphen_values = true)]
     pub limit: usize,
 }
 
@@ -318,7 +309,7 @@ pub struct ScaleArgs {
     #[arg(required = true, value_name = "POOL")]
     pub pools: Vec<String>,
     /// How many agents each shall have
-    #[arg(long, alias = "replicas")]
+    #[arg(long, alias = "replicas", allow_hyphen_values = true)]
     pub to: u32,
     /// Do not keep the autoscaler away for 10 minutes
     #[arg(long)]
@@ -342,7 +333,7 @@ pub struct DrainArgs {
     #[arg(required = true, value_name = "[KIND] NAME")]
     pub targets: Vec<String>,
     /// Stop after this long even if work is still held
-    #[arg(long, value_parser = span::parse)]
+    #[arg(long, value_parser = span::parse, allow_hyphen_values = true)]
     pub deadline: Option<Duration>,
     #[command(flatten)]
     pub act: ActArgs,
@@ -374,7 +365,7 @@ pub struct SendArgs {
     /// 1 to 10, 10 first
     #[arg(long, default_value_t = crate::model::message::DEFAULT_PRIORITY, allow_hyphen_values = true)]
     pub priority: i64,
-    #[arg(long, default_value = "1h", value_parser = span::parse)]
+    #[arg(long, default_value = "1h", value_parser = span::parse, allow_hyphen_values = true)]
     pub ttl: Duration,
     #[arg(long)]
     pub correlation_id: Option<String>,
@@ -397,7 +388,7 @@ pub struct PublishArgs {
     /// JSON object
     #[arg(long, default_value = "{}")]
     pub payload: String,
-    #[arg(long, default_value = "1h", value_parser = span::parse)]
+    #[arg(long, default_value = "1h", value_parser = span::parse, allow_hyphen_values = true)]
     pub ttl: Duration,
     #[command(flatten)]
     pub act: ActArgs,
@@ -433,10 +424,10 @@ pub struct LogsArgs {
     #[arg(short, long)]
     pub follow: bool,
     /// The last so many lines
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub tail: Option<usize>,
     /// Lines of the last so long: 5m
-    #[arg(long, value_parser = span::parse)]
+    #[arg(long, value_parser = span::parse, allow_hyphen_values = true)]
     pub since: Option<Duration>,
     /// Of the run before this one
     #[arg(short, long)]
@@ -458,7 +449,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub headless: bool,
     /// Agents that are played instead of started
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = played, allow_hyphen_values = true)]
     pub simulated: Option<usize>,
     /// Usage samples a second of simulated agents
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -479,6 +470,11 @@ pub struct ShotArgs {
     pub dir: PathBuf,
     /// Only these pages
     pub pages: Vec<String>,
+}
+
+fn played(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=1_000_000).contains(count));
+    count.ok_or_else(|| format!("expected a number of agents from 1 to 1000000, got {text:?}"))
 }
 
 fn runtime_kind(text: &str) -> Result<RuntimeKind, String> {

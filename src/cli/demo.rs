@@ -1,7 +1,7 @@
 //! `cvxc demo`: a throw-away fleet that shows everything working. What happens comes from the agents' behaviour; nothing is staged.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::args::{ActOutput, DemoArgs};
 use super::demo_report::{self, Report, Tally};
 use super::fail::Fail;
+use super::signals::Ending;
 use super::{console, manifests, output};
 use crate::boot::{self, Ground, Opened, Part, Request, Simulation};
 use crate::engine::handle::Consent;
@@ -35,6 +36,8 @@ const ENOUGH_AGENTS: u64 = 12;
 const NAMESPACE: &str = "cvxc-demo";
 /// How long a demo waits for its pods to end.
 const PODS_END: Duration = Duration::from_secs(60);
+/// The file by which a demo knows its own folder.
+const MARK: &str = "demo";
 /// How long a new folder's store may take to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -92,7 +95,7 @@ impl Demo {
         request: &Request,
         simulation: Option<Simulation>,
     ) -> Result<Self, Fail> {
-        let folder = folder(request, simulation.is_some())?;
+        let folder = folder(request)?;
         let mut flags: Vec<_> =
             PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
         if let Some(simulation) = simulation {
@@ -100,7 +103,8 @@ impl Demo {
             flags.push(("health.usage-interval", sampling(simulation), "demo"));
         }
         flags.extend(request.flags.iter().cloned());
-        let mut ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+        let data_dir = Some(folder.path());
+        let mut ground = boot::ground(&Request { data_dir, flags, ..request.clone() })?;
         let settings = &mut ground.loaded.settings;
         if settings.runtime.kind == RuntimeKind::Kubernetes
             && settings.kubernetes.namespace.is_empty()
@@ -171,13 +175,22 @@ pub fn run(
 ) -> Result<(), Fail> {
     let simulation =
         args.simulated.map(|agents| Simulation { agents, updates: args.updates, seed: args.seed });
+    // from here on a signal is one more way to leave: nothing may outlive the demo
+    let mut ending = runtime.block_on(async { Ending::listen() })?;
     let mut demo = Demo::begin(runtime, request, simulation)?;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let outcome = if terminal && !args.headless && args.span.is_none() {
-        console::show(&demo.opened, &demo.ground, &args.console, Parting::End, runtime)
-            .map(|()| None)
+        let data_dir = Some(demo.ground.places.data.clone());
+        let again = Request { data_dir, ..request.clone() };
+        let options = console::options(&demo.ground, &again, &args.console, Parting::End);
+        console::show(&demo.opened, options, runtime).map(|_| None)
     } else {
-        runtime.block_on(headless(&demo.opened, args)).map(Some)
+        runtime.block_on(async {
+            tokio::select! {
+                report = headless(&demo.opened, args) => report.map(Some),
+                signal = ending.asked() => Err(Fail::failed(format!("{signal}: the demo was ended early"))),
+            }
+        })
     };
     let kept = args.keep.then(|| demo.folder.path().to_owned());
     if args.keep {
@@ -207,21 +220,32 @@ fn sampling(simulation: Simulation) -> String {
     format!("{}ms", millis.clamp(100, 86_400_000))
 }
 
-fn folder(request: &Request, simulated: bool) -> Result<Folder, Fail> {
-    if let Some(dir) = &request.data_dir {
-        let given = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-        // a fleet that is kept elsewhere leaves only its agents' folders here
-        let elsewhere = request.flags.iter().any(|(key, ..)| *key == "store.url");
-        if given && !simulated && !elsewhere && !dir.join("fleet.db").exists() {
-            return Err(Fail::usage(format!(
-                "--data-dir {}: is not empty and holds no fleet",
-                dir.display()
-            )));
-        }
-        return Ok(Folder::Kept(dir.clone()));
+/// A folder that is given is empty, or an earlier demo's: leaving a demo ends every process of its fleet, so it must never
+/// be anybody's real one.
+fn folder(request: &Request) -> Result<Folder, Fail> {
+    let Some(dir) = &request.data_dir else {
+        let dir = tempfile::Builder::new().prefix("cvxc-demo-").tempdir()?;
+        mark(dir.path())?;
+        return Ok(Folder::ThrowAway(dir));
+    };
+    let used = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    if used && !dir.join(MARK).exists() {
+        return Err(Fail::usage(format!(
+            "--data-dir {}: is not empty and no demo made it; name another folder",
+            dir.display()
+        )));
     }
-    let dir = tempfile::Builder::new().prefix("cvxc-demo-").tempdir()?;
-    Ok(Folder::ThrowAway(dir))
+    std::fs::create_dir_all(dir)
+        .and_then(|()| mark(dir))
+        .map_err(|error| Fail::usage(format!("--data-dir {}: {error}", dir.display())))?;
+    Ok(Folder::Kept(dir.clone()))
+}
+
+fn mark(dir: &Path) -> std::io::Result<()> {
+    std::fs::write(
+        dir.join(MARK),
+        "a fleet of `cvxc demo`: leaving the demo ends every process of it\n",
+    )
 }
 
 /// Applies the fleet's manifests as any operator would; a folder that holds a fleet already keeps it.

@@ -1,31 +1,30 @@
 //! From what is remembered and the view to a picture. It reads a snapshot and nothing else: no lock, no clock, no state.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Position, Rect, Size};
+use ratatui::layout::{Position, Rect};
 
 use super::pages::table::TablePage;
 use super::pages::text::TextPage;
 use super::pages::{Page, pulse, strip};
 use super::perf;
-use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, Ui};
+use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, SMALLEST, Ui, is_too_small};
 use super::widgets::plan::PlanDialog;
 use super::widgets::prompt::{self, Prompt};
 use super::widgets::table::Table;
 use super::widgets::text::TextView;
 use super::widgets::{Look, dialog, hints, paint};
 use crate::engine::view::FleetView;
+use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::command::suggest::ghost;
 use crate::tui::keymap::{Continuation, Match};
 use crate::tui::keys;
+use crate::tui::theme::Glyphs;
 
 mod body;
 mod bottom;
 mod header;
 mod progress;
-
-/// Below this a table has no room.
-const SMALLEST: Size = Size { width: 40, height: 10 };
 
 /// Draws everything; says what the next key must know of it, and where the cursor is.
 pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Position>) {
@@ -35,7 +34,7 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     if look.theme.text != ratatui::style::Style::default() {
         buf.set_style(screen, look.theme.text);
     }
-    if screen.width < SMALLEST.width || screen.height < SMALLEST.height {
+    if is_too_small(screen.as_size()) {
         too_small(screen, look, buf);
         return (hits, None);
     }
@@ -65,7 +64,27 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     if let Some(figures) = &ui.perf {
         perf::draw(figures, body, look, buf);
     }
+    if ui.glyphs == Glyphs::ASCII {
+        ascii(buf);
+    }
     (hits, above.or(cursor))
+}
+
+/// Whatever others named in other characters is told in ASCII, column for column.
+fn ascii(buf: &mut Buffer) {
+    let cells = buf.content.len();
+    for index in 0..cells {
+        let symbol = buf.content[index].symbol();
+        if symbol.is_ascii() {
+            continue;
+        }
+        let wide = usize::from(ratatui::buffer::CellWidth::cell_width(symbol)).max(1);
+        let legible = Safe::new(symbol).ascii();
+        let mut signs = legible.as_str().chars();
+        for place in index..(index + wide).min(cells) {
+            buf.content[place].set_char(signs.next().unwrap_or('?'));
+        }
+    }
 }
 
 /// Cuts an area into four from top to bottom; the third takes what is left.
@@ -84,7 +103,7 @@ fn cut(area: Rect, heights: [u16; 4]) -> [Rect; 4] {
 
 fn too_small(screen: Rect, look: Look<'_>, buf: &mut Buffer) {
     let text = format!(
-        "{}×{} is too small: cvxc needs {}×{}",
+        "{}×{} is too small: cvxc needs {}×{}; ^c quits",
         screen.width, screen.height, SMALLEST.width, SMALLEST.height
     );
     for (line, y) in dialog::wrap(&text, usize::from(screen.width)).iter().zip(screen.top()..) {
@@ -133,7 +152,7 @@ fn table(
     let lines = strip::lines(page, view, ui.now, look);
     let inner = body::above(lines, inner, look, buf);
     let columns = page.columns();
-    let cells = body::RowCells { rows: rows.as_ref(), look };
+    let cells = body::RowCells { rows: rows.as_ref(), deltas: &page.deltas, now: ui.now, look };
     hits.table = Table {
         cells: &cells,
         rows: &page.listing.rows,
@@ -218,7 +237,7 @@ fn chord(ui: &Ui, body: Rect, buf: &mut Buffer) {
                 Continuation::Action(action) => action.help(),
                 Continuation::Deeper => "more keys",
             };
-            (keys::show(key), words)
+            hints::Hint::new(keys::show(key), words)
         })
         .collect();
     hints::draw_chord(buf, body, &keys::show_chord(&ui.typed), &list, ui.look());

@@ -6,21 +6,27 @@ use std::sync::Arc;
 use super::action::Action;
 use super::effect::{Effect, EffectId};
 use super::event::{Alarm, Event, Fault, Reply};
-use super::keymap::Match;
+use super::keymap::{Match, Scope};
 use super::keys::{Key, typed};
 use super::pages::Page;
+use super::pages::deltas::SHOWN;
+use super::pages::table::Prepared;
 use super::ui::{Layer, Ui, Watched};
 use super::widgets::toast::Weight;
 use crate::engine::view::FleetView;
 use crate::model::text::Safe;
 
 mod act;
+mod edit;
+mod habit;
 mod into;
+mod jump;
 mod open;
 mod page;
 mod plan;
 mod prompt;
 mod read;
+mod save;
 mod say;
 mod watch;
 
@@ -61,7 +67,11 @@ impl Turn<'_> {
             Event::JournalGap => self.journal_gap(),
             Event::Lines(id, lines) => self.lines(id, lines),
             Event::Done(id, answer) => self.done(id, answer),
+            Event::Trouble(what) => self.say_safe(Weight::Warn, what),
+            Event::Edited(order, outcome) => self.edited(*order, outcome),
             Event::Alarm(Alarm::Toast(number)) => self.ui.notices.fade(number),
+            // It asks only for a frame: what has faded is no longer drawn.
+            Event::Alarm(Alarm::Fade | Alarm::Files) => {}
             Event::Alarm(Alarm::Reread) => self.rested(),
             Event::Alarm(Alarm::Minute) => {
                 self.effects.push(Effect::Wake(Alarm::Minute, std::time::Duration::from_secs(60)));
@@ -70,6 +80,14 @@ impl Turn<'_> {
     }
 
     fn key(&mut self, key: Key) {
+        // Nobody acts on what nobody sees: only the way out is open.
+        if self.ui.is_blind() {
+            let leaves = self.ui.keymap.look_up(&[Scope::Global], &[key]);
+            if leaves == Match::Action(Action::CancelOrQuit) {
+                self.effects.push(Effect::Quit);
+            }
+            return;
+        }
         // What types a character belongs to the field that has the focus; chords begin elsewhere.
         if typed(key).is_some() && self.ui.typed.is_empty() && self.edit(key) {
             return;
@@ -85,8 +103,9 @@ impl Turn<'_> {
             Match::None => {
                 let chord = self.ui.typed.len() > 1;
                 self.ui.typed.clear();
-                if !chord {
-                    self.edit(key);
+                let taken = !chord && self.edit(key);
+                if !taken && matches!(self.ui.layers.last(), Some(Layer::Page(_))) {
+                    self.unbound(key);
                 }
             }
         }
@@ -131,6 +150,9 @@ impl Turn<'_> {
         if !self.ui.waiting.remove(&id) {
             return; // nobody waits for it any more
         }
+        if self.ui.editing.as_ref().is_some_and(|(asked, _)| *asked == id) {
+            return self.open_editor(answer);
+        }
         let for_plan = self.ui.plan_mut().is_some_and(|plan| plan.asked == Some(id));
         if for_plan {
             return self.plan_answered(answer);
@@ -155,9 +177,22 @@ impl Turn<'_> {
     /// Lists the rows anew where they changed, and tells what became of the operations begun here.
     fn refresh(&mut self) {
         let (view, now) = (self.view, self.ui.now);
-        let mut gone = 0;
+        let height = self.ui.hits.table.height;
+        let mut prepared = Prepared::default();
+        let views = self.ui.views.clone();
         if let Page::Table(page) = self.ui.page_mut() {
-            gone = page.prepare(view, now);
+            page.dress(views.layout(page.kind, page.scope.as_ref()));
+            prepared = page.prepare(view, height, now);
+        }
+        let Prepared { gone, changed } = prepared;
+        if view.loaded
+            && let Some(line) = self.ui.first_line.take()
+            && let Err(why) = self.run_line(&line)
+        {
+            self.say_safe(Weight::Warn, why);
+        }
+        if changed {
+            self.effects.push(Effect::Wake(Alarm::Fade, SHOWN));
         }
         if gone > 0 {
             let word = if gone == 1 { "marked row is" } else { "marked rows are" };

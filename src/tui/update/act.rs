@@ -20,13 +20,16 @@ use crate::tui::widgets::plan::{FormField, PlanText};
 impl Turn<'_> {
     /// An act on the marked or selected rows.
     pub(super) fn fleet_action(&mut self, action: Action) {
-        if let Some(why) = self.forbids() {
+        if let Some(why) = self.forbids().or_else(|| self.denies(action)) {
             return self.refuse(&why);
         }
         if action == Action::Undo {
             return self.undo();
         }
         let targets = self.targets();
+        if action == Action::Edit {
+            return self.begin_edit(&targets);
+        }
         match self.ask(action, &targets) {
             Ok(ask) => self.open_plan(ask),
             Err(why) => self.say_safe(crate::tui::widgets::toast::Weight::Warn, why),
@@ -44,6 +47,15 @@ impl Turn<'_> {
             return Some("the store cannot be reached: nothing is changed until it is back".into());
         }
         None
+    }
+
+    /// Why this actor may not do it. The engine asks again, and its word counts.
+    fn denies(&self, action: Action) -> Option<String> {
+        let right = action.right()?;
+        let role = self.ui.actor.role;
+        let name = action.name();
+        (!role.may(right))
+            .then(|| format!("{role} may not {name}: it takes the right to {right}  (:can-i)"))
     }
 
     fn ask(&self, action: Action, targets: &[TargetRef]) -> Result<Ask, Safe> {
@@ -164,6 +176,9 @@ impl Turn<'_> {
             return Ok(());
         }
         let action = action_of(verb);
+        if let Some(why) = self.denies(action) {
+            return Err(Safe::new(&why));
+        }
         let (ask, value) = match (verb, words) {
             (Verb::Scale | Verb::SetTemplate, [pool, value]) => {
                 (self.ask(action, &[self.resolve(Some(Noun::Pool), pool)?])?, Some(value))
@@ -212,7 +227,7 @@ impl Turn<'_> {
     /// What an ask has to be filled in with.
     pub(super) fn fields(&self, ask: &Ask) -> Vec<FormField> {
         match ask {
-            Ask::Command(_) | Ask::Quit => Vec::new(),
+            Ask::Command(_) | Ask::Edit { .. } | Ask::Quit => Vec::new(),
             Ask::Scale { pool } => {
                 let row = self.pool_row(pool);
                 let desired = row.map(|row| row.desired.to_string()).unwrap_or_default();
@@ -258,6 +273,7 @@ impl Turn<'_> {
             Ask::Scale { pool } => std::slice::from_ref(pool),
             Ask::ScalePools { pools } => pools,
             Ask::Command(_)
+            | Ask::Edit { .. }
             | Ask::Drain { .. }
             | Ask::Deploy { .. }
             | Ask::SetTemplate { .. }
@@ -290,7 +306,7 @@ impl Turn<'_> {
         let value =
             |at: usize| fields.get(at).map(|field| field.edit.text().trim()).unwrap_or_default();
         match ask {
-            Ask::Command(command) => Ok(command.clone()),
+            Ask::Command(command) | Ask::Edit { command, .. } => Ok(command.clone()),
             Ask::Quit => Err(Safe::default()),
             Ask::Scale { pool } => {
                 let (to, hold) = (number(value(0))?, holds(fields));
