@@ -275,6 +275,7 @@ fn engine_settings(
         host: host(),
         contend: part != Part::Observe,
         priority: part == Part::Priority,
+        protected: settings.fleet.protected,
         lease_ttl: settings.leader.ttl,
         health_interval: settings.health.interval,
         usage_interval: settings.health.usage_interval,

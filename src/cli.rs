@@ -79,7 +79,9 @@ fn refuse(error: &clap::Error) -> Option<()> {
 
 fn run(mut cli: Cli) -> Result<(), Fail> {
     unfit(&cli)?;
-    let given = contexts::take(&mut cli)?;
+    // an agent has its own place in the world, whatever its environment was handed down from
+    let alone = matches!(cli.verb, Some(Verb::Agent { .. } | Verb::Completion { .. }));
+    let given = if alone { None } else { contexts::take(&mut cli)? };
     let given = given.as_deref();
     let request = request(&cli.global, &cli.serve, &cli.console);
     let request = match given {
@@ -90,6 +92,9 @@ fn run(mut cli: Cli) -> Result<(), Fail> {
         // these need neither settings nor store
         Some(Verb::Completion { shell }) => completion(shell),
         Some(Verb::Agent { verb: AgentVerb::Run(options) }) => agent(options),
+        Some(Verb::Demo(args)) if args.console.looks() => Err(Fail::usage(
+            "--plain, --snapshot and --check look at a fleet of yours, not at a demo's",
+        )),
         Some(Verb::Demo(args)) => {
             demo::run(&threads()?, &with_console(&request, &args.console), &args)
         }
@@ -386,6 +391,30 @@ impl From<BootError> for Fail {
             BootError::Settings(_) | BootError::Usage(_) => Self::usage(error.to_string()),
             BootError::Store(store) => Self::from_store(store),
             BootError::Runtime(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_agree_with_each_other_and_with_those_of_every_verb() {
+        Cli::command().debug_assert();
+        let lines = [
+            "cvxc agent run --role flaky --targets pool=a --rate 6/s",
+            "cvxc demo --simulated 10 --updates 5 --ascii",
+            "cvxc get agents -o wide --filter -f",
+            "cvxc send --to a --from b --type x --ttl 5s",
+            "cvxc logs a -f --tail 5 --since 5m",
+        ];
+        for line in lines {
+            let read = Cli::try_parse_from(line.split(' '));
+            assert!(read.is_ok(), "{line}: {:?}", read.err().map(|error| error.to_string()));
+            // what every verb takes is read beside what only this one takes
+            let with = format!("{line} --data-dir d --as observer --log-level debug");
+            assert!(Cli::try_parse_from(with.split(' ')).is_ok(), "{with}");
         }
     }
 }

@@ -125,7 +125,7 @@ impl Mirror {
         Self {
             fleet: Fleet::default(),
             flow: Flow::default(),
-            status: Status::new(contends),
+            status: Status::new(contends, ctx.settings.protected),
             listing: Listing::default(),
             cursor: None,
             last_event: None,

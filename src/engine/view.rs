@@ -279,6 +279,9 @@ pub struct System {
     pub tasks: Board,
     /// True while restarts and scale-downs are held back because too much changed at once (`console.md` §5, blast radius).
     pub brake: Option<Safe>,
+    /// Every change of this fleet from here asks for a typed word.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
