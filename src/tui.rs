@@ -22,6 +22,8 @@ pub mod picture;
 pub mod recorder;
 pub mod render;
 pub mod run;
+#[cfg(test)]
+mod storm;
 pub mod terminal;
 #[cfg(test)]
 mod testing;
