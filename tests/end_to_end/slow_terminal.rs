@@ -22,13 +22,12 @@ fn ages(dir: &std::path::Path) -> Vec<(String, f64)> {
 }
 
 fn nobody_is_held_up(dir: &std::path::Path) {
-    let ages = ages(dir);
-    let age = |name: &str| {
-        let found = ages.iter().find(|(it, _)| it == name).map(|(_, age)| *age);
-        found.unwrap_or_else(|| panic!("no {name} among {ages:?}"))
-    };
-    // those that run by the clock: health looks every two seconds, and the lease that tells of it is renewed every five
-    assert!(age("health") < 15.0, "{ages:?}");
+    // health looks every two seconds, and the lease that tells of it is renewed every five
+    eventually(SOON, "a run of the health loop not long ago", || {
+        let ages = ages(dir);
+        let recent = ages.iter().any(|(name, age)| name == "health" && *age < 15.0);
+        if recent { Ok(()) } else { Err(format!("{ages:?}")) }
+    });
 }
 
 /// A console that leads a played fleet in which a hundred things happen a second.
@@ -102,7 +101,7 @@ fn a_terminal_that_is_closed_ends_the_console_within_a_second_and_no_agent() {
         let over = state.is_empty() || state.contains(") Z ");
         if over { Ok(()) } else { Err(state) }
     });
-    assert!(closed.elapsed() < Duration::from_secs(11), "{:?}", closed.elapsed());
+    assert!(closed.elapsed() < Duration::from_secs(2), "{:?}", closed.elapsed());
     assert_eq!(agents(&fleet.dir), before, "they run on, each once");
     let _daemon = super::support::daemon(&fleet.dir, "2s");
     running(&fleet.dir, 6, SOON);
