@@ -1,5 +1,8 @@
 //! The composition root: the one place where adapters meet engine and surfaces.
 
+pub mod cluster;
+mod store;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,6 +12,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::adapters::kubernetes::KubernetesRuntime;
 use crate::adapters::local::{self, LocalOptions, LocalRuntime};
 use crate::adapters::simulated::{SimOptions, SimulatedRuntime};
 use crate::adapters::sqlite::{SqliteOptions, SqliteStore};
@@ -87,6 +91,7 @@ pub struct Opened {
     pub actor: Actor,
     pub running: Running,
     pub local: Option<Arc<LocalRuntime>>,
+    pub kubernetes: Option<KubernetesRuntime>,
     pub context: Arc<Context>,
 }
 
@@ -95,7 +100,10 @@ pub struct Opened {
 /// # Errors
 /// [`BootError::Settings`] naming file, line and key; [`BootError::Usage`] without any place for data.
 pub fn ground(request: &Request) -> Result<Ground, BootError> {
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let environment: BTreeMap<String, String> = utf8_environment();
+    if let Some(dir) = request.data_dir.as_deref().filter(|dir| dir.exists() && !dir.is_dir()) {
+        return Err(BootError::Usage(format!("--data-dir {}: is no folder", dir.display())));
+    }
     let places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
         BootError::Usage("there is no home directory: name a folder with --data-dir".into())
     })?;
@@ -104,24 +112,40 @@ pub fn ground(request: &Request) -> Result<Ground, BootError> {
     Ok(Ground { loaded, places, clock: SystemClock::shared() })
 }
 
-/// Where `url` points: the embedded store's file.
+/// The variables that are text; others cannot be settings of ours.
+fn utf8_environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// The embedded store's file.
 ///
 /// # Errors
-/// [`BootError::Usage`] for a kind of store that this version does not open.
-pub fn store_path(url: &str, places: &Places) -> Result<PathBuf, BootError> {
-    if url.is_empty() {
-        return Ok(places.store_file());
+/// [`BootError::Usage`] when the fleet is kept in a database.
+pub fn store_path(ground: &Ground) -> Result<PathBuf, BootError> {
+    match store::place(ground)? {
+        store::Place::File(path) => Ok(path),
+        store::Place::Database(place) => Err(BootError::Usage(format!(
+            "the fleet is kept in {}, not in a file: save it with arangodump",
+            place.options.place()
+        ))),
     }
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        return Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
-    }
-    if let Some((scheme, _)) = url.split_once("://") {
-        return Err(BootError::Usage(format!(
-            "--store: {scheme:?} is no store that this version opens: expected a path or sqlite:PATH"
-        )));
-    }
-    Ok(PathBuf::from(url))
 }
+
+/// The embedded store's file where there is none yet; databases are made where they are.
+///
+/// # Errors
+/// As [`store_path`] for settings that lead nowhere.
+pub fn missing_store(ground: &Ground) -> Result<Option<PathBuf>, BootError> {
+    Ok(match store::place(ground)? {
+        store::Place::File(path) => Some(path).filter(|path| !path.exists()),
+        store::Place::Database(_) => None,
+    })
+}
+
+pub use store::agent_store;
 
 /// The hidden verb under which this program is an agent's shim.
 pub const SHIM_VERB: &str = local::shim::VERB;
@@ -139,18 +163,6 @@ pub fn open_store(path: &Path, clock: &Arc<dyn Clock>) -> Result<Arc<SqliteStore
     Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
 }
 
-/// Opens the store that an agent's environment names; a file that is not there is never made.
-///
-/// # Errors
-/// `Unavailable` when it is missing or of a kind that this version does not open.
-pub fn agent_store(url: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
-    let path = url.strip_prefix("sqlite:").unwrap_or(url);
-    if !Path::new(path).is_file() {
-        return Err(StoreError::Unavailable(format!("there is no store at {path}").into()));
-    }
-    Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
-}
-
 /// Opens store and runtime and starts the engine.
 ///
 /// # Errors
@@ -161,11 +173,12 @@ pub async fn open(
     simulation: Option<Simulation>,
 ) -> Result<Opened, BootError> {
     let settings = &ground.loaded.settings;
-    let path = store_path(&settings.store.url, &ground.places)?;
-    let store = open_store(&path, &ground.clock)?;
+    let place = store::place(ground)?;
+    let store = store::open(&place, &ground.clock).await?;
+    let agent_store = store::for_agents(&place, ground)?;
     let exe = std::env::current_exe()
         .map_err(|error| BootError::Runtime(format!("this program's path: {error}")))?;
-    let mut local = None;
+    let (mut local, mut kubernetes) = (None, None);
     let runtime: Arc<dyn Runtime> = match (simulation, settings.runtime.kind) {
         (Some(simulation), _) => {
             let Simulation { agents, updates, seed } = simulation;
@@ -194,21 +207,16 @@ pub async fn open(
             runtime
         }
         (None, RuntimeKind::Kubernetes) => {
-            let what = "--runtime kubernetes: this version runs agents as local processes only";
-            return Err(BootError::Usage(what.into()));
+            let runtime = cluster::open(settings, ground.clock.clone()).await?;
+            kubernetes = Some(runtime.clone());
+            Arc::new(runtime)
         }
     };
     let actor = Actor::local(who());
-    let engine = engine_settings(settings, part, &actor, &path);
-    let context = Context::new(
-        store as Arc<dyn Store>,
-        runtime,
-        ground.clock.clone(),
-        RandomIds::shared(),
-        engine,
-    );
+    let engine = engine_settings(settings, part, &actor, agent_store);
+    let context = Context::new(store, runtime, ground.clock.clone(), RandomIds::shared(), engine);
     let running = run::start(context.clone());
-    Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, context })
+    Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, kubernetes, context })
 }
 
 /// What is read of an agent's document to know whether it is up.
@@ -239,8 +247,19 @@ async fn up(store: &dyn Store) -> Result<Vec<(AgentId, u64)>, StoreError> {
     }
 }
 
-fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path) -> EngineSettings {
-    let absolute = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+fn engine_settings(
+    settings: &Settings,
+    part: Part,
+    actor: &Actor,
+    own_store: String,
+) -> EngineSettings {
+    let agent_store = match settings.runtime.kind {
+        RuntimeKind::Kubernetes => cluster::agent_store(settings),
+        RuntimeKind::Local if !settings.agents.store_url.is_empty() => {
+            settings.agents.store_url.clone()
+        }
+        RuntimeKind::Local => own_store,
+    };
     EngineSettings {
         actor: actor.name.clone(),
         host: host(),
@@ -252,7 +271,8 @@ fn engine_settings(settings: &Settings, part: Part, actor: &Actor, store: &Path)
         autoscale_interval: settings.autoscale.interval,
         failure_threshold: settings.health.failure_threshold,
         success_threshold: settings.health.success_threshold,
-        agent_store: absolute.display().to_string(),
+        agent_store,
+        agent_secret: settings.agents.store_secret.clone(),
         backoff_first: settings.recovery.backoff_first,
         backoff_longest: settings.recovery.backoff_longest,
         ..EngineSettings::default()

@@ -13,6 +13,7 @@ mod manifests;
 mod output;
 mod rows;
 mod shot;
+mod signals;
 mod status;
 
 use std::io::{IsTerminal, Write};
@@ -44,7 +45,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // help and version are no errors and go to standard output
-            error.print().ok();
+            if error.use_stderr() {
+                refuse(&error)
+            } else {
+                error.print().ok()
+            };
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
@@ -59,7 +64,19 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Says what is wrong with the arguments; in colour only where they hold nothing that a terminal obeys.
+fn refuse(error: &clap::Error) -> Option<()> {
+    let plain = error.render().to_string();
+    let safe = Fail::usage(plain.trim_end()).message;
+    if safe == plain.trim_end() {
+        error.print().ok()
+    } else {
+        writeln!(std::io::stderr(), "{safe}").ok()
+    }
+}
+
 fn run(cli: Cli) -> Result<(), Fail> {
+    unfit(&cli)?;
     let request = request(&cli.global, &cli.serve, &cli.console);
     match cli.verb {
         // these need neither settings nor store
@@ -84,6 +101,18 @@ fn run(cli: Cli) -> Result<(), Fail> {
     }
 }
 
+/// Flags of the console or the daemon beside a verb that they do not belong to.
+fn unfit(cli: &Cli) -> Result<(), Fail> {
+    let Some(verb) = &cli.verb else { return Ok(()) };
+    if cli.daemon && !matches!(verb, Verb::Daemon(_)) {
+        return Err(Fail::usage("--daemon: runs without a verb; leave one of them out"));
+    }
+    if cli.console.readonly && verb.act().is_some_and(|act| !act.dry_run) {
+        return Err(Fail::with(4, "--readonly: refuses every change; nothing was done"));
+    }
+    Ok(())
+}
+
 /// Verbs that open the fleet, do one thing and leave. They never lead.
 async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
     match verb {
@@ -96,6 +125,9 @@ async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
                 Verb::Diff { files } => manifests::read(files)?,
                 _ => Vec::new(),
             };
+            if verb.act().is_none() {
+                there_is_a_fleet(ground)?;
+            }
             let opened = boot::open(ground, Part::Observe, None).await?;
             let outcome = match opened.loaded(PATIENCE).await {
                 Ok(()) => one(verb, manifests, &opened, ground).await,
@@ -105,6 +137,16 @@ async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
             outcome
         }
     }
+}
+
+/// Reading makes no store: a mistyped place is told, not filled.
+fn there_is_a_fleet(ground: &Ground) -> Result<(), Fail> {
+    let Some(path) = boot::missing_store(ground)? else { return Ok(()) };
+    let place = path.display();
+    Err(Fail::with(
+        3,
+        format!("there is no fleet at {place} yet: try `cvxc demo`, or `cvxc apply -f FILE`"),
+    ))
 }
 
 async fn one(
@@ -125,7 +167,7 @@ async fn one(
         Verb::Diff { .. } => (Command::Apply { manifests }, dry()),
         Verb::Apply(args) => (Command::Apply { manifests }, args.act),
         Verb::Deploy(args) => (act::deploy(&args)?, args.act),
-        Verb::Scale(args) => (act::scale(args.pools, args.to, !args.no_hold), args.act),
+        Verb::Scale(args) => (act::scale(&args.pools, args.to, !args.no_hold)?, args.act),
         Verb::Restart(args) => {
             (Command::Restart { targets: act::targets(&args.targets)? }, args.act)
         }
@@ -178,6 +220,14 @@ fn request(global: &Global, serve: &ServeArgs, console: &ConsoleArgs) -> Request
     }
     if let Some(kind) = &global.runtime {
         flags.push(("runtime.kind", kind.to_string(), "--runtime"));
+    }
+    let cluster = [
+        (&global.kubeconfig, "kubernetes.kubeconfig", "--kubeconfig"),
+        (&global.context, "kubernetes.context", "--context"),
+        (&global.namespace, "kubernetes.namespace", "--namespace"),
+    ];
+    for (value, key, flag) in cluster {
+        flags.extend(value.clone().map(|value| (key, value, flag)));
     }
     if let Some(level) = &global.log_level {
         flags.push(("log.level", level.clone(), "--log-level"));
@@ -238,6 +288,11 @@ fn open_console(request: &Request, args: &ConsoleArgs) -> Result<(), Fail> {
             "the console needs a terminal; without one use `cvxc --daemon`, `cvxc get …` or `cvxc status`",
         ));
     }
+    if std::env::var("TERM").is_ok_and(|term| term == "dumb") {
+        return Err(Fail::usage(
+            "TERM=dumb: the console needs a terminal that moves its cursor; use `cvxc get …` or `cvxc status`",
+        ));
+    }
     let ground = boot::ground(request)?;
     let _logs = telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false)
         .map_err(Fail::usage)?;
@@ -265,7 +320,7 @@ fn agent(options: crate::agent::reference::Options) -> Result<(), Fail> {
     let clock = SystemClock::shared();
     let open = {
         let clock = clock.clone();
-        move |url: String| async move { boot::agent_store(&url, &clock) }
+        move |url: String| async move { boot::agent_store(&url, &clock).await }
     };
     let ended = runtime
         .block_on(crate::agent::reference::main(open, clock, RandomIds::shared(), options))
@@ -279,8 +334,7 @@ fn agent(options: crate::agent::reference::Options) -> Result<(), Fail> {
 fn completion(shell: clap_complete::Shell) -> Result<(), Fail> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "cvxc", &mut text);
-    std::io::stdout().write_all(&text)?;
-    Ok(())
+    output::raw(&text)
 }
 
 fn config_show(ground: &Ground, format: args::ActOutput) -> Result<(), Fail> {
@@ -306,10 +360,35 @@ async fn backup(ground: &Ground, file: &std::path::Path) -> Result<(), Fail> {
     if file.exists() {
         return Err(Fail::usage(format!("{}: already exists; name a new file", file.display())));
     }
-    let path = boot::store_path(&ground.loaded.settings.store.url, &ground.places)?;
+    there_is_a_fleet(ground)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Fail::usage(format!("{}: there is no such folder", folder.display())));
+    }
+    let path = boot::store_path(ground)?;
+    let beside = ["-wal", "-shm", "-journal", ".gate", ".turn"].map(|end| {
+        let mut name = path.clone().into_os_string();
+        name.push(end);
+        std::path::PathBuf::from(name)
+    });
+    if beside.iter().any(|side| same_place(side, file)) {
+        return Err(Fail::usage(format!(
+            "{}: belongs to the store itself; name another file",
+            file.display()
+        )));
+    }
     let store = boot::open_store(&path, &ground.clock)?;
     store.backup(file).await?;
     output::line(&format!("copied to {}", file.display()))
+}
+
+fn same_place(a: &std::path::Path, b: &std::path::Path) -> bool {
+    let whole = |path: &std::path::Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(std::path::Path::new(".")).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    whole(a).is_some() && whole(a) == whole(b)
 }
 
 impl From<BootError> for Fail {

@@ -1,6 +1,7 @@
 //! Settings: the shipped file is the default; the user's file, the environment and flags come over it, in that order.
 //! Every value knows where it came from, every fault names file, line and key. Never opens a store or a terminal.
 
+pub mod database;
 pub mod places;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,10 @@ pub const DEFAULT: &str = include_str!("../config/default.toml");
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     pub store: StoreSettings,
+    pub database: database::DatabaseSettings,
     pub runtime: RuntimeSettings,
+    pub kubernetes: KubernetesSettings,
+    pub agents: AgentsSettings,
     pub leader: LeaderSettings,
     pub health: HealthSettings,
     pub autoscale: AutoscaleSettings,
@@ -32,7 +36,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreSettings {
-    /// Empty, a path, or `sqlite:PATH`.
+    /// Empty, a path, `sqlite:PATH` or `arangodb://user@host:port/database`.
     pub url: String,
 }
 
@@ -40,6 +44,23 @@ pub struct StoreSettings {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RuntimeSettings {
     pub kind: RuntimeKind,
+}
+
+/// Empty is the usual place, the current context and the context's own namespace.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KubernetesSettings {
+    pub kubeconfig: String,
+    pub context: String,
+    pub namespace: String,
+    pub image: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AgentsSettings {
+    pub store_url: String,
+    pub store_secret: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, strum::EnumString, strum::Display)]
@@ -146,7 +167,7 @@ impl std::fmt::Display for Origin {
 
 /// A fault in a file that somebody wrote: settings, keymap or theme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {key}{what}{hint}", key = if key.is_empty() { String::new() } else { format!("{key}: ") },
+#[error("{file}{at}: {key}{what}{hint}", at = if *line == 0 { String::new() } else { format!(":{line}") }, key = if key.is_empty() { String::new() } else { format!("{key}: ") },
     hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") })]
 pub struct LoadError {
     pub file: String,
@@ -162,6 +183,20 @@ pub struct LoadError {
 pub struct Loaded {
     pub settings: Settings,
     pub leaves: BTreeMap<String, (Value, Origin)>,
+}
+
+impl Loaded {
+    /// Whether the fleet is kept in a shared database as far as the settings go; a store's URL comes first.
+    pub fn wants_database(&self) -> bool {
+        use database::DatabaseKind;
+        match self.settings.database.kind {
+            DatabaseKind::Sqlite => false,
+            DatabaseKind::Arangodb => true,
+            DatabaseKind::Auto => self.leaves.iter().any(|(key, (_, origin))| {
+                key.starts_with("database.") && *origin != Origin::Default
+            }),
+        }
+    }
 }
 
 /// Layers the shipped file, `file` (if it exists), `environment` and `flags` (dotted key → text).
@@ -184,6 +219,7 @@ pub fn load(
                 let mut theirs = BTreeMap::new();
                 collect(&table, "", &Origin::File(path.to_owned()), &mut theirs);
                 for (key, (value, origin)) in theirs {
+                    let (key, value) = database::known(key, value);
                     let line = line_of(&text, &key);
                     let known = leaves.get(&key).map(|(value, _)| value.clone());
                     check(&name, line, &key, known.as_ref(), &value, leaves.keys())?;
@@ -211,10 +247,23 @@ pub fn load(
             lay(&mut leaves, &key, text, Origin::Environment(name.clone()), &name)?;
         }
     }
+    for (alias, key) in
+        [("CVXC_DATABASE_NAME", "database.database"), ("CVXC_DATABASE_SSL_MODE", "database.tls")]
+    {
+        if let Some(text) = environment.get(alias) {
+            lay(&mut leaves, key, text, Origin::Environment(alias.to_owned()), alias)?;
+        }
+    }
     for (key, text, flag) in flags {
         lay(&mut leaves, key, text, Origin::Flag((*flag).to_owned()), flag)?;
     }
     let settings = whole(&leaves, "settings", |_| 0)?;
+    // what the leaves are for is to be shown
+    if let Some((Value::String(password), _)) = leaves.get_mut("database.password")
+        && !password.is_empty()
+    {
+        "(secret)".clone_into(password);
+    }
     Ok(Loaded { settings, leaves })
 }
 
@@ -239,7 +288,11 @@ fn lay(
         Some(Value::Boolean(_)) => Value::Boolean(
             text.parse().map_err(|_| wrong(format!("expected true or false, got {text:?}")))?,
         ),
-        _ => Value::String(text.to_owned()),
+        Some(Value::Array(_)) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
+        }
+        _ => database::known(key.to_owned(), Value::String(text.to_owned())).1,
     };
     leaves.insert(key.to_owned(), (value, origin));
     whole(leaves, from, |_| 0).map(drop)
@@ -458,6 +511,6 @@ mod tests {
     fn a_bad_environment_names_its_variable() {
         let environment = BTreeMap::from([("CVXC_LOG_KEEP".to_owned(), "ever".to_owned())]);
         let said = load(None, &environment, &[]).unwrap_err().to_string();
-        assert_eq!(said, "CVXC_LOG_KEEP:0: log.keep: expected a whole number, got \"ever\"");
+        assert_eq!(said, "CVXC_LOG_KEEP: log.keep: expected a whole number, got \"ever\"");
     }
 }

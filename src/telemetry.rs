@@ -69,8 +69,14 @@ pub fn set_level(level: &str) -> Result<(), String> {
 }
 
 fn parse(level: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(level)
-        .map_err(|_| format!("log.level: expected error, warn, info, debug, trace or a filter such as cvxc=debug, got {level:?}"))
+    // one word that is no level would be taken for a module's name, and log nothing
+    let word = level.trim();
+    let is_level = word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let is_directive = word.contains(['=', ',', '[', ':']);
+    Some(word)
+        .filter(|_| is_level || is_directive)
+        .and_then(|word| EnvFilter::try_new(word).ok())
+        .ok_or_else(|| format!("log.level: expected error, warn, info, debug, trace or a filter such as cvxc=debug, got {level:?}"))
 }
 
 fn format_layer<W, S>(format: LogFormat, writer: W) -> Box<dyn Layer<S> + Send + Sync>

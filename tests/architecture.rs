@@ -47,7 +47,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Adapters may not look at each other, nor widgets at anything that knows the domain.
 const INSIDE: &[(&str, &[&str])] = &[
+    ("src/adapters/arango", &["crate::adapters::arango", "crate::model", "crate::ports"]),
     ("src/adapters/sqlite", &["crate::adapters::sqlite", "crate::model", "crate::ports"]),
+    ("src/adapters/kubernetes", &["crate::adapters::kubernetes", "crate::model", "crate::ports"]),
     ("src/adapters/local", &["crate::adapters::local", "crate::model", "crate::ports"]),
     ("src/adapters/simulated", &["crate::adapters::simulated", "crate::model", "crate::ports"]),
     (

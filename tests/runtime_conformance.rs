@@ -13,6 +13,8 @@
 
 #[path = "runtime/fixture.rs"]
 mod fixture;
+#[path = "runtime/kubernetes.rs"]
+mod kubernetes;
 #[path = "runtime/local.rs"]
 mod local;
 #[path = "runtime/rules.rs"]
@@ -20,19 +22,24 @@ mod rules;
 #[path = "runtime/simulated.rs"]
 mod simulated;
 
-/// `conforms!(adapter, fixture, [rule, …])`: one test for each rule.
+/// `conforms!(adapter, fixture, [rule, …])`: one test for each rule; attributes before it are every test's.
 macro_rules! conforms {
-    ($adapter:ident, $fixture:expr, [$($rule:ident),* $(,)?]) => {
+    (@rules $adapter:ident, $fixture:expr, $attributes:tt, [$($rule:ident),* $(,)?]) => {
         mod $adapter {
-            $(
+            $(conforms!(@rule $fixture, $attributes, $rule);)*
+        }
+    };
+    (@rule $fixture:expr, [$($attribute:meta),*], $rule:ident) => {
+                $(#[$attribute])*
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $rule() {
                     let fixture = $fixture;
                     crate::rules::$rule(&fixture).await;
                     crate::fixture::Fixture::end(fixture).await;
                 }
-            )*
-        }
+    };
+    ($(#[$attribute:meta])* $adapter:ident, $fixture:expr, $rules:tt) => {
+        conforms!(@rules $adapter, $fixture, [$($attribute),*], $rules);
     };
 }
 
@@ -96,5 +103,41 @@ conforms!(
         a_command_that_takes_too_long_is_ended,
         usage_is_given_for_what_runs_and_missing_for_the_rest,
         the_tail_of_a_log_is_its_last_lines,
+    ]
+);
+
+// What a program itself writes or how it exits is not asked here: the control plane that this is run on plays its pods.
+conforms!(
+    #[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+    on_kubernetes,
+    crate::kubernetes::OnKubernetes::open().await,
+    [
+        a_workload_starts_and_is_seen_running,
+        applying_twice_starts_it_once,
+        engines_that_race_start_it_once,
+        another_engine_sees_what_the_first_started,
+        the_watch_tells_everything_once_and_then_changes,
+        a_removed_workload_ends_and_is_listed_until_it_is_forgotten,
+        removing_and_forgetting_what_is_not_there_is_no_error,
+        a_running_workload_is_not_forgotten,
+        a_newer_incarnation_takes_the_place_of_the_older,
+        an_older_incarnation_is_refused,
+        an_incarnation_that_has_ended_is_not_begun_again,
+        an_empty_command_is_refused_by_name,
+        info_names_the_kind_and_a_node_with_room,
+        what_is_not_there_has_no_log_and_runs_no_command,
+        a_command_runs_beside_the_agent,
+        a_command_that_takes_too_long_is_ended,
+        the_tail_of_a_log_is_its_last_lines,
+    ]
+);
+
+conforms!(
+    #[ignore = "needs a cluster with metrics: CVXC_TEST_KUBECONFIG"]
+    on_kubernetes_measured,
+    crate::kubernetes::OnKubernetes::measured().await,
+    [
+        usage_is_given_for_what_runs_and_missing_for_the_rest,
+        a_busy_agent_uses_more_than_an_idle_one,
     ]
 );

@@ -6,6 +6,8 @@
 mod store {
     #[macro_use]
     pub mod macros;
+    pub mod arango;
+    mod arango_faults;
     #[cfg(unix)]
     mod files;
     pub mod fixture;
@@ -27,10 +29,16 @@ use std::sync::Arc;
 
 use cvxc::adapters::faulty::{Call, Fault, Faults};
 use futures::FutureExt;
+use store::arango::arango;
 use store::fixture::{Fixture, faulty, sqlite};
 
 every_rule!(sqlite, sqlite());
 every_rule!(faulty_without_faults, faulty(Arc::default()));
+every_rule!(
+    #[ignore = "needs an ArangoDB server, named by CVXC_TEST_ARANGO_URL"]
+    arango_db,
+    arango()
+);
 
 /// A store that claims to have written, and has not.
 async fn losing() -> Fixture {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::args::{ActArgs, ActOutput, DeployArgs, PublishArgs, SendArgs, SubscribeArgs, noun};
+use super::args::{
+    ActArgs, ActOutput, DeployArgs, PublishArgs, SendArgs, SubscribeArgs, Verb, noun,
+};
 use super::fail::Fail;
 use super::output;
 use crate::engine::handle::{CommandError, Consent, Handle};
@@ -17,6 +19,9 @@ use crate::model::operation::{Operation, OperationStatus};
 use crate::model::plan::{Command, Noun, Plan, Targets, Tier};
 use crate::model::time::Time;
 
+/// How often a plan that changed between its making and its writing is made again.
+const TRIES: u32 = 20;
+
 /// Plans `command` and, unless it is a dry run, carries it out.
 ///
 /// # Errors
@@ -27,20 +32,29 @@ pub async fn run(
     command: Command,
     args: &ActArgs,
 ) -> Result<(), Fail> {
-    let plan = handle.plan(actor, command).await?;
+    let mut plan = handle.plan(actor, command).await?;
     if args.dry_run {
         return show(&plan, args.output);
     }
-    if plan.steps.is_empty() {
-        return match args.output {
-            ActOutput::Json => {
-                output::json(&json!({ "operation": null, "changed": false, "title": plan.title }))
+    let mut tries = 0;
+    let id = loop {
+        if plan.steps.is_empty() {
+            return unchanged(&plan, args.output);
+        }
+        let typed = consent(&plan, args)?;
+        let consent = Consent { typed, reason: args.reason.clone() };
+        match handle.confirm(actor, &plan, consent).await {
+            Ok(id) => break id,
+            // nobody was shown the plan, so what was asked for still is; what takes a word is asked for again by hand
+            Err(CommandError::PlanChanged { plan: fresh })
+                if tries < TRIES && fresh.tier.max(plan.tier) < Tier::Three =>
+            {
+                tries += 1;
+                plan = *fresh;
             }
-            ActOutput::Text => output::safe_lines(&format!("{}: nothing to change", plan.title)),
-        };
-    }
-    let typed = consent(&plan, args)?;
-    let id = handle.confirm(actor, &plan, Consent { typed, reason: args.reason.clone() }).await?;
+            Err(error) => return Err(error.into()),
+        }
+    };
     let Some(limit) = args.wait else {
         let operation = handle.operation(&id).await?;
         return begun(handle, id.as_str(), &operation, args.output);
@@ -49,6 +63,60 @@ pub async fn run(
         Ok(operation) => ended(id.as_str(), &operation, args.output),
         Err(CommandError::Timeout(_)) => Err(Fail::failed(not_in_time(handle, id.as_str(), limit))),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Says that everything is as wanted, and why where the plan knows.
+fn unchanged(plan: &Plan, format: ActOutput) -> Result<(), Fail> {
+    match format {
+        ActOutput::Json => output::json(&json!({
+            "operation": null, "changed": false, "title": plan.title, "facts": plan.facts,
+        })),
+        ActOutput::Text => {
+            let known = plan.facts.iter().find(|fact| fact.name == "sent already");
+            let known =
+                known.map_or(String::new(), |fact| format!(" ({}: {})", fact.name, fact.value));
+            output::safe_lines(&format!("{}: nothing to change{known}", plan.title))
+        }
+    }
+}
+
+impl Verb {
+    /// How it is carried out, for a verb that changes something.
+    pub fn act(&self) -> Option<&ActArgs> {
+        match self {
+            Self::Apply(args) => Some(&args.act),
+            Self::Deploy(args) => Some(&args.act),
+            Self::Scale(args) => Some(&args.act),
+            Self::Restart(args)
+            | Self::Pause(args)
+            | Self::Resume(args)
+            | Self::Stop(args)
+            | Self::Start(args)
+            | Self::Delete(args) => Some(&args.act),
+            Self::Drain(args) => Some(&args.act),
+            Self::SetTemplate(args) => Some(&args.act),
+            Self::Rollback { act, .. }
+            | Self::CloneTemplate { act, .. }
+            | Self::Undo { act, .. } => Some(act),
+            Self::Send(args) => Some(&args.act),
+            Self::Publish(args) => Some(&args.act),
+            Self::Subscribe(args) => Some(&args.act),
+            Self::Requeue(args) | Self::Replay(args) | Self::Purge(args) => Some(&args.act),
+            Self::Get(_)
+            | Self::Describe(_)
+            | Self::Diff { .. }
+            | Self::Logs(_)
+            | Self::Status { .. }
+            | Self::Doctor { .. }
+            | Self::Config { .. }
+            | Self::Backup { .. }
+            | Self::Daemon(_)
+            | Self::Demo(_)
+            | Self::Shot(_)
+            | Self::Completion { .. }
+            | Self::Agent { .. } => None,
+        }
     }
 }
 
@@ -191,12 +259,21 @@ pub fn targets(words: &[String]) -> Result<Targets, Fail> {
     Ok(Targets { noun: found.unwrap_or(Noun::Agent), names })
 }
 
-/// One pool, or several with the same number.
-pub fn scale(mut pools: Vec<String>, to: u32, hold: bool) -> Command {
-    match pools.len() {
+/// One pool, or several with the same number; `pool/NAME` works too.
+///
+/// # Errors
+/// Exit code 2 for what is no pool.
+pub fn scale(pools: &[String], to: u32, hold: bool) -> Result<Command, Fail> {
+    let bare = |word: &String| match word.split_once('/') {
+        None => Ok(word.clone()),
+        Some((kind, name)) if noun(kind) == Ok(Noun::Pool) => Ok(name.to_owned()),
+        Some(_) => Err(Fail::usage(format!("{word}: expected a pool: only pools are scaled"))),
+    };
+    let mut pools: Vec<String> = pools.iter().map(bare).collect::<Result<_, _>>()?;
+    Ok(match pools.len() {
         1 => Command::Scale { pool: pools.remove(0), to, hold },
         _ => Command::ScalePools { pools, to, hold },
-    }
+    })
 }
 
 /// The operation that is named, else the actor's last one that can be taken back; an undo is only taken back by its id.
@@ -283,7 +360,10 @@ fn object(flag: &str, text: &str) -> Result<Map<String, Value>, Fail> {
 
 /// Names are looked up among the agents that are not deleted; ids are taken as they are.
 async fn agent(handle: &Handle, actor: &Actor, flag: &str, name: &str) -> Result<AgentId, Fail> {
-    let found = handle.document(actor, Noun::Agent, name).await?;
+    let found = handle.document(actor, Noun::Agent, name).await.map_err(|error| match error {
+        error @ CommandError::NotFound { .. } => Fail::usage(format!("{flag}: {error}")),
+        error => error.into(),
+    })?;
     AgentId::new(found.key.as_str()).map_err(|error| Fail::usage(format!("{flag}: {error}")))
 }
 

@@ -31,12 +31,21 @@ pub struct Global {
     /// Keep everything (settings, store, agents, logs) under this folder
     #[arg(long, global = true, env = "CVXC_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where the fleet is kept: a file, or sqlite:PATH
+    /// Where the fleet is kept: a file, sqlite:PATH, or arangodb://user@host:port/database
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
     /// Where agents run
     #[arg(long, global = true, value_name = "local|kubernetes", value_parser = runtime_kind)]
     pub runtime: Option<RuntimeKind>,
+    /// The kubeconfig of the cluster that agents run in
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// The kubeconfig's context
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace that agents run in
+    #[arg(long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Log level or filter
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -249,13 +258,13 @@ pub struct GetArgs {
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
     /// The console's filter: a regex, !regex, -f fuzzy, or terms such as queue>100 state=failed
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", allow_hyphen_values = true)]
     pub filter: Option<String>,
     /// Also what was deleted and can still be brought back
     #[arg(short, long)]
     pub all: bool,
     /// At most so many, newest first for messages, events and operations
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, allow_hyphen_values = true)]
     pub limit: usize,
 }
 
@@ -306,7 +315,7 @@ pub struct ScaleArgs {
     #[arg(required = true, value_name = "POOL")]
     pub pools: Vec<String>,
     /// How many agents each shall have
-    #[arg(long, alias = "replicas")]
+    #[arg(long, alias = "replicas", allow_hyphen_values = true)]
     pub to: u32,
     /// Do not keep the autoscaler away for 10 minutes
     #[arg(long)]
@@ -330,7 +339,7 @@ pub struct DrainArgs {
     #[arg(required = true, value_name = "[KIND] NAME")]
     pub targets: Vec<String>,
     /// Stop after this long even if work is still held
-    #[arg(long, value_parser = span::parse)]
+    #[arg(long, value_parser = span::parse, allow_hyphen_values = true)]
     pub deadline: Option<Duration>,
     #[command(flatten)]
     pub act: ActArgs,
@@ -362,7 +371,7 @@ pub struct SendArgs {
     /// 1 to 10, 10 first
     #[arg(long, default_value_t = crate::model::message::DEFAULT_PRIORITY, allow_hyphen_values = true)]
     pub priority: i64,
-    #[arg(long, default_value = "1h", value_parser = span::parse)]
+    #[arg(long, default_value = "1h", value_parser = span::parse, allow_hyphen_values = true)]
     pub ttl: Duration,
     #[arg(long)]
     pub correlation_id: Option<String>,
@@ -385,7 +394,7 @@ pub struct PublishArgs {
     /// JSON object
     #[arg(long, default_value = "{}")]
     pub payload: String,
-    #[arg(long, default_value = "1h", value_parser = span::parse)]
+    #[arg(long, default_value = "1h", value_parser = span::parse, allow_hyphen_values = true)]
     pub ttl: Duration,
     #[command(flatten)]
     pub act: ActArgs,
@@ -421,10 +430,10 @@ pub struct LogsArgs {
     #[arg(short, long)]
     pub follow: bool,
     /// The last so many lines
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub tail: Option<usize>,
     /// Lines of the last so long: 5m
-    #[arg(long, value_parser = span::parse)]
+    #[arg(long, value_parser = span::parse, allow_hyphen_values = true)]
     pub since: Option<Duration>,
     /// Of the run before this one
     #[arg(short, long)]
@@ -446,7 +455,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub headless: bool,
     /// Agents that are played instead of started
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = played, allow_hyphen_values = true)]
     pub simulated: Option<usize>,
     /// Usage samples a second of simulated agents
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -467,6 +476,11 @@ pub struct ShotArgs {
     pub dir: PathBuf,
     /// Only these pages
     pub pages: Vec<String>,
+}
+
+fn played(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=1_000_000).contains(count));
+    count.ok_or_else(|| format!("expected a number of agents from 1 to 1000000, got {text:?}"))
 }
 
 fn runtime_kind(text: &str) -> Result<RuntimeKind, String> {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use super::fail::Fail;
+use super::signals::on;
 use crate::boot::{self, Ground, Part, Request};
 use crate::engine::supervise::{Role, Supervisor};
 use crate::gateway::{self, metrics::Meters};
@@ -60,10 +61,6 @@ pub async fn run(request: &Request, ground: Ground) -> Result<(), Fail> {
         () = second => tracing::warn!("stopped at once by a second signal"),
     }
     Ok(())
-}
-
-fn on(kind: SignalKind) -> Result<Signal, Fail> {
-    signal(kind).map_err(|error| Fail::failed(format!("signals cannot be heard: {error}")))
 }
 
 /// Takes over what can change in a running program; a bad file changes nothing and says why.

@@ -1,7 +1,7 @@
 //! `cvxc demo`: a throw-away fleet that shows everything working. What happens comes from the agents' behaviour; nothing is staged.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::args::{ActOutput, DemoArgs};
 use super::demo_report::{self, Report, Tally};
 use super::fail::Fail;
+use super::signals::Ending;
 use super::{console, manifests, output};
 use crate::boot::{self, Ground, Opened, Part, Request, Simulation};
 use crate::engine::handle::Consent;
@@ -22,6 +23,7 @@ use crate::model::plan::Command;
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::ports::store::chain;
+use crate::settings::RuntimeKind;
 use crate::telemetry;
 use crate::tui::Parting;
 
@@ -30,6 +32,12 @@ const FLEET: &str = include_str!("../../config/demo.yaml");
 /// A headless run that has not shown everything by then has failed.
 const LONGEST: Duration = Duration::from_secs(60);
 const ENOUGH_AGENTS: u64 = 12;
+/// Where a demo in a cluster lives unless it is told otherwise.
+const NAMESPACE: &str = "cvxc-demo";
+/// How long a demo waits for its pods to end.
+const PODS_END: Duration = Duration::from_secs(60);
+/// The file by which a demo knows its own folder.
+const MARK: &str = "demo";
 /// How long a new folder's store may take to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -68,6 +76,8 @@ pub struct Demo {
     folder: Folder,
     pub ground: Ground,
     pub opened: Opened,
+    /// Once its place in a cluster is known to be its own: whether the namespace was made for it, and goes with it.
+    settled: Option<bool>,
     _logs: Option<telemetry::LogGuard>,
 }
 
@@ -85,7 +95,7 @@ impl Demo {
         request: &Request,
         simulation: Option<Simulation>,
     ) -> Result<Self, Fail> {
-        let folder = folder(request, simulation.is_some())?;
+        let folder = folder(request)?;
         let mut flags: Vec<_> =
             PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
         if let Some(simulation) = simulation {
@@ -93,12 +103,25 @@ impl Demo {
             flags.push(("health.usage-interval", sampling(simulation), "demo"));
         }
         flags.extend(request.flags.iter().cloned());
-        let ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+        let mut ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+        let settings = &mut ground.loaded.settings;
+        if settings.runtime.kind == RuntimeKind::Kubernetes
+            && settings.kubernetes.namespace.is_empty()
+        {
+            NAMESPACE.clone_into(&mut settings.kubernetes.namespace);
+        }
         let logs =
             telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
         let opened = runtime.block_on(boot::open(&ground, Part::Contend, simulation))?;
-        let demo = Self { folder, ground, opened, _logs: logs };
-        if let Err(error) = runtime.block_on(seed(&demo.opened, simulation)) {
+        let mut demo = Self { folder, ground, opened, settled: None, _logs: logs };
+        let seeded = runtime.block_on(async {
+            if let Some(cluster) = &demo.opened.kubernetes {
+                let settled = cluster.settle().await;
+                demo.settled = Some(settled.map_err(|error| Fail::failed(chain(&error)))?);
+            }
+            seed(&demo.opened, simulation).await
+        });
+        if let Err(error) = seeded {
             demo.end(runtime)?;
             return Err(error);
         }
@@ -121,12 +144,15 @@ impl Demo {
     /// # Errors
     /// When the folder cannot be removed.
     pub fn end(self, runtime: &tokio::runtime::Runtime) -> Result<usize, Fail> {
-        let Opened { running, local, .. } = self.opened;
+        let Opened { running, local, kubernetes, .. } = self.opened;
+        // what is in a namespace that was never ours is not ours to end
+        let cluster = kubernetes.zip(self.settled);
         let left = runtime.block_on(async {
             running.stop(Duration::from_secs(2)).await;
-            match local {
-                Some(local) => local.end_all(Duration::from_secs(2)).await,
-                None => Ok(0),
+            match (local, cluster) {
+                (Some(local), _) => local.end_all(Duration::from_secs(2)).await,
+                (None, Some((cluster, made))) => cluster.end_all(made, PODS_END).await,
+                (None, None) => Ok(0),
             }
         });
         let left = left.map_err(|error| Fail::failed(chain(&error)))?;
@@ -148,13 +174,20 @@ pub fn run(
 ) -> Result<(), Fail> {
     let simulation =
         args.simulated.map(|agents| Simulation { agents, updates: args.updates, seed: args.seed });
+    // from here on a signal is one more way to leave: nothing may outlive the demo
+    let mut ending = runtime.block_on(async { Ending::listen() })?;
     let mut demo = Demo::begin(runtime, request, simulation)?;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let outcome = if terminal && !args.headless && args.span.is_none() {
         console::show(&demo.opened, &demo.ground, &args.console, Parting::End, runtime)
             .map(|()| None)
     } else {
-        runtime.block_on(headless(&demo.opened, args)).map(Some)
+        runtime.block_on(async {
+            tokio::select! {
+                report = headless(&demo.opened, args) => report.map(Some),
+                signal = ending.asked() => Err(Fail::failed(format!("{signal}: the demo was ended early"))),
+            }
+        })
     };
     let kept = args.keep.then(|| demo.folder.path().to_owned());
     if args.keep {
@@ -184,19 +217,32 @@ fn sampling(simulation: Simulation) -> String {
     format!("{}ms", millis.clamp(100, 86_400_000))
 }
 
-fn folder(request: &Request, simulated: bool) -> Result<Folder, Fail> {
-    if let Some(dir) = &request.data_dir {
-        let given = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-        if given && !simulated && !dir.join("fleet.db").exists() {
-            return Err(Fail::usage(format!(
-                "--data-dir {}: is not empty and holds no fleet",
-                dir.display()
-            )));
-        }
-        return Ok(Folder::Kept(dir.clone()));
+/// A folder that is given is empty, or an earlier demo's: leaving a demo ends every process of its fleet, so it must never
+/// be anybody's real one.
+fn folder(request: &Request) -> Result<Folder, Fail> {
+    let Some(dir) = &request.data_dir else {
+        let dir = tempfile::Builder::new().prefix("cvxc-demo-").tempdir()?;
+        mark(dir.path())?;
+        return Ok(Folder::ThrowAway(dir));
+    };
+    let used = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    if used && !dir.join(MARK).exists() {
+        return Err(Fail::usage(format!(
+            "--data-dir {}: is not empty and no demo made it; name another folder",
+            dir.display()
+        )));
     }
-    let dir = tempfile::Builder::new().prefix("cvxc-demo-").tempdir()?;
-    Ok(Folder::ThrowAway(dir))
+    std::fs::create_dir_all(dir)
+        .and_then(|()| mark(dir))
+        .map_err(|error| Fail::usage(format!("--data-dir {}: {error}", dir.display())))?;
+    Ok(Folder::Kept(dir.clone()))
+}
+
+fn mark(dir: &Path) -> std::io::Result<()> {
+    std::fs::write(
+        dir.join(MARK),
+        "a fleet of `cvxc demo`: leaving the demo ends every process of it\n",
+    )
 }
 
 /// Applies the fleet's manifests as any operator would; a folder that holds a fleet already keeps it.
@@ -206,13 +252,23 @@ async fn seed(opened: &Opened, simulation: Option<Simulation>) -> Result<(), Fai
         return Ok(());
     }
     opened.loaded(PATIENCE).await?;
-    let text = simulation
-        .map_or_else(|| FLEET.to_owned(), |simulation| simulated_fleet(simulation.agents));
+    let text = match (simulation, &opened.kubernetes) {
+        (Some(simulation), _) => simulated_fleet(simulation.agents),
+        (None, Some(_)) => in_a_cluster(FLEET),
+        (None, None) => FLEET.to_owned(),
+    };
     let manifests = manifests::parse("config/demo.yaml", &text)?;
     let plan = opened.handle.plan(&opened.actor, Command::Apply { manifests }).await?;
     let consent = Consent { typed: plan.confirm_word.clone(), reason: "demo".into() };
     opened.handle.confirm(&opened.actor, &plan, consent).await?;
     Ok(())
+}
+
+/// The same fleet for a cluster: its images are this program's own, and its agents cannot be heard from there, since the
+/// demo's store is a file of this machine.
+fn in_a_cluster(fleet: &str) -> String {
+    let lines = fleet.lines().filter(|line| !line.trim_start().starts_with("image:"));
+    lines.map(|line| line.replace(", required: true", "") + "\n").collect()
 }
 
 /// One template and up to ten pools that share `agents` between them.
@@ -288,6 +344,9 @@ fn missing(opened: &Opened, tally: &Tally) -> Vec<String> {
     let mut missing = Vec::new();
     if running < ENOUGH_AGENTS {
         missing.push(format!("{ENOUGH_AGENTS} agents running (there are {running})"));
+    }
+    if opened.kubernetes.is_some() {
+        return missing; // agents that cannot reach the store send nothing
     }
     if view.totals.messages(MessageStatus::Delivered) == 0 {
         missing.push("a delivered message".into());

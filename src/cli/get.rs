@@ -113,6 +113,15 @@ async fn documents(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<Vec
             break;
         }
     }
+    // a filter, too, may be why one of them is not here
+    let whole = args.filter.is_none() && args.selector.is_none() && found.len() < args.limit;
+    let is_here = |name: &String| found.iter().any(|one| one.key.as_str() == *name);
+    let missing = args.names.iter().find(|name| whole && !is_here(name));
+    if let Some(missing) = missing {
+        return Err(Fail::usage(format!(
+            "{missing:?} is not among them: `cvxc get` without a name lists all"
+        )));
+    }
     found.truncate(args.limit);
     Ok(found)
 }

@@ -18,6 +18,14 @@ pub fn line(text: &str) -> Result<(), Fail> {
     writeln!(out, "{text}").map_err(|error| closed(&error))
 }
 
+/// Prints what this program made itself, as it is.
+///
+/// # Errors
+/// As [`line`].
+pub fn raw(bytes: &[u8]) -> Result<(), Fail> {
+    io::stdout().lock().write_all(bytes).map_err(|error| closed(&error))
+}
+
 /// Prints text that others wrote, made safe line by line.
 ///
 /// # Errors

@@ -102,8 +102,8 @@ where
             "{missing:?} is not among them: `cvxc get` without a name lists all"
         )));
     }
-    // a tombstone is shown to whoever asks for it by --all, by name or by a filter
-    let asked = args.all || args.filter.is_some();
+    // a tombstone is shown to whoever asks for it by --all, by name or by a filter for deleted ones
+    let asked = args.all || args.filter.as_deref().is_some_and(|text| text.contains("deleted"));
     let chosen = all.iter().filter(|row| {
         let seen = Seen::new(row.as_ref(), now);
         (if args.names.is_empty() { asked || !gone(row) } else { named(row) })

@@ -20,7 +20,9 @@ pub fn right(command: &Command) -> Right {
             let manages = manifests.iter().any(|manifest| manifest.noun == Noun::Pool);
             if manages { Right::Manage } else { Right::Operate }
         }
-        Command::Deploy { .. }
+        Command::Edit { noun: Noun::Pool, .. } => Right::Manage,
+        Command::Edit { .. }
+        | Command::Deploy { .. }
         | Command::Restart { .. }
         | Command::Pause { .. }
         | Command::Resume { .. }

@@ -38,6 +38,8 @@ pub struct EngineSettings {
     pub success_threshold: u32,
     /// How the store is reached from an agent's process: `CVXC_STORE`.
     pub agent_store: String,
+    /// Where an agent's password for the store is kept, as its runtime names secrets: `NAME/KEY`.
+    pub agent_secret: String,
     /// Restart back-off: first pause and longest.
     pub backoff_first: Duration,
     pub backoff_longest: Duration,
@@ -59,6 +61,7 @@ impl Default for EngineSettings {
             failure_threshold: 3,
             success_threshold: 1,
             agent_store: String::new(),
+            agent_secret: String::new(),
             backoff_first: Duration::from_secs(10),
             backoff_longest: Duration::from_secs(300),
             events_most: 2 << 30,

@@ -13,21 +13,24 @@ use crate::model::agent::Phase;
 use crate::model::filter::{Field, Filter};
 use crate::model::id::{AgentId, MessageId};
 use crate::model::message::moves::{self, Fields, MessageRefusal};
-use crate::model::message::{KEEP_KEY, MAX_CLAIM, Message, MessageStatus, NewMessage};
+use crate::model::message::{MAX_CLAIM, Message, MessageStatus, NewMessage};
 use crate::model::schema::Collection;
 use crate::model::template::FieldError;
 use crate::model::time::Time;
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
 use crate::ports::store::{
-    Direction, Document, Durability, Guard, Key, Query, Rev, Store, StoreError, UpdateWhere, Write,
+    Direction, Document, Durability, Guard, Key, Rev, Store, StoreError, UpdateWhere, Write,
 };
 
 pub mod operator;
 pub mod pace;
 pub mod sweep;
 
-pub use operator::{Prepared, cancel, prepare, purge, relocate, replay, requeue, restore};
+use self::operator::{remembered, with_tag};
+pub use operator::{
+    Prepared, cancel, prepare, purge, relocate, replay, requeue, restore, sent_before,
+};
 pub use sweep::run;
 
 /// Why a message was not sent, or not moved on.
@@ -207,17 +210,10 @@ impl Messaging {
         tag: &str,
         now: Time,
     ) -> Result<Option<MessageId>, MessagingError> {
-        let filter = Filter::And(vec![
-            Filter::eq("from_agent_id", from.as_str()),
-            Filter::eq("idempotency_key", tag),
-        ]);
-        let query = Query { limit: 1, ..Query::new(Collection::AgentMessages, filter) };
-        let Some(found) = self.store.query(query).await?.documents.into_iter().next() else {
+        let Some(found) = with_tag(&*self.store, from, tag).await? else {
             return Ok(None); // gone meanwhile
         };
-        let created = found.body.get("created_at").and_then(Value::as_str).unwrap_or_default();
-        let fresh = created.parse::<Time>().is_ok_and(|at| now.since(at) < KEEP_KEY);
-        if let (true, Ok(id)) = (fresh, MessageId::new(found.key.as_str())) {
+        if let Some(id) = remembered(&found, now) {
             return Ok(Some(id));
         }
         let gone = Fields::from_iter([("idempotency_key".to_owned(), Value::Null)]);

@@ -5,6 +5,7 @@ mod agents;
 mod apply;
 pub(crate) mod confirm;
 pub(crate) mod draft;
+mod edit;
 mod judge;
 mod messages;
 pub(crate) mod planner;

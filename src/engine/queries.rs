@@ -108,7 +108,7 @@ impl<'a> Asker<'a> {
     }
 
     /// Hides what the actor may not see, and secrets that somebody wrote out all the same.
-    fn mask(&self, body: &mut Body) {
+    pub(crate) fn mask(&self, body: &mut Body) {
         if !self.actor.role.may(Right::ViewPayloads)
             && let Some(payload) = body.get_mut("payload")
         {

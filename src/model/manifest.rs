@@ -91,7 +91,13 @@ fn pool(reader: &mut Reader<'_>, spec: &mut Spec) {
     reader.text("description");
     reader.pairs("labels");
     for name in ["desired", "min", "max"] {
-        reader.of::<u32>(name, "a number of agents such as 3");
+        // a count that was left empty by mistake must not scale a pool to nothing
+        if reader.is_null(name) {
+            reader.fault(name, "expected a number of agents such as 3, got nothing");
+            reader.value(name);
+        } else {
+            reader.of::<u32>(name, "a number of agents such as 3");
+        }
     }
     reader.object("update", |update| {
         update.of::<u32>("max_surge", "a number of agents such as 1");
@@ -175,6 +181,35 @@ fn config(reader: &mut Reader<'_>) {
         pod.text("priority_class");
         pod.list("volumes");
     });
+}
+
+/// What of a document an operator may edit, as a manifest would say it. `None` for what no manifest describes. Which
+/// template something is of has an act of its own, so it is not among them.
+pub fn editable(noun: Noun, body: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let mut picked = body.clone();
+    for name in ["template", "version", "tenant"] {
+        picked.shift_remove(name);
+    }
+    if let Some(Value::Object(scaling)) = picked.get_mut("scaling") {
+        scaling.shift_remove("hold_until");
+    }
+    let mut reader = Reader::new("", &picked);
+    let mut spec = Spec {
+        noun,
+        name: String::new(),
+        tenant: None,
+        set: Map::new(),
+        template: None,
+        version: None,
+    };
+    match noun {
+        Noun::Template => template(&mut reader),
+        Noun::Pool => pool(&mut reader, &mut spec),
+        Noun::Agent => agent(&mut reader, &mut spec),
+        Noun::Message | Noun::Subscription | Noun::Publication | Noun::Operation => return None,
+    }
+    // fields of the document that no manifest knows are no faults here
+    Some(reader.finish().0)
 }
 
 /// What an agent's configuration may override, read as a manifest's `config` is: for `deploy --set`.

@@ -20,6 +20,14 @@ pub enum Command {
     Apply {
         manifests: Vec<Manifest>,
     },
+    /// Change one template, pool or agent from what was read of it to what somebody made of that. Only what differs is
+    /// written, and only where nobody else changed it since.
+    Edit {
+        noun: Noun,
+        name: String,
+        base: Map<String, Value>,
+        fields: Map<String, Value>,
+    },
     /// Create one agent of a template, with parts of its configuration overridden.
     Deploy {
         template: String,
@@ -130,6 +138,7 @@ impl Command {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "apply",
+            Self::Edit { .. } => "edit",
             Self::Deploy { .. } => "deploy",
             Self::Scale { .. } | Self::ScalePools { .. } => "scale",
             Self::Restart { .. } => "restart",

@@ -206,9 +206,9 @@ pub fn human_bytes(bytes: u64) -> String {
     if bytes < 1000 {
         return bytes.to_string();
     }
-    // 1000 to 1023 of a unit would need four digits, so they count as the next one.
+    // 1000 to 1023 of a unit would need four digits, so they count as the next one, and so does what rounds to them.
     let (mut unit, mut at) = (1024u128, 0);
-    while u128::from(bytes) >= unit * 1000 && at + 1 < SUFFIXES.len() {
+    while (u128::from(bytes) + unit / 2) / unit >= 1000 && at + 1 < SUFFIXES.len() {
         (unit, at) = (unit * 1024, at + 1);
     }
     let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
@@ -312,11 +312,11 @@ mod tests {
 
     #[test]
     fn sizes_and_ages_are_short() {
-        let sizes = [0, 999, 1000, 1024, 1229, 10_240, 511 << 20, 1023 << 20, u64::MAX];
+        let sizes = [0, 999, 1000, 1024, 1229, 10_240, 511 << 20, 1_023_488, 1023 << 20, u64::MAX];
         let shown: Vec<String> = sizes.into_iter().map(human_bytes).collect();
         assert_eq!(
             shown,
-            ["0", "999", "1.0Ki", "1.0Ki", "1.2Ki", "10Ki", "511Mi", "1.0Gi", "16Ei"]
+            ["0", "999", "1.0Ki", "1.0Ki", "1.2Ki", "10Ki", "511Mi", "1.0Mi", "1.0Gi", "16Ei"]
         );
         let ages = [0, 59, 60, 3599, 3600, 86_399, 86_400, 864_000];
         let shown: Vec<String> = ages.map(|s| human_age(Duration::from_secs(s))).into();

@@ -130,7 +130,7 @@ pub mod span {
     pub fn parse(text: &str) -> Result<Duration, String> {
         let wrong = || format!("expected a span of time such as \"90s\" or \"10m\", got {text:?}");
         let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
-        Duration::try_from(span).map_err(|_| wrong())
+        Duration::try_from(span).map_err(|_| format!("{}, which is negative", wrong()))
     }
 
     /// Writes the shortest text that [`parse`] reads back: `1m 30s`.

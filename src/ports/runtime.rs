@@ -26,6 +26,9 @@ pub struct Workload {
     pub config: AgentConfig,
     /// Added to the template's environment by the engine: `CVXC_AGENT_ID`, `CVXC_STORE`, …
     pub env: BTreeMap<String, String>,
+    /// For people who meet the workload in its runtime: the template it was made of. Runtimes that cannot keep notes
+    /// leave them out.
+    pub notes: BTreeMap<String, String>,
 }
 
 /// A workload changed, went, or all must be listed again.
@@ -122,6 +125,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     ) -> Result<ExecResult, RuntimeError>;
 
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
+
+    /// Whether everything here is this fleet's, so that a workload without a record may be ended. Not where others may
+    /// have started it.
+    fn is_ours_alone(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -107,6 +107,8 @@ pub enum Action {
     /// Copy the picked cell
     CopyCell,
 
+    /// Change the selected thing in $EDITOR
+    Edit,
     /// Restart the selected agents, or a pool's
     Restart,
     /// Set how many agents a pool has

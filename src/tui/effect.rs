@@ -1,11 +1,14 @@
 //! Work that `update` wants done. Plain data, so that a test compares it with `assert_eq!`.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use serde_json::{Map, Value};
 
 use super::event::Alarm;
 use crate::engine::handle::{Consent, Listing};
 use crate::model::id::{AgentId, OperationId};
-use crate::model::plan::{Command, Noun, Plan};
+use crate::model::plan::{Command, Noun, Plan, TargetRef};
 use crate::model::text::Safe;
 use crate::ports::runtime::LogOptions;
 
@@ -28,6 +31,10 @@ pub enum Effect {
     /// Nobody waits for this any more.
     Forget(EffectId),
     Wake(Alarm, Duration),
+    /// Open the operator's editor on the console's terminal.
+    Edit(Box<EditOrder>),
+    /// Remove a file that an edit was kept in.
+    Discard(PathBuf),
     /// Lines for the clipboard of whoever sits at the terminal.
     Copy(Vec<Safe>),
     /// Write down what was shown and typed lately.
@@ -38,6 +45,14 @@ pub enum Effect {
     LoadTheme(String),
     LoadKeymap(String),
     Quit,
+}
+
+/// Something to be edited: what it is, what it was when it was read, and that as text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EditOrder {
+    pub target: TargetRef,
+    pub base: Map<String, Value>,
+    pub text: String,
 }
 
 /// What is read from the engine.

@@ -1,16 +1,18 @@
 //! Everything that can wake the console. A closed enum: what is not here cannot happen.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::EffectId;
+use super::effect::{EditOrder, EffectId};
 use super::keys::Key;
 use super::theme::Background;
 use crate::engine::handle::{CommandError, Description};
 use crate::model::id::OperationId;
 use crate::model::plan::Plan;
+use crate::model::text::Safe;
 use crate::ports::runtime::LogLine;
 use crate::ports::store::{Bookmark, Document};
 
@@ -33,6 +35,16 @@ pub enum Event {
     Done(EffectId, Result<Reply, Fault>),
     /// A delay that `update` asked for has passed.
     Alarm(Alarm),
+    /// The editor has ended: what was to be edited, and what became of it.
+    Edited(Box<EditOrder>, Result<Edited, Safe>),
+}
+
+/// What an editor left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edited {
+    pub text: String,
+    /// Where it is kept until it is written or thrown away.
+    pub file: PathBuf,
 }
 
 /// What an effect brought.

@@ -312,6 +312,8 @@ fn note(event: &Event) -> (What, usize) {
         }
         Event::Done(_, Err(fault)) => (What::Lost { name: format!("fault: {fault}") }, 128),
         Event::Alarm(alarm) => (What::Alarm { alarm: *alarm }, 48),
+        // what was typed there may be nobody else's business
+        Event::Edited(..) => (What::Lost { name: "what an editor left".to_owned() }, 64),
     }
 }
 

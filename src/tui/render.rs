@@ -1,13 +1,13 @@
 //! From what is remembered and the view to a picture. It reads a snapshot and nothing else: no lock, no clock, no state.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Position, Rect, Size};
+use ratatui::layout::{Position, Rect};
 
 use super::pages::table::TablePage;
 use super::pages::text::TextPage;
 use super::pages::{Page, pulse, strip};
 use super::perf;
-use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, Ui};
+use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, SMALLEST, Ui, is_too_small};
 use super::widgets::plan::PlanDialog;
 use super::widgets::prompt::{self, Prompt};
 use super::widgets::table::Table;
@@ -24,9 +24,6 @@ mod bottom;
 mod header;
 mod progress;
 
-/// Below this a table has no room.
-const SMALLEST: Size = Size { width: 40, height: 10 };
-
 /// Draws everything; says what the next key must know of it, and where the cursor is.
 pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Position>) {
     let screen = buf.area;
@@ -35,7 +32,7 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     if look.theme.text != ratatui::style::Style::default() {
         buf.set_style(screen, look.theme.text);
     }
-    if screen.width < SMALLEST.width || screen.height < SMALLEST.height {
+    if is_too_small(screen.as_size()) {
         too_small(screen, look, buf);
         return (hits, None);
     }
@@ -84,7 +81,7 @@ fn cut(area: Rect, heights: [u16; 4]) -> [Rect; 4] {
 
 fn too_small(screen: Rect, look: Look<'_>, buf: &mut Buffer) {
     let text = format!(
-        "{}×{} is too small: cvxc needs {}×{}",
+        "{}×{} is too small: cvxc needs {}×{}; ^c quits",
         screen.width, screen.height, SMALLEST.width, SMALLEST.height
     );
     for (line, y) in dialog::wrap(&text, usize::from(screen.width)).iter().zip(screen.top()..) {

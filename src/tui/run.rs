@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use self::alarms::Alarms;
 pub(super) use self::effects::Effects;
-use super::effect::{Effect, EffectId};
+use super::effect::{EditOrder, Effect, EffectId};
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;
 use super::input::parse::{Answer, Input};
@@ -37,6 +37,7 @@ use crate::settings::{ConsoleSettings, TimeZone};
 
 mod alarms;
 mod dump;
+mod editor;
 mod effects;
 
 /// How the console is to look and behave.
@@ -110,6 +111,8 @@ struct Console {
     journal: Option<Journal>,
     frames: FrameClock,
     effects: Effects,
+    /// What is to be edited next.
+    editing: Option<Box<EditOrder>>,
     alarms: Alarms,
     clock: Arc<dyn Clock>,
     config: PathBuf,
@@ -223,6 +226,7 @@ impl Console {
             journal: Some(handle.events()),
             frames: FrameClock::new(remote || settings.low_bandwidth),
             effects: Effects::new(engine, handle, actor),
+            editing: None,
             alarms: Alarms::default(),
             clock,
             config,
@@ -241,8 +245,17 @@ impl Console {
     async fn run(mut self) -> io::Result<()> {
         self.alarms.add(Alarm::Minute, Duration::from_secs(60));
         self.tell_faults();
-        let pace = self.screen.writer().pace().clone();
         loop {
+            if let Some(order) = self.editing.take() {
+                let Some(event) = self.let_edit(order).await? else { return Ok(()) };
+                self.recorder.event(self.clock.now(), &event);
+                let effects = update(&mut self.ui, &self.view, event);
+                if self.carry_out(effects).is_break() {
+                    return Ok(());
+                }
+                self.frames.want_quick();
+            }
+            let pace = self.screen.writer().pace().clone();
             let event = tokio::select! {
                 biased; // the way out first; then a frame, so that a flood of keys cannot starve the screen
                 heard = self.signals.next() => match heard {
@@ -293,6 +306,24 @@ impl Console {
                 self.frames.want_quick();
             }
         }
+    }
+
+    /// Lends the terminal to the operator's editor. `None` when the console is to end.
+    async fn let_edit(&mut self, order: Box<EditOrder>) -> io::Result<Option<Event>> {
+        if !self.screen.lend() {
+            let why = Safe::new("the terminal takes nothing, so no editor was started");
+            return Ok(Some(Event::Edited(order, Err(why))));
+        }
+        let outcome = tokio::select! {
+            biased;
+            _ = self.signals.terminate.recv() => return Ok(None),
+            _ = self.signals.hang_up.recv() => return Ok(None),
+            outcome = editor::edit(&order.text) => outcome,
+        };
+        self.screen.take_back()?;
+        // what was typed into the editor (^C, ^Z) was meant for the editor
+        self.signals = Signals::new()?;
+        Ok(Some(Event::Edited(order, outcome)))
     }
 
     /// What the terminal says of itself.
@@ -355,6 +386,7 @@ impl Console {
                 }
                 Effect::Dump(id) => self.dump(id),
                 Effect::Repaint => self.screen.writer().repaint(),
+                Effect::Edit(order) => self.editing = Some(order),
                 Effect::LoadTheme(name) => {
                     let (theme, faults) = theme::load::load(&name, Some(&self.config));
                     self.ui.wear(theme);
@@ -372,6 +404,7 @@ impl Console {
                 | Effect::Cancel(..)
                 | Effect::Fetch(..)
                 | Effect::Follow(..)
+                | Effect::Discard(_)
                 | Effect::Forget(_) => self.effects.start(effect),
             }
         }

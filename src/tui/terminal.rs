@@ -60,30 +60,25 @@ impl Screen {
     /// # Errors
     /// When standard input or output is no terminal, or it cannot be set up; it is then left as it was.
     pub fn enter() -> io::Result<Self> {
-        let (stdin, stdout) = (io::stdin(), io::stdout());
-        if !stdin.is_terminal() || !stdout.is_terminal() {
-            return Err(io::Error::other(
-                "the console needs a terminal on standard input and output",
-            ));
-        }
-        let tty = stdin.as_fd().try_clone_to_owned()?;
-        let out = File::from(stdout.as_fd().try_clone_to_owned()?);
-        let before = rustix::termios::tcgetattr(&tty)?;
-        install_hook();
-        let (input, inputs) = InputThread::start(tty.try_clone()?)?;
-        set_raw(&tty, &before)?;
-        let greeting = [ENTER, PROBE].concat();
-        let writer = match Writer::start(out, greeting) {
-            Ok(writer) => writer,
-            Err(error) => {
-                rustix::termios::tcsetattr(&tty, OptionalActions::Now, &before)?;
-                return Err(error);
-            }
-        };
-        let console = std::thread::current().id();
-        let held = Arc::new(Held { console, writer, before, tty });
-        *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(held.clone());
+        let (held, inputs, input) = take()?;
         Ok(Self { held, inputs: Some(inputs), input: Some(input) })
+    }
+
+    /// Gives the terminal to another program for a while. Returns whether it took what restores its screen.
+    pub fn lend(&mut self) -> bool {
+        self.inputs = None;
+        self.input = None;
+        self.held.restore()
+    }
+
+    /// Takes the terminal again after [`Screen::lend`].
+    ///
+    /// # Errors
+    /// As [`Screen::enter`].
+    pub fn take_back(&mut self) -> io::Result<()> {
+        let (held, inputs, input) = take()?;
+        (self.held, self.inputs, self.input) = (held, Some(inputs), Some(input));
+        Ok(())
     }
 
     pub fn writer(&self) -> &Writer {
@@ -125,6 +120,32 @@ impl Screen {
     }
 }
 
+/// The terminal in our modes, with a thread that reads it and one that writes it.
+fn take() -> io::Result<(Arc<Held>, mpsc::Receiver<Input>, InputThread)> {
+    let (stdin, stdout) = (io::stdin(), io::stdout());
+    if !stdin.is_terminal() || !stdout.is_terminal() {
+        return Err(io::Error::other("the console needs a terminal on standard input and output"));
+    }
+    let tty = stdin.as_fd().try_clone_to_owned()?;
+    let out = File::from(stdout.as_fd().try_clone_to_owned()?);
+    let before = rustix::termios::tcgetattr(&tty)?;
+    install_hook();
+    let (input, inputs) = InputThread::start(tty.try_clone()?)?;
+    set_raw(&tty, &before)?;
+    let greeting = [ENTER, PROBE].concat();
+    let writer = match Writer::start(out, greeting) {
+        Ok(writer) => writer,
+        Err(error) => {
+            rustix::termios::tcsetattr(&tty, OptionalActions::Now, &before)?;
+            return Err(error);
+        }
+    };
+    let console = std::thread::current().id();
+    let held = Arc::new(Held { console, writer, before, tty });
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(held.clone());
+    Ok((held, inputs, input))
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
         self.inputs = None;
@@ -136,8 +157,10 @@ impl Drop for Screen {
 
 impl Held {
     /// Gives the terminal back. May be called twice: after a panic the guard is dropped too.
-    fn restore(&self) {
-        if !self.writer.finish(LEAVE, PATIENCE) {
+    /// Returns whether the screen was restored.
+    fn restore(&self) -> bool {
+        let written = self.writer.finish(LEAVE, PATIENCE);
+        if !written {
             tracing::warn!("the terminal took no bytes, so its screen was not restored");
         }
         // Flush: what the terminal still answers must not become input of the shell.
@@ -146,6 +169,7 @@ impl Held {
         if let Err(error) = flushed.and(restored) {
             tracing::warn!(%error, "the terminal's modes were not restored");
         }
+        written
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the console remembers between events. It holds no domain data: that is the view of the moment.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ratatui::layout::Size;
@@ -81,6 +82,11 @@ pub enum Ask {
     Send {
         to: TargetRef,
     },
+    /// What an editor left, kept in a file until it is written.
+    Edit {
+        command: Command,
+        file: PathBuf,
+    },
     /// Leave the console.
     Quit,
 }
@@ -97,6 +103,14 @@ pub struct PlanLayer {
     pub confirming: bool,
     /// The plan is made once more only to see whether it still holds.
     pub dry: bool,
+}
+
+/// Below this a table has no room.
+pub const SMALLEST: Size = Size { width: 40, height: 10 };
+
+/// Whether a screen shows nothing but that it is too small.
+pub fn is_too_small(screen: Size) -> bool {
+    screen.width < SMALLEST.width || screen.height < SMALLEST.height
 }
 
 /// What the last frame looked like, for the next key.
@@ -138,6 +152,8 @@ pub struct Ui {
     pub history: History,
     pub notices: Notices,
     pub watched: Vec<Watched>,
+    /// What is being read for the editor.
+    pub editing: Option<(EffectId, TargetRef)>,
     pub actor: Actor,
     pub readonly: bool,
     pub parting: Parting,
@@ -176,6 +192,7 @@ impl Ui {
             history: History::default(),
             notices: Notices::default(),
             watched: Vec::new(),
+            editing: None,
             actor,
             readonly: false,
             parting: Parting::default(),
@@ -264,6 +281,11 @@ impl Ui {
             Some(Layer::Page(page)) => page.scopes(),
             None => vec![Scope::Global],
         }
+    }
+
+    /// The last frame showed only that the screen is too small.
+    pub fn is_blind(&self) -> bool {
+        self.hits.screen != Size::default() && is_too_small(self.hits.screen)
     }
 
     /// The key for an action where the keys are now, for hints.

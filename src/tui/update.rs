@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::action::Action;
 use super::effect::{Effect, EffectId};
 use super::event::{Alarm, Event, Fault, Reply};
-use super::keymap::Match;
+use super::keymap::{Match, Scope};
 use super::keys::{Key, typed};
 use super::pages::Page;
 use super::ui::{Layer, Ui, Watched};
@@ -15,6 +15,7 @@ use crate::engine::view::FleetView;
 use crate::model::text::Safe;
 
 mod act;
+mod edit;
 mod into;
 mod open;
 mod page;
@@ -61,6 +62,7 @@ impl Turn<'_> {
             Event::JournalGap => self.journal_gap(),
             Event::Lines(id, lines) => self.lines(id, lines),
             Event::Done(id, answer) => self.done(id, answer),
+            Event::Edited(order, outcome) => self.edited(*order, outcome),
             Event::Alarm(Alarm::Toast(number)) => self.ui.notices.fade(number),
             Event::Alarm(Alarm::Reread) => self.rested(),
             Event::Alarm(Alarm::Minute) => {
@@ -70,6 +72,14 @@ impl Turn<'_> {
     }
 
     fn key(&mut self, key: Key) {
+        // Nobody acts on what nobody sees: only the way out is open.
+        if self.ui.is_blind() {
+            let leaves = self.ui.keymap.look_up(&[Scope::Global], &[key]);
+            if leaves == Match::Action(Action::CancelOrQuit) {
+                self.effects.push(Effect::Quit);
+            }
+            return;
+        }
         // What types a character belongs to the field that has the focus; chords begin elsewhere.
         if typed(key).is_some() && self.ui.typed.is_empty() && self.edit(key) {
             return;
@@ -130,6 +140,9 @@ impl Turn<'_> {
     fn done(&mut self, id: EffectId, answer: Result<Reply, Fault>) {
         if !self.ui.waiting.remove(&id) {
             return; // nobody waits for it any more
+        }
+        if self.ui.editing.as_ref().is_some_and(|(asked, _)| *asked == id) {
+            return self.open_editor(answer);
         }
         let for_plan = self.ui.plan_mut().is_some_and(|plan| plan.asked == Some(id));
         if for_plan {

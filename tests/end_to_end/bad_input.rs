@@ -60,10 +60,28 @@ fn every_verb_refuses_nonsense_in_words_and_writes_nothing() {
         (&["--store", "mongo://x", "get", "agents"], 2, "mongo"),
         (&["--runtime", "moon", "get", "agents"], 2, "expected local or kubernetes"),
         (&["frobnicate"], 2, "frobnicate"),
+        (
+            &["deploy", "agent-01a1fdfda29374b78bd8bae1d0defe88", "--template", "worker"],
+            2,
+            "look like an id",
+        ),
+        (&["demo", "--simulated", "18446744073709551615"], 2, "1 to 1000000"),
+        (&["--readonly", "scale", "alpha", "--to", "2"], 4, "--readonly"),
+        (&["--daemon", "get", "agents"], 2, "--daemon"),
+        (&["get", "messages", "nosuch"], 2, "nosuch"),
+        (&["scale", "alpha", "--to", "-1"], 2, "--to"),
+        (&["drain", "pool", "alpha", "--deadline", "-1s"], 2, "--deadline"),
+        (&["scale", "agent/alpha", "--to", "1"], 2, "expected a pool"),
+        (&["--log-level", "nope", "get", "agents"], 2, "log.level"),
+        (&["--store", ":memory:", "get", "agents"], 2, "expected a path"),
+        (&["--store", "/nonexistent/fleet.db", "get", "agents"], 3, "/nonexistent/fleet.db"),
+        (&["--data-dir", "/dev/null", "get", "agents"], 2, "--data-dir"),
+        (&["\u{1b}]52;c;aGk=\u{7}\u{202e}"], 2, "unrecognized"),
     ];
     for (args, code, word) in cases {
         let said = refused(&fleet, args, *code);
         assert!(said.contains(word), "{args:?} should name {word:?} but said {said:?}");
+        assert!(!said.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{args:?} said {said:?}");
     }
     assert_eq!(state(&fleet), before, "a refused verb wrote something");
 }
@@ -102,4 +120,86 @@ fn a_store_that_cannot_be_used_is_left_as_it_was() {
     let output = run(&fleet.dir, &["daemon"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_count_left_empty_scales_nothing_to_nothing() {
+    let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
+    let before = state(&fleet);
+    let file = fleet.dir.join("empty.yaml");
+    std::fs::write(&file, "kind: Pool\nname: alpha\ntemplate: worker\ndesired: ~\n").unwrap();
+    let said = refused(&fleet, &["apply", "-f", file.to_str().unwrap()], 2);
+    assert!(said.contains("/desired") && said.contains("got nothing"), "{said}");
+    assert_eq!(state(&fleet), before);
+}
+
+#[test]
+fn an_environment_that_is_no_text_stops_nothing() {
+    use std::os::unix::ffi::OsStringExt;
+    let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
+    let odd = std::ffi::OsString::from_vec(vec![0xff]);
+    let output =
+        super::support::cvxc(&fleet.dir).env("ODD", odd).args(["get", "pools"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_copy_never_lands_on_the_stores_own_files() {
+    let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
+    for side in ["fleet.db-journal", "fleet.db-wal", "fleet.db"] {
+        let file = fleet.dir.join(side);
+        refused(&fleet, &["backup", file.to_str().unwrap()], 2);
+    }
+    refused(&fleet, &["backup", "/nonexistent/copy.db"], 2);
+    good(&fleet.dir, &["get", "pools"]);
+}
+
+#[test]
+fn a_store_that_is_a_pipe_is_refused_at_once() {
+    let fleet = Fleet::new();
+    let pipe = fleet.dir.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let said = refused(&fleet, &["--store", pipe.to_str().unwrap(), "get", "agents"], 3);
+    assert!(said.contains("is no file"), "{said}");
+}
+
+#[test]
+fn sending_again_under_the_same_key_answers_with_the_first_message() {
+    let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
+    good(&fleet.dir, &["deploy", "solo", "--template", "worker"]);
+    let send = || {
+        let args = ["send", "--from", "solo", "--to", "solo", "--type", "x"];
+        good(&fleet.dir, &[&args[..], &["--idempotency-key", "k"]].concat())
+    };
+    send();
+    let messages = super::support::json(&fleet.dir, &["get", "messages", "-o", "json"]);
+    let id = messages[0]["_key"].as_str().unwrap().to_owned();
+    let said = send();
+    assert!(said.contains(&id), "{said}");
+    let messages = super::support::json(&fleet.dir, &["get", "messages", "-o", "json"]);
+    assert_eq!(messages.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn many_who_scale_at_once_all_get_their_say() {
+    let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
+    let scales: Vec<_> = (0..8)
+        .map(|n| {
+            let to = (n % 2 + 1).to_string();
+            let mut command = super::support::cvxc(&fleet.dir);
+            command.args(["scale", "alpha", "--to", &to]).stdout(std::process::Stdio::piped());
+            command.stderr(std::process::Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    for scale in scales {
+        let output = scale.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::support::{Fleet, agents, cvxc, eventually, text};
+use super::support::{Fleet, SMALL, agents, apply, cvxc, eventually, signal, text};
 
 #[test]
 fn the_headless_tour_shows_everything_and_leaves_nothing() {
@@ -67,4 +67,43 @@ fn a_demo_whose_reader_goes_away_leaves_no_process_even_when_its_folder_is_kept(
     demo.wait().unwrap();
     assert!(agents(&dir).is_empty(), "processes were left");
     assert!(dir.join("fleet.db").exists(), "the folder was to be kept");
+}
+
+#[test]
+fn a_demo_that_is_ended_by_a_signal_leaves_nothing() {
+    let fleet = Fleet::new();
+    let tmp = fleet.dir.join("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let mut demo = cvxc(&fleet.dir)
+        .env_remove("CVXC_DATA_DIR")
+        .env("TMPDIR", &tmp)
+        .args(["demo", "--for", "60s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually(Duration::from_secs(40), "agents that run", || {
+        if agents(&tmp).is_empty() { Err(String::new()) } else { Ok(()) }
+    });
+    signal(demo.id(), rustix::process::Signal::TERM);
+    assert!(!demo.wait().unwrap().success());
+    assert!(agents(&tmp).is_empty(), "processes were left");
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "the folder was left");
+}
+
+#[test]
+fn a_demo_never_touches_a_fleet_that_no_demo_made() {
+    let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
+    let output = cvxc(&fleet.dir).args(["demo", "--for", "1s"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("--data-dir") && said.contains("no demo made it"), "{said}");
+    // its own folder is opened again
+    let own = fleet.dir.join("own");
+    for _ in 0..2 {
+        let args = ["demo", "--simulated", "3", "--for", "1s"];
+        let output = cvxc(&own).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
 }

@@ -233,3 +233,21 @@ fn a_terminal_that_goes_away_ends_the_console_within_a_second() {
     signal(console.pid(), rustix::process::Signal::HUP);
     console.ended(Duration::from_secs(1));
 }
+
+#[test]
+fn a_pool_is_edited_in_the_operators_editor_and_the_screen_comes_back() {
+    let fleet = Fleet::new();
+    let _daemon = daemon(&fleet.dir, "2s");
+    apply(&fleet.dir, SMALL);
+    running(&fleet.dir, 6, Duration::from_secs(40));
+    let editor = [("EDITOR", "sed -i /desired/s/3/4/")];
+    let console = Console::open(&fleet.dir, &["--observe"], &editor, (30, 120));
+    console.wait_for("alpha", SOON);
+    console.keys(":pools alpha\r");
+    console.wait_for("pools(", SOON);
+    console.keys("e");
+    let shown = console.wait_for("Edit pool alpha", SOON);
+    assert!(shown.contains("-desired: 3") && shown.contains("+desired: 4"), "{shown}");
+    console.keys("y");
+    running(&fleet.dir, 7, Duration::from_secs(20));
+}

@@ -25,14 +25,6 @@ fn a_fleet_is_applied_scaled_restarted_drained_and_deleted_by_verbs() {
     good(&fleet.dir, &["scale", "alpha", "--to", "5", "--wait=30s"]);
     running(&fleet.dir, 8, Duration::from_secs(5));
 
-    // without an id it is the last act that goes back, and the act before that next
-    good(&fleet.dir, &["scale", "alpha", "--to", "4", "--wait=30s"]);
-    let back = good(&fleet.dir, &["undo", "--wait=30s"]);
-    assert!(back.contains("Undo: Scale pool alpha 5 → 4"), "{back}");
-    let plan = good(&fleet.dir, &["undo", "--dry-run"]);
-    assert!(plan.contains("Undo: Scale pool alpha 3 → 5"), "{plan}");
-    running(&fleet.dir, 8, Duration::from_secs(5));
-
     let wide = good(&fleet.dir, &["get", "agents", "-o", "wide", "--filter", "pool=alpha"]);
     assert_eq!(wide.lines().count(), 6, "{wide}");
     let name = wide.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
@@ -49,6 +41,14 @@ fn a_fleet_is_applied_scaled_restarted_drained_and_deleted_by_verbs() {
     good(&fleet.dir, &["drain", &name, "--deadline", "5s", "--wait=30s"]);
     assert_eq!(json(&fleet.dir, &["get", "agents", &name, "-o", "json"])[0]["phase"], "stopped");
     good(&fleet.dir, &["start", &name, "--wait=30s"]);
+
+    // without an id it is the last act that goes back, and the act before that next
+    good(&fleet.dir, &["scale", "alpha", "--to", "4", "--wait=30s"]);
+    let back = good(&fleet.dir, &["undo", "--wait=30s"]);
+    assert!(back.contains("Undo: Scale pool alpha 5 → 4"), "{back}");
+    running(&fleet.dir, 8, Duration::from_secs(5));
+    let plan = good(&fleet.dir, &["undo", "--dry-run"]);
+    assert!(plan.contains(&format!("Undo: Start agent {name}")), "{plan}");
 
     // ending a whole pool needs its word
     let refused = run(&fleet.dir, &["delete", "pool", "beta"]);

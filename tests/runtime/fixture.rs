@@ -48,6 +48,7 @@ pub trait Fixture: Send + Sync + Sized {
             incarnation: 1,
             config: self.config(does),
             env: BTreeMap::from([("CVXC_STORE".to_owned(), "/nowhere".to_owned())]),
+            notes: BTreeMap::new(),
         }
     }
 

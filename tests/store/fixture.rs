@@ -18,7 +18,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-type Opener = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
+pub type Opener = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
 
 /// A fresh, empty store, and a way to open it again beside itself.
 pub struct Fixture {
@@ -37,6 +37,15 @@ impl Deref for Fixture {
 }
 
 impl Fixture {
+    pub fn new(
+        store: Arc<dyn Store>,
+        again: Opener,
+        others: Duration,
+        kept: Box<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { store, again, others, _kept: kept }
+    }
+
     /// The same store opened once more, as another process would.
     pub async fn again(&self) -> Arc<dyn Store> {
         (self.again)().await

@@ -3,26 +3,32 @@
 /// One test for each rule on one adapter.
 #[macro_export]
 macro_rules! conforms {
-    ($adapter:ident, $open:expr, [$($module:ident :: $rule:ident),* $(,)?]) => {
+    ($(#[$needs:meta])? $adapter:ident, $open:expr, [$($module:ident :: $rule:ident),* $(,)?]) => {
+        conforms!(@each [$($needs)?], $adapter, $open, [$($module :: $rule),*]);
+    };
+    (@each $needs:tt, $adapter:ident, $open:expr, [$($module:ident :: $rule:ident),*]) => {
         mod $adapter {
             use super::*;
-            $(
+            $( conforms!(@one $needs, $open, $module, $rule); )*
+        }
+    };
+    (@one [$($needs:meta)?], $open:expr, $module:ident, $rule:ident) => {
+                $(#[$needs])?
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $rule() {
                     let fixture: Fixture = $open.await;
                     store::$module::$rule(&fixture).await;
                     fixture.close().await;
                 }
-            )*
-        }
     };
 }
 
 /// Every rule on one adapter.
 #[macro_export]
 macro_rules! every_rule {
-    ($adapter:ident, $open:expr) => {
+    ($(#[$needs:meta])? $adapter:ident, $open:expr) => {
         conforms!(
+            $(#[$needs])?
             $adapter,
             $open,
             [

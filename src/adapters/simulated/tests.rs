@@ -57,6 +57,7 @@ fn workload(number: usize, incarnation: u64) -> Workload {
         incarnation,
         config: AgentConfig { command: vec!["play".to_owned()], ..AgentConfig::default() },
         env: BTreeMap::new(),
+        notes: BTreeMap::new(),
     }
 }
 

@@ -260,20 +260,19 @@ fn refuse_network(_path: &Path) -> Result<(), StoreError> {
 
 /// Looks at the file's first bytes, so that what is no store of ours is refused untouched.
 fn examine(path: &Path) -> Result<Standing, StoreError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Missing),
-        Err(error) => {
-            return Err(StoreError::Denied {
-                message: format!("{} cannot be read: {error}", path.display()),
-            });
-        }
+    let denied = |error: io::Error| StoreError::Denied {
+        message: format!("{} cannot be read: {error}", path.display()),
     };
-    let failed = |error: io::Error| unavailable(format!("{}: {error}", path.display()));
-    let about = file.metadata().map_err(failed)?;
+    // asked before it is opened: opening a pipe would wait for its other end
+    let about = match path.metadata() {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Missing),
+        Err(error) => return Err(denied(error)),
+    };
     if !about.is_file() {
         return Err(StoreError::Denied { message: format!("{} is no file", path.display()) });
     }
+    let mut file = File::open(path).map_err(denied)?;
     if about.len() == 0 {
         return Ok(Standing::Missing);
     }
@@ -291,7 +290,7 @@ fn examine(path: &Path) -> Result<Standing, StoreError> {
     // While a log exists its pages may not have reached the file yet; without one the file must be whole. The length is
     // asked last: others may be writing, and the file only grows.
     let log = std::fs::metadata(beside_log(path)).map_or(0, |log| log.len());
-    let length = file.metadata().map_err(failed)?.len();
+    let length = file.metadata().map_err(denied)?.len();
     let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
         1 => 65_536,
         size => size,

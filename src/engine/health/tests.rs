@@ -59,6 +59,7 @@ async fn starting(world: &World, name: &str) {
         incarnation: 1,
         config: AgentConfig::default(),
         env: BTreeMap::new(),
+        notes: BTreeMap::new(),
     };
     world.runtime.apply(workload).await.unwrap();
 }
@@ -165,6 +166,7 @@ async fn usage_is_sampled_every_interval_and_strain_is_seen() {
         incarnation: 1,
         config: crate::model::agent::AgentConfig::default(),
         env: std::collections::BTreeMap::new(),
+        notes: std::collections::BTreeMap::new(),
     };
     crate::ports::runtime::Runtime::apply(&world.runtime, workload).await.unwrap();
     let ((), end) = beside(&world, start(&world, fence), async {

@@ -5,14 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::{MessagingError, addressable, read};
+use crate::model::filter::Filter;
 use crate::model::id::{AgentId, MessageId};
 use crate::model::message::moves::{self, Fields, MessageRefusal};
-use crate::model::message::{Message, NewMessage};
+use crate::model::message::{KEEP_KEY, Message, NewMessage};
 use crate::model::schema::Collection;
 use crate::model::template::FieldError;
 use crate::model::time::Time;
 use crate::ports::ids::Ids;
-use crate::ports::store::{Body, Document, Key, Store, StoreError, Write};
+use crate::ports::store::{Body, Document, Key, Query, Store, StoreError, Write};
 
 /// A message that is fit to be stored, under its new id.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +58,41 @@ pub async fn prepare(
 ) -> Result<Prepared, MessagingError> {
     let mut one = prepare_many(store, ids, now, std::slice::from_ref(new), |_| false).await?;
     one.pop().ok_or_else(|| StoreError::Invalid { message: "nothing to send".into() }.into())
+}
+
+/// The message that stands for `new`: its sender used its idempotency key within 24 h.
+///
+/// # Errors
+/// The store's.
+pub async fn sent_before(
+    store: &dyn Store,
+    now: Time,
+    new: &NewMessage,
+) -> Result<Option<MessageId>, StoreError> {
+    let Some(tag) = &new.idempotency_key else { return Ok(None) };
+    let found = with_tag(store, &new.from, tag).await?;
+    Ok(found.and_then(|found| remembered(&found, now)))
+}
+
+/// What `from` sent under this idempotency key, however long ago.
+pub(super) async fn with_tag(
+    store: &dyn Store,
+    from: &AgentId,
+    tag: &str,
+) -> Result<Option<Document>, StoreError> {
+    let filter = Filter::And(vec![
+        Filter::eq("from_agent_id", from.as_str()),
+        Filter::eq("idempotency_key", tag),
+    ]);
+    let query = Query { limit: 1, ..Query::new(Collection::AgentMessages, filter) };
+    Ok(store.query(query).await?.documents.into_iter().next())
+}
+
+/// Its id, while its idempotency key is still remembered.
+pub(super) fn remembered(found: &Document, now: Time) -> Option<MessageId> {
+    let created = found.body.get("created_at").and_then(Value::as_str).unwrap_or_default();
+    let fresh = created.parse::<Time>().is_ok_and(|at| now.since(at) < KEEP_KEY);
+    MessageId::new(found.key.as_str()).ok().filter(|_| fresh)
 }
 
 /// As [`prepare`] for several; receivers that are `known` are not looked up.

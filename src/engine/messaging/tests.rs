@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::engine::journal::{FENCE_KEY, Fence};
 use crate::engine::testing::{World, agent};
+use crate::model::message::KEEP_KEY;
 use crate::model::message::moves;
 use crate::ports::ids::RandomIds;
 use tokio_util::sync::CancellationToken;

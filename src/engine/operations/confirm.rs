@@ -15,6 +15,7 @@ use crate::model::id::OperationId;
 use crate::model::operation::{Operation, OperationStatus};
 use crate::model::plan::{Command, Goal, Plan, Tier};
 use crate::model::schema::Collection;
+use crate::model::template::FieldError;
 use crate::ports::store::{Document, Key, StoreError};
 
 /// How often a plan is made anew when somebody else writes the same documents without changing what it relies on.
@@ -31,6 +32,9 @@ pub(crate) async fn plan(
     Ok(draft.plan(command))
 }
 
+/// A reason is a sentence for the journal, not a document.
+const LONGEST_REASON: usize = 1_000;
+
 /// Writes the operation of `plan`, if planning again gives the same plan and the consent is enough for it.
 pub(crate) async fn confirm(
     ctx: &Context,
@@ -41,6 +45,10 @@ pub(crate) async fn confirm(
     authorize::permit(ctx, actor, &plan.command).await?;
     if ctx.view().stale_since.is_some() {
         return Err(CommandError::Stale);
+    }
+    if consent.reason.chars().count() > LONGEST_REASON {
+        let what = format!("expected at most {LONGEST_REASON} characters");
+        return Err(CommandError::Invalid { errors: vec![FieldError::new("/reason", what)] });
     }
     let id = OperationId::mint(ctx.ids.draw());
     let mut last = None;
@@ -63,9 +71,6 @@ pub(crate) async fn confirm(
                     Ok(_) => Ok(id),
                     Err(_) => Err(error.into()),
                 };
-            }
-            Err(StoreError::Exists { collection: Collection::AgentMessages, .. }) => {
-                return Err(refused("a message with this idempotency key was sent already"));
             }
             Err(
                 error @ (StoreError::Conflict { .. }

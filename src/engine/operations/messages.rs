@@ -87,6 +87,12 @@ impl Planner<'_> {
         draft.rely(json!({ "receiver": receiver.id(), "desired": receiver.value.desired }));
         draft.fact("receiver", format!("{} ({})", receiver.value.name, receiver.value.phase));
         draft.fact("priority", message.priority);
+        let before = messaging::sent_before(&*self.ctx.store, self.now, &message).await?;
+        if let Some(before) = before {
+            draft.fact("sent already", format!("{before}, with this idempotency key"));
+            draft.undo = UndoInfo::Never { why: "nothing is done".to_owned() };
+            return Ok(draft);
+        }
         draft.fact("expires in", span::format(message.ttl));
         draft.extra.push(prepared.write());
         let what = target(Noun::Message, prepared.id.as_str(), &*message.message_type);

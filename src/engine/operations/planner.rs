@@ -31,6 +31,9 @@ impl<'a> Planner<'a> {
         let wish = |intent, targets| self.wish(intent, targets, None);
         match command {
             Command::Apply { manifests } => self.apply(manifests).await,
+            Command::Edit { noun, name, base, fields } => {
+                self.edit(*noun, name, base, fields).await
+            }
             Command::Deploy { template, version, name, pool, labels, overrides } => {
                 let wanted =
                     super::apply::Wanted { template, version, name, pool, labels, overrides };

@@ -135,7 +135,7 @@ pub(crate) fn put_back(
 }
 
 /// Sets or removes the leaf at `path`, making the objects on the way.
-fn set(out: &mut Value, path: &str, value: Option<Value>) {
+pub(super) fn set(out: &mut Value, path: &str, value: Option<Value>) {
     let Some((parent, name)) = path.rsplit_once('/') else { return };
     let name = name.replace("~1", "/").replace("~0", "~");
     let mut place = out;

@@ -265,8 +265,11 @@ impl Agents {
         }
     }
 
-    /// A workload without a record ends and is forgotten.
+    /// A workload without a record ends and is forgotten, unless it may be another fleet's.
     fn orphan(&mut self, id: &AgentId) {
+        if !self.pen.ctx.runtime.is_ours_alone() {
+            return self.book.drop(id);
+        }
         let Some(seen) = self.sights.of(id) else { return self.book.drop(id) };
         let act = if seen.is_alive() {
             tracing::warn!(agent = %id, "a workload without a record is removed");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::context::Context;
 use crate::model::agent::Agent;
+use crate::model::agent::rules::SECRET_PREFIX;
 use crate::model::id::AgentId;
 use crate::ports::runtime::Workload;
 
@@ -17,6 +18,10 @@ pub fn of(ctx: &Context, id: &AgentId, agent: &Agent) -> Workload {
     if !ctx.settings.agent_store.is_empty() {
         env.insert("CVXC_STORE".to_owned(), ctx.settings.agent_store.clone());
     }
+    if !ctx.settings.agent_secret.is_empty() {
+        let secret = format!("{SECRET_PREFIX}{}", ctx.settings.agent_secret);
+        env.insert("CVXC_DATABASE_PASSWORD".to_owned(), secret);
+    }
     Workload {
         agent: id.clone(),
         name: agent.name.clone(),
@@ -26,5 +31,14 @@ pub fn of(ctx: &Context, id: &AgentId, agent: &Agent) -> Workload {
         incarnation: agent.incarnation,
         config: agent.config.clone(),
         env,
+        notes: notes(agent),
     }
+}
+
+fn notes(agent: &Agent) -> BTreeMap<String, String> {
+    let template = agent
+        .template_id
+        .as_ref()
+        .map(|template| ("template".to_owned(), format!("{template}@{}", agent.template_version)));
+    template.into_iter().collect()
 }

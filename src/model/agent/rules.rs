@@ -51,7 +51,17 @@ pub(in crate::model) fn name(faults: &mut Vec<FieldError>, noun: &str, text: &st
             shown(text)
         );
         faults.push(FieldError::new("/name", message));
+    } else if is_like_an_id(text) {
+        // things are called by name or by id: one must never be taken for the other
+        let message = "expected a name that does not look like an id";
+        faults.push(FieldError::new("/name", message));
     }
+}
+
+/// Ends in `-` and the 32 hexadecimal digits of a UUID, as every id does.
+fn is_like_an_id(text: &str) -> bool {
+    text.rsplit_once('-')
+        .is_some_and(|(_, end)| end.len() == 32 && end.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The `type` of an agent: what subscriptions and selectors know it by.

@@ -196,6 +196,10 @@ impl<'a> Reader<'a> {
         self.field(name)
     }
 
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        self.object.get(name).is_some_and(Value::is_null)
+    }
+
     pub(super) fn keep(&mut self, name: &str, value: Value) {
         self.out.insert(name.to_owned(), value);
     }

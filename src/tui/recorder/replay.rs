@@ -134,6 +134,8 @@ impl Player {
                 | Effect::Forget(_)
                 | Effect::Wake(..)
                 | Effect::Copy(_)
+                | Effect::Edit(_)
+                | Effect::Discard(_)
                 | Effect::Dump(_)
                 | Effect::Repaint
                 | Effect::Quit => {}

@@ -97,7 +97,12 @@ impl Effects {
                     task.abort();
                 }
             }
+            Effect::Discard(file) => {
+                // one that is gone already is as good
+                self.engine.spawn(async move { tokio::fs::remove_file(file).await.ok() });
+            }
             Effect::Wake(..)
+            | Effect::Edit(_)
             | Effect::Copy(_)
             | Effect::Dump(_)
             | Effect::Repaint

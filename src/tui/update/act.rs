@@ -27,6 +27,9 @@ impl Turn<'_> {
             return self.undo();
         }
         let targets = self.targets();
+        if action == Action::Edit {
+            return self.begin_edit(&targets);
+        }
         match self.ask(action, &targets) {
             Ok(ask) => self.open_plan(ask),
             Err(why) => self.say_safe(crate::tui::widgets::toast::Weight::Warn, why),
@@ -212,7 +215,7 @@ impl Turn<'_> {
     /// What an ask has to be filled in with.
     pub(super) fn fields(&self, ask: &Ask) -> Vec<FormField> {
         match ask {
-            Ask::Command(_) | Ask::Quit => Vec::new(),
+            Ask::Command(_) | Ask::Edit { .. } | Ask::Quit => Vec::new(),
             Ask::Scale { pool } => {
                 let row = self.pool_row(pool);
                 let desired = row.map(|row| row.desired.to_string()).unwrap_or_default();
@@ -258,6 +261,7 @@ impl Turn<'_> {
             Ask::Scale { pool } => std::slice::from_ref(pool),
             Ask::ScalePools { pools } => pools,
             Ask::Command(_)
+            | Ask::Edit { .. }
             | Ask::Drain { .. }
             | Ask::Deploy { .. }
             | Ask::SetTemplate { .. }
@@ -290,7 +294,7 @@ impl Turn<'_> {
         let value =
             |at: usize| fields.get(at).map(|field| field.edit.text().trim()).unwrap_or_default();
         match ask {
-            Ask::Command(command) => Ok(command.clone()),
+            Ask::Command(command) | Ask::Edit { command, .. } => Ok(command.clone()),
             Ask::Quit => Err(Safe::default()),
             Ask::Scale { pool } => {
                 let (to, hold) = (number(value(0))?, holds(fields));

@@ -24,6 +24,7 @@ impl Turn<'_> {
         let asks_text = match &ask {
             Ask::SetTemplate { .. } | Ask::Send { .. } => true,
             Ask::Command(_)
+            | Ask::Edit { .. }
             | Ask::Deploy { .. }
             | Ask::Scale { .. }
             | Ask::ScalePools { .. }
@@ -86,7 +87,14 @@ impl Turn<'_> {
     fn plan_refused(&mut self, why: Safe) {
         if let Some(layer) = self.ui.plan_mut() {
             let title = std::mem::take(&mut layer.text.title);
-            layer.text = PlanText { title, refused: Some(why), ..PlanText::default() };
+            let kept = match &layer.ask {
+                Ask::Edit { file, .. } => {
+                    vec![Safe::new(&format!("your edit is kept in {}", file.display()))]
+                }
+                _ => Vec::new(),
+            };
+            layer.text =
+                PlanText { title, refused: Some(why), warnings: kept, ..PlanText::default() };
             if matches!(layer.state.focus, PlanFocus::Apply | PlanFocus::Word | PlanFocus::Reason) {
                 layer.state.focus = PlanFocus::Cancel;
             }
@@ -146,7 +154,7 @@ impl Turn<'_> {
             Action::PageDown => state.scroll = (state.scroll + 8).min(most),
             Action::PageUp => state.scroll = state.scroll.saturating_sub(8),
             Action::Press => match state.focus {
-                PlanFocus::Cancel => drop(self.pop()),
+                PlanFocus::Cancel => self.leave_plan(),
                 PlanFocus::Apply => self.apply(),
                 // Enter never agrees by itself: from a field it goes on to the next stop.
                 PlanFocus::Field(_) | PlanFocus::Word | PlanFocus::Reason => {
@@ -154,8 +162,21 @@ impl Turn<'_> {
                 }
             },
             Action::AcceptPlan => self.apply(),
-            Action::Cancel | Action::Back | Action::Leave => drop(self.pop()),
+            Action::Cancel | Action::Back | Action::Leave => self.leave_plan(),
             _ => {}
+        }
+    }
+
+    /// Closes the dialog without carrying anything out.
+    fn leave_plan(&mut self) {
+        let edit = self.ui.plan_mut().filter(|layer| !layer.confirming);
+        let file = edit.and_then(|layer| match &layer.ask {
+            Ask::Edit { file, .. } => Some(file.clone()),
+            _ => None,
+        });
+        self.pop();
+        if let Some(file) = file {
+            self.keep("", file);
         }
     }
 
@@ -215,6 +236,9 @@ impl Turn<'_> {
             }
             Ok(Reply::Confirmed(operation)) => {
                 let title = layer.text.title.clone();
+                if let Ask::Edit { file, .. } = &layer.ask {
+                    self.effects.push(Effect::Discard(file.clone()));
+                }
                 self.pop();
                 if let crate::tui::pages::Page::Table(page) = self.ui.page_mut() {
                     page.state.marks.clear();
@@ -246,7 +270,7 @@ impl Turn<'_> {
 
 pub(super) fn title(ask: &Ask) -> Safe {
     Safe::new(&match ask {
-        Ask::Command(command) => command.verb().to_owned(),
+        Ask::Command(command) | Ask::Edit { command, .. } => command.verb().to_owned(),
         Ask::Scale { pool } => format!("Scale pool {}", pool.name),
         Ask::ScalePools { pools } => format!("Scale {} pools", pools.len()),
         Ask::Drain { .. } => "Drain".to_owned(),

@@ -157,6 +157,18 @@ fn a_deploy_proposes_a_name_that_can_be_agreed_to_at_once() {
 }
 
 #[test]
+fn a_screen_that_shows_nothing_takes_no_key_but_the_way_out() {
+    let (mut ui, view) = (ui(), fleet());
+    draw(&mut ui, &view, 120, 30);
+    draw(&mut ui, &view, 30, 8);
+    assert_eq!(press(&mut ui, &view, "r"), []);
+    assert_eq!(ui.layers.len(), 1, "no dialog behind the curtain");
+    assert_eq!(press(&mut ui, &view, "ctrl-c"), [Effect::Quit]);
+    draw(&mut ui, &view, 120, 30);
+    asked(&press(&mut ui, &view, "r"));
+}
+
+#[test]
 fn read_only_and_an_old_picture_refuse_every_change_and_say_why() {
     let (mut ui, mut view) = (ui(), fleet());
     draw(&mut ui, &view, 120, 30);

@@ -321,3 +321,95 @@ async fn a_clone_has_its_own_versions() {
         desk.world.ctx.store.count(Collection::TemplateVersions, Filter::All).await.unwrap();
     assert_eq!(versions, 2, "versions are kept for ever");
 }
+
+/// What the editor would be given of a thing, and the same with one leaf changed.
+async fn edited(desk: &Desk, noun: Noun, name: &str, path: &str, to: Value) -> Command {
+    let document = desk.core.document(&desk.me, noun, name).await.unwrap();
+    let base = crate::model::manifest::editable(noun, &document.body).unwrap();
+    let mut fields = Value::Object(base.clone());
+    let (parent, leaf) = path.rsplit_once('/').unwrap();
+    let place = fields.pointer_mut(parent).and_then(Value::as_object_mut).unwrap();
+    match to {
+        Value::Null => drop(place.shift_remove(leaf)),
+        to => drop(place.insert(leaf.to_owned(), to)),
+    }
+    let Value::Object(fields) = fields else { unreachable!("it was an object before") };
+    Command::Edit { noun, name: name.to_owned(), base, fields }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_writes_only_what_was_changed_and_only_where_nobody_else_did() {
+    let desk = Desk::new();
+    let (pool, _) = desk.with_pool(3).await;
+    let before = desk.picture().await;
+    let command = edited(&desk, Noun::Pool, "triage", "/max", json!(50)).await;
+    let plan = desk.plan(command.clone()).await.unwrap();
+    assert_eq!((plan.title.as_str(), plan.tier), ("Edit pool triage", Tier::Two));
+    assert!(plan.steps[0].note.contains("-max: 200\n+max: 50"), "{}", plan.steps[0].note);
+    // meanwhile somebody changes another field, and the status moves
+    let other = edited(&desk, Noun::Pool, "triage", "/description", json!("new")).await;
+    let theirs = edited(&desk, Noun::Pool, "triage", "/max", json!(70)).await;
+    desk.run(other).await.unwrap();
+    let (id, _) = desk.run(command.clone()).await.unwrap();
+    assert_eq!(desk.field(Collection::AgentPools, &pool, "/max").await, 50);
+    assert_eq!(desk.field(Collection::AgentPools, &pool, "/description").await, "new");
+    assert_eq!(
+        said(desk.plan(theirs).await),
+        "somebody changed pool triage since: /max is 50, no longer 200"
+    );
+    let wrong = edited(&desk, Noun::Pool, "triage", "/min", json!(90)).await;
+    assert!(said(desk.plan(wrong).await).contains("edit#/min: expected at most max 50, got 90"));
+    let unknown = edited(&desk, Noun::Pool, "triage", "/mix", json!(1)).await;
+    assert!(said(desk.plan(unknown).await).contains("unknown field: did you mean min?"));
+    let nothing = edited(&desk, Noun::Pool, "triage", "/max", json!(50)).await;
+    assert_eq!(said(desk.plan(nothing).await), "nothing of pool triage was changed");
+    let back = edited(&desk, Noun::Pool, "triage", "/description", json!("")).await;
+    desk.run(back).await.unwrap();
+    desk.undo(&id).await.unwrap();
+    assert_eq!(desk.picture().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_takes_out_what_was_taken_out_and_never_writes_what_the_editor_hid() {
+    let desk = Desk::new();
+    let mut template = worker();
+    template.fields["configuration"]["env"] = json!({"LOG_LEVEL": "info", "OLD": "1"});
+    template.fields["configuration"]["image"] = json!("worker:1");
+    desk.apply(vec![template]).await;
+    let key = desk.id(Noun::Template, "worker").await;
+    let level = "/configuration/env/LOG_LEVEL";
+    let command = edited(&desk, Noun::Template, "worker", level, json!("debug")).await;
+    desk.run(command).await.unwrap();
+    for gone in ["/configuration/env/OLD", "/configuration/image"] {
+        let command = edited(&desk, Noun::Template, "worker", gone, Value::Null).await;
+        desk.run(command).await.unwrap();
+    }
+    let written = desk.field(Collection::AgentTemplates, &key, "/configuration").await;
+    assert_eq!(written["env"], json!({"LOG_LEVEL": "debug"}));
+    assert!(written.get("image").is_none_or(|image| image == ""), "{written}");
+    // somebody else wrote a secret out: it is hidden from the editor, and stays what it is
+    let mut stored = Value::Object(desk.body(Collection::AgentTemplates, &key).await);
+    stored["configuration"]["env"]["API_KEY"] = json!("k-123");
+    desk.world.put(Collection::AgentTemplates, &key, stored).await;
+    let command = edited(&desk, Noun::Template, "worker", level, json!("warn")).await;
+    let Command::Edit { base, .. } = &command else { unreachable!("it is an edit") };
+    assert_eq!(base["configuration"]["env"]["API_KEY"], "(masked)");
+    let refused = said(desk.plan(command).await);
+    assert!(refused.contains("API_KEY looks like a secret"), "{refused}");
+    assert!(!refused.contains("k-123") && !refused.contains("(masked)"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_or_is_history_cannot_be_edited() {
+    let desk = Desk::new();
+    desk.with_pool(1).await;
+    let command = edited(&desk, Noun::Pool, "triage", "/max", json!(50)).await;
+    let pool = desk.id(Noun::Pool, "triage").await;
+    desk.run(Command::Delete { targets: Targets::pool("triage") }).await.unwrap();
+    let mut gone = Value::Object(desk.body(Collection::AgentPools, &pool).await);
+    gone.as_object_mut().unwrap().shift_remove("live_name");
+    desk.world.put(Collection::AgentPools, &pool, gone).await;
+    let Command::Edit { noun, base, fields, .. } = command else { unreachable!("it is an edit") };
+    let by_id = Command::Edit { noun, name: pool, base, fields };
+    assert_eq!(said(desk.plan(by_id).await), "pool triage is deleted: undo the deletion first");
+}

@@ -78,6 +78,10 @@ impl Planner<'_> {
         let agent = record.record(self.now);
         let mut draft = Draft::new(format!("Deploy agent {}", wanted.name), Tier::One);
         faults.extend(agent.validate());
+        if agent.config.command.is_empty() && agent.config.image.is_empty() {
+            let message = "nothing would run: expected a command, an image, or both";
+            faults.push(FieldError::new("/config/command", message));
+        }
         self.judge_privileges(&agent.config, "/config", &mut draft, &mut faults);
         if !faults.is_empty() {
             return Err(CommandError::Invalid { errors: faults });

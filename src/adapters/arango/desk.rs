@@ -1,0 +1,145 @@
+//! Running statements: over cursors that are always closed, inside a transaction or outside.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::model::schema::Collection;
+use crate::ports::store::{Document, Key, Rev, StoreError};
+
+use super::aql::Aql;
+use super::fault::{Failure, known_key, number};
+use super::http::{Again, Ask, Http, segment};
+use super::odd;
+use http::Method;
+
+/// How many rows come with one answer.
+const BATCH: usize = 2_000;
+/// How long the server keeps a cursor that nobody asks, in seconds.
+const CURSOR_LIFE: u32 = 30;
+
+/// A stream transaction, on the server that holds it.
+#[derive(Debug, Clone)]
+pub(super) struct Transaction {
+    pub(super) id: String,
+    pub(super) endpoint: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch<T> {
+    result: Vec<T>,
+    #[serde(default)]
+    has_more: bool,
+    id: Option<String>,
+}
+
+/// All rows of a statement that only reads.
+pub(super) async fn read<T: DeserializeOwned>(http: &Http, aql: &Aql) -> Result<Vec<T>, Failure> {
+    let mut tries = 0;
+    loop {
+        match run(http, aql, None, Again::Harmless).await {
+            // a server that went away took the cursor with it
+            Err(Failure::Silent(_)) if tries < 2 => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+/// All rows of a statement.
+pub(super) async fn run<T: DeserializeOwned>(
+    http: &Http,
+    aql: &Aql,
+    transaction: Option<&Transaction>,
+    again: Again,
+) -> Result<Vec<T>, Failure> {
+    let body = json!({
+        "query": aql.text, "bindVars": aql.bind, "batchSize": BATCH, "ttl": CURSOR_LIFE,
+    });
+    let mut ask = Ask::new(Method::POST, "/_api/cursor", again).with(&body);
+    ask.transaction = transaction.map(|transaction| transaction.id.clone());
+    ask.pin = transaction.map(|transaction| transaction.endpoint);
+    let answer = http.send(&ask).await?;
+    let endpoint = answer.endpoint;
+    let mut batch: Batch<T> = answer.json()?;
+    let mut rows = std::mem::take(&mut batch.result);
+    while batch.has_more {
+        let Some(id) = batch.id.clone() else {
+            return Err(Failure::Strange("ArangoDB has more rows and no cursor".to_owned()));
+        };
+        let path = format!("/_api/cursor/{}", segment(&id));
+        let mut next = Ask::new(Method::POST, path.clone(), Again::Unbegun);
+        next.transaction.clone_from(&ask.transaction);
+        next.pin = Some(endpoint);
+        let more = match http.send(&next).await {
+            Ok(answer) => answer.json::<Batch<T>>(),
+            Err(failure) => Err(failure),
+        };
+        match more {
+            Ok(more) => batch = more,
+            Err(failure) => {
+                let close = Ask { method: Method::DELETE, ..next };
+                drop(http.send(&close).await); // it ends by itself soon
+                return Err(match failure {
+                    // rows are missing, but nothing can have been written by asking for them
+                    Failure::Refused(text) => Failure::Silent(text),
+                    other => other,
+                });
+            }
+        }
+        rows.append(&mut batch.result);
+    }
+    Ok(rows)
+}
+
+/// One document by its key.
+pub(super) async fn get(
+    http: &Http,
+    collection: Collection,
+    key: &Key,
+) -> Result<Document, StoreError> {
+    let path = format!("/_api/document/{}/{}", collection.name(), segment(key.as_str()));
+    match http.send(&Ask::get(path)).await {
+        Ok(answer) => {
+            let body = answer.json().map_err(Failure::nothing_written)?;
+            document(collection, body)
+        }
+        Err(failure) if failure.is(number::DOCUMENT_NOT_FOUND) => {
+            Err(StoreError::NotFound { collection, key: key.clone() })
+        }
+        Err(failure) => Err(failure.nothing_written()),
+    }
+}
+
+/// A document as the port has it, out of one as the server gives it.
+pub(super) fn document(
+    collection: Collection,
+    mut body: Map<String, Value>,
+) -> Result<Document, StoreError> {
+    let key = text(&body, "_key").map(str::to_owned);
+    let rev = text(&body, "_rev").map(|rev| Rev(rev.into()));
+    let (Some(key), Some(rev)) = (key, rev) else {
+        return Err(super::fault::unavailable(format!(
+            "ArangoDB gave a document of {collection} without key or revision"
+        )));
+    };
+    for name in ["_key", "_rev", "_id"] {
+        body.shift_remove(name);
+    }
+    odd::show(&mut body);
+    Ok(Document { key: known_key(collection, &key)?, rev, body })
+}
+
+fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    body.get(name).and_then(Value::as_str)
+}
+
+/// Documents as a list; those of other programs with keys that ours never have are passed over.
+pub(super) fn documents(
+    collection: Collection,
+    rows: Vec<Map<String, Value>>,
+) -> Result<Vec<Document>, StoreError> {
+    let made = rows.into_iter().map(|row| document(collection, row));
+    let kept = made.filter(|made| !matches!(made, Err(StoreError::Corrupt { .. })));
+    kept.collect()
+}

@@ -1,0 +1,313 @@
+//! The feed of changes. One task follows the server while anybody listens, by its write-ahead log where it may, else by
+//! comparing; readers read what it has seen. Own writes wake it, or are known at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::model::schema::Collection;
+use crate::model::time::Time;
+use crate::ports::store::{Cursor, Feed, Key, Rev, StoreError, Watch};
+
+use super::fault::{Failure, invalid};
+use super::http::Http;
+use super::log::{Log, Put, Row};
+use super::poll::{self, Picture};
+use super::reader::Reader;
+use super::tail::{Stand, Tail};
+
+/// How often the log is read without being woken: the latency of other processes' writes.
+const TAILED: Duration = Duration::from_millis(100);
+const POLLED: Duration = Duration::from_millis(900);
+/// After so many failures in a row the readers are told.
+const FAILURES: u32 = 3;
+/// Between failures.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long changes are kept for readers that were away.
+const KEPT: Duration = Duration::from_secs(3_600);
+
+/// Where changes come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Tail,
+    /// The log cannot be read, because of this.
+    Poll(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) http: Http,
+    pub(super) source: Source,
+    pub(super) tail: Tail,
+    /// Names whose places the cursors are.
+    name: Mutex<String>,
+    pub(super) log: Mutex<Log>,
+    picture: Mutex<Picture>,
+    /// One look at everything at a time.
+    looking: tokio::sync::Mutex<()>,
+    bell: Notify,
+    news: watch::Sender<()>,
+    /// How many readers each collection has.
+    watched: Mutex<HashMap<Collection, usize>>,
+    pub(super) stop: CancellationToken,
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    /// Finds out where changes can be had.
+    pub(super) async fn open(http: &Http) -> Result<Arc<Self>, Failure> {
+        let tail = Tail::new(http);
+        let mut log = Log::default();
+        let (source, name) = match tail.stand().await {
+            Ok(Stand { server, tick }) => {
+                log.reset(tick);
+                (Source::Tail, format!("t{server}"))
+            }
+            Err(failure) if matches!(failure.status(), Some(401 | 403 | 404 | 501)) => {
+                let why = match failure.status() {
+                    Some(501) => "the server is part of a cluster".to_owned(),
+                    _ => "the user has no rights on _system".to_owned(),
+                };
+                (Source::Poll(why), format!("p{:016x}", rand::random::<u64>()))
+            }
+            Err(failure) => return Err(failure),
+        };
+        Ok(Arc::new(Self {
+            http: http.clone(),
+            source,
+            tail,
+            name: Mutex::new(name),
+            log: Mutex::new(log),
+            picture: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+            bell: Notify::new(),
+            news: watch::Sender::new(()),
+            watched: Mutex::default(),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// Tells of what this process has written.
+    pub(super) fn own(&self, written: Vec<(Collection, Key, Option<(Rev, Option<String>)>)>) {
+        if let Source::Poll(_) = self.source {
+            let (mut picture, mut log) = (locked(&self.picture), locked(&self.log));
+            for (collection, key, put) in written {
+                if !picture.own(collection, &key, put.as_ref().map(|(rev, _)| rev)) {
+                    continue;
+                }
+                let put = put.map(|(rev, topic)| Put { rev, topic, body: None, bytes: 0 });
+                append(&mut log, collection, key, put);
+            }
+            drop((picture, log));
+            self.news.send_replace(());
+        } else {
+            self.bell.notify_one();
+        }
+    }
+
+    pub(super) fn written(&self, base: u64, place: u64) -> Cursor {
+        Cursor(format!("{}:{base}:{place}", locked(&self.name)))
+    }
+
+    /// Where the feed stands.
+    pub(super) async fn cursor(&self) -> Result<Cursor, StoreError> {
+        let place = self.head().await.map_err(Failure::nothing_written)?;
+        Ok(self.written(place, place))
+    }
+
+    pub(super) async fn head(&self) -> Result<u64, Failure> {
+        match self.source {
+            Source::Tail => {
+                let stand = self.tail.stand().await?;
+                self.recognize(&stand);
+                Ok(stand.tick)
+            }
+            Source::Poll(_) => {
+                self.look(true).await?;
+                Ok(locked(&self.log).head())
+            }
+        }
+    }
+
+    /// Notices that the server is another, or was put back to an earlier state.
+    fn recognize(&self, stand: &Stand) {
+        let name = format!("t{}", stand.server);
+        let mut known = locked(&self.name);
+        let mut log = locked(&self.log);
+        if *known != name || stand.tick < log.head() {
+            *known = name;
+            log.lost(stand.tick);
+            drop((known, log));
+            self.news.send_replace(());
+        }
+    }
+
+    /// Forgets what no reader can still want.
+    pub(super) async fn forget(&self, now: Time) -> Result<(), StoreError> {
+        let head = self.head().await.map_err(Failure::nothing_written)?;
+        let clock = self.http.clock().now();
+        locked(&self.log).mark(clock, head, now.minus(KEPT));
+        Ok(())
+    }
+
+    /// Why no changes come, where none do.
+    pub(super) fn trouble(&self) -> Option<String> {
+        locked(&self.log).trouble.clone()
+    }
+
+    /// Follows the server until the store is closed.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let stop = self.stop.clone();
+        stop.run_until_cancelled(self.following()).await;
+        self.news.send_replace(());
+    }
+
+    async fn following(&self) {
+        let mut from: Option<u64> = None;
+        let mut failures = 0;
+        loop {
+            if locked(&self.watched).is_empty() {
+                from = None;
+                self.bell.notified().await;
+                continue;
+            }
+            let step = match self.source {
+                Source::Tail => self.tail_on(&mut from, failures > 0).await,
+                Source::Poll(_) => self.look(false).await.map(|()| false),
+            };
+            match step {
+                Ok(more) => {
+                    failures = 0;
+                    locked(&self.log).trouble = None;
+                    if more {
+                        continue;
+                    }
+                    let pause = match self.source {
+                        Source::Tail => TAILED,
+                        Source::Poll(_) => POLLED,
+                    };
+                    drop(tokio::time::timeout(pause, self.bell.notified()).await);
+                }
+                Err(failure) => {
+                    failures += 1;
+                    if failures >= FAILURES {
+                        locked(&self.log).trouble = Some(failure.to_string());
+                        self.news.send_replace(());
+                        failures = 1;
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Reads on in the server's log; true when more is waiting.
+    async fn tail_on(&self, from: &mut Option<u64>, doubtful: bool) -> Result<bool, Failure> {
+        if from.is_none() || doubtful {
+            let stand = self.tail.stand().await?;
+            self.recognize(&stand);
+            let mut log = locked(&self.log);
+            if from.is_none() || log.head() > from.unwrap_or_default() {
+                log.reset(stand.tick);
+                *from = Some(stand.tick);
+                drop(log);
+                self.news.send_replace(());
+            }
+        }
+        let at = from.unwrap_or_default();
+        let slice = self.tail.read(at).await?;
+        if slice.gap {
+            let stand = self.tail.stand().await?;
+            locked(&self.log).lost(stand.tick);
+            *from = Some(stand.tick);
+            self.news.send_replace(());
+            return Ok(true);
+        }
+        *from = Some(slice.next);
+        let any = !slice.rows.is_empty();
+        {
+            let mut log = locked(&self.log);
+            for row in slice.rows {
+                log.append(row);
+            }
+            log.advance(slice.next);
+        }
+        if any {
+            self.news.send_replace(());
+        }
+        Ok(slice.more)
+    }
+
+    /// Compares what stands in the collections with what was known; `once`: only if nobody has yet.
+    async fn look(&self, once: bool) -> Result<(), Failure> {
+        let _turn = self.looking.lock().await;
+        if once && locked(&self.picture).is_complete() {
+            return Ok(());
+        }
+        let now = self.http.clock().instant();
+        let watched: HashMap<Collection, usize> = locked(&self.watched).clone();
+        let due =
+            locked(&self.picture).due(now, |collection| once || watched.contains_key(&collection));
+        let listings = poll::list(&self.http, due).await?;
+        let (mut picture, mut log) = (locked(&self.picture), locked(&self.log));
+        let seen = picture.compare(listings, now);
+        let any = !seen.is_empty();
+        for (collection, key, put) in seen {
+            append(&mut log, collection, key, put);
+        }
+        drop((picture, log));
+        if any {
+            self.news.send_replace(());
+        }
+        Ok(())
+    }
+
+    /// A reader has gone.
+    pub(super) fn left(&self, watch: &Watch) {
+        let mut watched = locked(&self.watched);
+        for collection in &watch.collections {
+            if let Some(count) = watched.get_mut(collection) {
+                *count -= 1;
+            }
+        }
+        watched.retain(|_, count| *count > 0);
+    }
+
+    /// Opens a feed after `since`.
+    pub(super) async fn changes(
+        self: &Arc<Self>,
+        since: Cursor,
+        watch: Watch,
+    ) -> Result<Feed, StoreError> {
+        let wrong = || invalid(format!("{:?} is no place in a feed", since.0));
+        let mut parts = since.0.split(':');
+        let (Some(name), Some(base), Some(place), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(wrong());
+        };
+        let base: u64 = base.parse().map_err(|_| wrong())?;
+        let place: u64 = place.parse().map_err(|_| wrong())?;
+        let head = self.head().await.map_err(Failure::nothing_written)?;
+        let foreign = name != *locked(&self.name) || place > head;
+        let epoch = locked(&self.log).epoch;
+        let epoch = if foreign { u64::MAX } else { epoch };
+        for collection in &watch.collections {
+            *locked(&self.watched).entry(*collection).or_default() += 1;
+        }
+        let reader = Reader::new(self.clone(), self.news.subscribe(), watch, (base, place), epoch);
+        self.bell.notify_one();
+        Ok(reader.stream())
+    }
+}
+
+fn append(log: &mut Log, collection: Collection, key: Key, put: Option<Put>) {
+    let place = log.head() + 1;
+    log.append(Row { place, base: place, collection, key, put });
+}

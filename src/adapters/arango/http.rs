@@ -1,0 +1,486 @@
+//! Speaking HTTP to one of the servers: one pool of connections, time limits, fail-over and return, logins that renew
+//! themselves, and errors kept apart by what they say about the request: never begun, perhaps done, refused.
+//!
+//! `arangors` speaks through this too ([`ClientExt`]). It joins names into URLs, sets no time limit and follows any
+//! host; so the host of its requests is ignored here, and only paths of our own database are sent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arangors::ClientError;
+use arangors::client::ClientExt;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
+use http::{Method, Request, Response};
+use rand::Rng;
+use url::Url;
+
+use crate::model::text::Safe;
+use crate::ports::clock::Clock;
+use crate::ports::store::{StoreError, chain};
+
+use super::fault::Failure;
+use super::login::Session;
+use super::options::ArangoOptions;
+use super::tls;
+
+const TRANSACTION: &str = "x-arango-trx-id";
+/// How long an endpoint that refused is left alone at first; doubles up to the longest.
+const LEFT_ALONE: Duration = Duration::from_secs(1);
+const LEFT_ALONE_LONGEST: Duration = Duration::from_secs(30);
+/// How often a request that may be repeated is, when nothing came back.
+const SILENCES: u32 = 3;
+
+/// When a request may be sent a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// When it surely did not begin.
+    Unbegun,
+    /// Also when nothing came back: it reads, or doing it twice is doing it once.
+    Harmless,
+}
+
+/// A request. `path` is encoded, and begins below the database.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) body: String,
+    pub(super) transaction: Option<String>,
+    /// The endpoint that holds the transaction or cursor.
+    pub(super) pin: Option<usize>,
+    pub(super) again: Again,
+    /// Not our database but `_system`'s API: making the database.
+    pub(super) system: bool,
+}
+
+impl Ask {
+    pub(super) fn new(method: Method, path: impl Into<String>, again: Again) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            body: String::new(),
+            transaction: None,
+            pin: None,
+            again,
+            system: false,
+        }
+    }
+
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path, Again::Harmless)
+    }
+
+    pub(super) fn with(mut self, body: &serde_json::Value) -> Self {
+        self.body = body.to_string();
+        self
+    }
+
+    pub(super) fn system(mut self) -> Self {
+        self.system = true;
+        self
+    }
+}
+
+/// An answer below 400.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    pub(super) endpoint: usize,
+}
+
+impl Answer {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Failure::Strange(format!(
+                "ArangoDB answered {} with what is no such JSON: {error}",
+                self.status
+            ))
+        })
+    }
+
+    /// A number in a header.
+    pub(super) fn header(&self, name: &str) -> Option<u64> {
+        self.headers.get(name)?.to_str().ok()?.parse().ok()
+    }
+
+    pub(super) fn says(&self, name: &str) -> bool {
+        self.headers.get(name).is_some_and(|value| value == "true")
+    }
+}
+
+/// What was noticed on the way, for the health page.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notes {
+    pub(super) last_error: Option<String>,
+    pub(super) repeated: u64,
+    /// The endpoint that answered last.
+    pub(super) endpoint: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Down {
+    until: Instant,
+    span: Duration,
+}
+
+#[derive(Debug)]
+struct Pool {
+    client: reqwest::Client,
+    options: ArangoOptions,
+    clock: Arc<dyn Clock>,
+    session: Session,
+    down: Mutex<Vec<Option<Down>>>,
+    notes: Mutex<Notes>,
+}
+
+/// The way to the servers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    pool: Arc<Pool>,
+    headers: HeaderMap,
+}
+
+/// A bounded wait between tries, longer each time, with jitter.
+#[derive(Debug)]
+pub(super) struct Pause {
+    clock: Arc<dyn Clock>,
+    deadline: Instant,
+    next: Duration,
+}
+
+impl Pause {
+    pub(super) fn new(clock: &Arc<dyn Clock>, patience: Duration) -> Self {
+        let deadline = clock.instant() + patience;
+        Self { clock: clock.clone(), deadline, next: Duration::from_millis(2) }
+    }
+
+    /// Waits; false when patience is at its end.
+    pub(super) async fn wait(&mut self) -> bool {
+        if self.clock.instant() >= self.deadline {
+            return false;
+        }
+        let factor = rand::rng().random_range(0.5..1.5);
+        tokio::time::sleep(self.next.mul_f64(factor)).await;
+        self.next = (self.next * 2).min(Duration::from_millis(250));
+        true
+    }
+}
+
+/// One segment of a path: everything but letters, digits, `-`, `_` and `.` is encoded, and a lone dot cannot lead up.
+pub(super) fn segment(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    let dots = text.chars().all(|c| c == '.');
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
+            b'.' if !dots => out.push('.'),
+            _ => drop(write!(out, "%{byte:02X}")), // writing to a String cannot fail
+        }
+    }
+    out
+}
+
+impl Http {
+    pub(super) fn new(options: &ArangoOptions, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let pool = Pool {
+            client: tls::client(options)?,
+            session: Session::new(options),
+            down: Mutex::new(vec![None; options.endpoints.len()]),
+            options: options.clone(),
+            clock: clock.clone(),
+            notes: Mutex::default(),
+        };
+        Ok(Self { pool: Arc::new(pool), headers: HeaderMap::new() })
+    }
+
+    pub(super) fn options(&self) -> &ArangoOptions {
+        &self.pool.options
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.pool.clock
+    }
+
+    pub(super) fn pause(&self) -> Pause {
+        Pause::new(&self.pool.clock, self.pool.options.patience)
+    }
+
+    pub(super) fn notes(&self) -> Notes {
+        self.pool.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a request, again as often as is sure to do no harm, and gives the answer if it is a good one.
+    pub(super) async fn send(&self, ask: &Ask) -> Result<Answer, Failure> {
+        let mut pause = self.pause();
+        let mut silences = 0;
+        loop {
+            let failure = match self.to_any(ask).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let silent = matches!(failure, Failure::Silent(_)) && ask.again == Again::Harmless;
+            silences += u32::from(silent);
+            let worth = failure.is_busy() || (silent && silences < SILENCES);
+            if !worth || !pause.wait().await {
+                self.note(|notes| notes.last_error = Some(failure.to_string()));
+                return Err(failure);
+            }
+            self.note(|notes| notes.repeated += 1);
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Notes)) {
+        change(&mut self.pool.notes.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Asks the endpoints in turn until one takes the request.
+    async fn to_any(&self, ask: &Ask) -> Result<Answer, Failure> {
+        let mut refused = Vec::new();
+        for endpoint in self.order(ask.pin) {
+            match self.logged_in(ask, endpoint).await {
+                Err(Failure::Refused(text)) => {
+                    self.mark(endpoint, false);
+                    refused.push(text);
+                }
+                other => {
+                    self.mark(endpoint, true);
+                    return other;
+                }
+            }
+        }
+        Err(Failure::Refused(refused.join("; ")))
+    }
+
+    /// Those that did not refuse lately first, each in the order of the settings.
+    fn order(&self, pin: Option<usize>) -> Vec<usize> {
+        if let Some(pin) = pin {
+            return vec![pin];
+        }
+        let now = self.pool.clock.instant();
+        let down = self.pool.down.lock().unwrap_or_else(PoisonError::into_inner);
+        let resting = |at: usize| down.get(at).copied().flatten().is_some_and(|d| d.until > now);
+        let mut order: Vec<usize> = (0..down.len()).collect();
+        order.sort_by_key(|at| resting(*at));
+        order
+    }
+
+    fn mark(&self, endpoint: usize, well: bool) {
+        let now = self.pool.clock.instant();
+        let mut down = self.pool.down.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(slot) = down.get_mut(endpoint) else { return };
+        *slot = match (well, &*slot) {
+            (true, _) => None,
+            (false, Some(Down { span, .. })) => {
+                let span = (*span * 2).min(LEFT_ALONE_LONGEST);
+                Some(Down { until: now + span, span })
+            }
+            (false, None) => Some(Down { until: now + LEFT_ALONE, span: LEFT_ALONE }),
+        };
+        drop(down);
+        if well {
+            self.note(|notes| notes.endpoint = Some(endpoint));
+        }
+    }
+
+    async fn logged_in(&self, ask: &Ask, endpoint: usize) -> Result<Answer, Failure> {
+        let base = &self.pool.options.endpoints[endpoint];
+        let now = self.pool.clock.now();
+        let login = self.pool.session.header(&self.pool.client, base, now).await?;
+        let first = self.to_one(ask, endpoint, login.clone()).await;
+        if matches!(&first, Err(failure) if failure.status() == Some(401))
+            && self.pool.session.forget(&login).await
+        {
+            // the token was refused, so nothing was done
+            let login = self.pool.session.header(&self.pool.client, base, now).await?;
+            return self.to_one(ask, endpoint, login).await;
+        }
+        first
+    }
+
+    async fn to_one(
+        &self,
+        ask: &Ask,
+        endpoint: usize,
+        login: Option<HeaderValue>,
+    ) -> Result<Answer, Failure> {
+        let options = &self.pool.options;
+        let database = if ask.system { "_system" } else { &options.database };
+        let (path, query) = ask.path.split_once('?').unwrap_or((&ask.path, ""));
+        let mut url: Url = options.endpoints[endpoint].clone();
+        url.set_path(&format!("/_db/{database}{path}"));
+        url.set_query((!query.is_empty()).then_some(query));
+        let mut request = self
+            .pool
+            .client
+            .request(ask.method.clone(), url)
+            .timeout(options.request_timeout)
+            .headers(self.headers.clone());
+        if let Some(login) = login {
+            request = request.header(AUTHORIZATION, login);
+        }
+        if let Some(transaction) = &ask.transaction {
+            request = request.header(TRANSACTION, transaction);
+        }
+        if !ask.body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json").body(ask.body.clone());
+        }
+        let response = request.send().await.map_err(|error| self.lost(endpoint, error))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.map_err(|error| self.lost(endpoint, error))?.to_vec();
+        if status >= 400 {
+            return Err(Failure::answered(status, &body));
+        }
+        Ok(Answer { status, headers, body, endpoint })
+    }
+
+    fn lost(&self, endpoint: usize, error: reqwest::Error) -> Failure {
+        let base = &self.pool.options.endpoints[endpoint];
+        lost(base, error)
+    }
+}
+
+/// What a request without an answer means.
+pub(super) fn lost(base: &Url, error: reqwest::Error) -> Failure {
+    let (connect, timeout) = (error.is_connect(), error.is_timeout());
+    let cause = chain(&error.without_url());
+    let place = format!(
+        "{}:{}",
+        base.host_str().unwrap_or_default(),
+        base.port_or_known_default().unwrap_or_default()
+    );
+    let text = Safe::new(&format!("{place}: {}", in_words(&cause, timeout))).to_string();
+    // a server that wants another certificate says so after the handshake, and has read nothing by then
+    if connect || cause.contains("fatal alert") {
+        Failure::Refused(text)
+    } else {
+        Failure::Silent(text)
+    }
+}
+
+/// The usual causes in words that say what to change.
+fn in_words(cause: &str, timeout: bool) -> String {
+    let known: &[(&str, &str)] = &[
+        (
+            "UnknownIssuer",
+            "its certificate is signed by nobody we trust: name its CA with tls-ca-file",
+        ),
+        ("NotValidForName", "its certificate is for another name"),
+        ("Expired", "its certificate has expired"),
+        ("CertificateRequired", "it wants a client certificate: name one with tls-cert-file"),
+        ("UnknownCA", "it does not trust our client certificate"),
+        ("Connection refused", "connection refused"),
+    ];
+    let found = known.iter().find(|(sign, _)| cause.contains(sign));
+    match found {
+        Some((_, words)) => (*words).to_owned(),
+        None if timeout => format!("no answer in time ({cause})"),
+        None => cause.to_owned(),
+    }
+}
+
+tokio::task_local! {
+    /// The client that `arangors` shall take when it makes one.
+    static POOLED: Http;
+}
+
+/// Runs `work`, in which `arangors` speaks through `http`.
+pub(super) async fn through<T>(http: Http, work: impl Future<Output = T>) -> T {
+    POOLED.scope(http, work).await
+}
+
+#[async_trait::async_trait]
+impl ClientExt for Http {
+    fn new<U: Into<Option<HeaderMap>>>(headers: U) -> Result<Self, ClientError> {
+        let mut http = POOLED
+            .try_with(Clone::clone)
+            .map_err(|_| ClientError::HttpClient("no connection was opened".to_owned()))?;
+        http.headers = headers.into().unwrap_or_default();
+        Ok(http)
+    }
+
+    fn headers(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
+
+    async fn request(&self, request: Request<String>) -> Result<Response<String>, ClientError> {
+        let refused = |text: String| Err(ClientError::HttpClient(text));
+        let (parts, body) = request.into_parts();
+        let asked = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        if asked == "/" {
+            // who the server is has been asked before; servers may keep this header to themselves
+            let answer = Response::builder().header(SERVER, "ArangoDB").body(String::new());
+            return answer.or_else(|error| refused(error.to_string()));
+        }
+        let ours = format!("/_db/{}/_api/", self.pool.options.database);
+        let Some(path) = asked.strip_prefix(&ours).filter(|path| !path.contains("..")) else {
+            return refused("a request to another place was held back".to_owned());
+        };
+        let again = if parts.method == Method::GET { Again::Harmless } else { Again::Unbegun };
+        let ask = Ask { body, ..Ask::new(parts.method, format!("/_api/{path}"), again) };
+        let built = |status: u16, text: String| Response::builder().status(status).body(text);
+        let answer = match self.send(&ask).await {
+            Ok(answer) => built(answer.status, String::from_utf8_lossy(&answer.body).into_owned()),
+            Err(Failure::Answered { status, number, message }) => {
+                let (code, number) = (status, number.min(u64::from(u16::MAX)));
+                let body = serde_json::json!({"error": true, "code": code, "errorNum": number, "errorMessage": message});
+                built(status, body.to_string())
+            }
+            Err(other) => return refused(other.to_string()),
+        };
+        answer.or_else(|error| refused(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::arango::options::Secret;
+    use crate::ports::clock::SystemClock;
+
+    #[test]
+    fn no_text_in_a_segment_leads_to_another_path_or_host() {
+        let base = Url::parse("http://db:8529").unwrap();
+        let hostile = [
+            "//host:1/x",
+            "../../_api/user/root",
+            "a?x",
+            "a#b",
+            "%2F",
+            "..",
+            ".",
+            "a\\b",
+            "ä",
+            "\0",
+        ];
+        for text in hostile {
+            let mut url = base.clone();
+            url.set_path(&format!("/_db/fleet/_api/document/agents/{}", segment(text)));
+            assert_eq!(url.host_str(), Some("db"), "{text:?}");
+            let segments: Vec<_> = url.path_segments().unwrap().collect();
+            assert_eq!(segments.len(), 6, "{text:?} became {url}");
+            assert_eq!(segments[..5], ["_db", "fleet", "_api", "document", "agents"], "{url}");
+            assert_eq!((url.query(), url.fragment()), (None, None), "{text:?}");
+        }
+        assert_eq!(segment("agent-1_a.b"), "agent-1_a.b");
+    }
+
+    #[tokio::test]
+    async fn what_arangors_sends_elsewhere_is_held_back() {
+        let endpoint = Url::parse("http://127.0.0.1:9").unwrap();
+        let options =
+            ArangoOptions::new(vec![endpoint], "fleet", "root", Secret::default()).unwrap();
+        let http = Http::new(&options, &SystemClock::shared()).unwrap();
+        for elsewhere in [
+            "http://other:1/_db/fleet2/_api/version",
+            "http://db/_api/user/root",
+            "http://db/_db/fleet/_api/../../x",
+        ] {
+            let request = Request::get(elsewhere).body(String::new()).unwrap();
+            let error = http.request(request).await.unwrap_err().to_string();
+            assert!(error.contains("held back"), "{elsewhere}: {error}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The database with its collections, indexes and graph, made by whoever comes first and completed by whoever finds
+//! something missing. Every step may be done twice; the version says whose hands the data has been through.
+
+use arangors::connection::GenericConnection;
+use arangors::graph::{EdgeDefinition, Graph};
+use arangors::index::{Index as ArangoIndex, IndexSettings};
+use arangors::{ClientError, Database};
+use futures::{StreamExt, TryStreamExt, stream};
+use http::Method;
+use serde_json::{Value, json};
+use strum::IntoEnumIterator;
+
+use crate::model::schema::{Collection, Index, IndexKind};
+use crate::ports::store::StoreError;
+
+use super::aql::{META, counter};
+use super::fault::{Failure, number, unavailable};
+use super::http::{Again, Ask, Http, segment, through};
+
+/// The version of what is made here.
+pub(super) const VERSION: u64 = 1;
+/// Where the version stands.
+const VERSION_KEY: &str = "schema";
+/// The named graph over the edges.
+const GRAPH: &str = "fleet";
+/// How many things are made at a time.
+const AT_ONCE: usize = 6;
+
+/// Something that should be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// `agents`, `agents(type, phase)`, `graph fleet`.
+    pub name: String,
+    pub standing: Standing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    There,
+    Missing,
+    /// It is there, and not as it should be.
+    Differs(String),
+}
+
+/// Brings the database to what this program needs.
+///
+/// # Errors
+/// `Corrupt` for a schema of a newer program, or a cluster's database that cannot keep our promises; `Denied` without
+/// the rights to make what is missing.
+pub(super) async fn complete(http: &Http) -> Result<(), StoreError> {
+    let read_only = http.options().read_only || !http.options().make;
+    database(http, read_only).await?;
+    let found = version(http).await?;
+    if found.is_some_and(|found| found > VERSION) {
+        return Err(StoreError::Corrupt {
+            message: format!(
+                "{} has the schema {} of a newer program (this one knows {VERSION}); it was left as it is",
+                http.options().place(),
+                found.unwrap_or_default()
+            ),
+        });
+    }
+    if read_only {
+        return match found {
+            Some(_) => Ok(()),
+            None => Err(unavailable(format!(
+                "{} holds no fleet, and reading only makes none",
+                http.options().place()
+            ))),
+        };
+    }
+    let parts = look(http).await?;
+    let missing: Vec<&(Part, Make)> =
+        parts.iter().filter(|(part, _)| part.standing == Standing::Missing).collect();
+    // collections first: indexes and the graph stand on them
+    for stage in [0, 1, 2] {
+        let due = missing.iter().map(|(_, make)| make).filter(|make| make.stage() == stage);
+        stream::iter(due.map(Ok))
+            .try_for_each_concurrent(AT_ONCE, |make: &Make| async move { make.go(http).await })
+            .await?;
+    }
+    if found.is_none() || !missing.is_empty() {
+        documents(http).await?;
+    }
+    Ok(())
+}
+
+/// What is there, missing, different; for `doctor`.
+///
+/// # Errors
+/// Those of reading.
+pub(super) async fn inspect(http: &Http) -> Result<Vec<Part>, StoreError> {
+    Ok(look(http).await?.into_iter().map(|(part, _)| part).collect())
+}
+
+async fn database(http: &Http, read_only: bool) -> Result<(), StoreError> {
+    let current = Ask::get("/_api/database/current");
+    let failure = match http.send(&current).await {
+        Ok(answer) => {
+            return promises(http, &answer.json().map_err(Failure::nothing_written)?).await;
+        }
+        Err(failure) => failure,
+    };
+    let missing = failure.is(number::DATABASE_NOT_FOUND);
+    if !missing || read_only {
+        return Err(failure.nothing_written());
+    }
+    // transactions and unique indexes keep their promises in a cluster only if all data lies on one server
+    let body = json!({"name": http.options().database, "options": {"sharding": "single"}});
+    let make = Ask::new(Method::POST, "/_api/database", Again::Unbegun).system().with(&body);
+    match http.send(&make).await {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.is(number::DUPLICATE_NAME) => Ok(()),
+        Err(failure) => match failure.nothing_written() {
+            StoreError::Denied { message } => Err(StoreError::Denied {
+                message: format!(
+                    "the database {} does not exist and this user may not make it ({message})",
+                    http.options().database
+                ),
+            }),
+            other => Err(other),
+        },
+    }
+}
+
+async fn promises(http: &Http, current: &Value) -> Result<(), StoreError> {
+    let sharding = current.pointer("/result/sharding").and_then(Value::as_str);
+    if role(http).await.as_deref() == Some("COORDINATOR") && sharding != Some("single") {
+        return Err(StoreError::Corrupt {
+            message: format!(
+                "the database {} is spread over the servers of the cluster, where transactions are not all-or-nothing: make it with the option sharding: \"single\"",
+                http.options().database
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// `SINGLE`, `COORDINATOR`; none when the server does not say.
+pub(super) async fn role(http: &Http) -> Option<String> {
+    let answer = http.send(&Ask::get("/_admin/server/role")).await.ok()?;
+    answer.json::<Value>().ok()?.get("role").and_then(Value::as_str).map(str::to_owned)
+}
+
+async fn version(http: &Http) -> Result<Option<u64>, StoreError> {
+    let path = format!("/_api/document/{META}/{VERSION_KEY}");
+    match http.send(&Ask::get(path)).await {
+        Ok(answer) => {
+            let document: Value = answer.json().map_err(Failure::nothing_written)?;
+            let version = document.get("version").and_then(Value::as_u64);
+            version.map(Some).ok_or_else(|| StoreError::Corrupt {
+                message: "the store's schema version is no number".to_owned(),
+            })
+        }
+        Err(failure)
+            if failure.is(number::COLLECTION_NOT_FOUND)
+                || failure.is(number::DOCUMENT_NOT_FOUND) =>
+        {
+            Ok(None)
+        }
+        Err(failure) => Err(failure.nothing_written()),
+    }
+}
+
+/// How a part is made.
+#[derive(Debug, Clone)]
+enum Make {
+    Collection(&'static str, bool),
+    Index(Collection, &'static Index),
+    Graph,
+}
+
+impl Make {
+    fn stage(&self) -> u8 {
+        match self {
+            Self::Collection(..) => 0,
+            Self::Index(..) => 1,
+            Self::Graph => 2,
+        }
+    }
+
+    async fn go(&self, http: &Http) -> Result<(), StoreError> {
+        match self {
+            Self::Collection(name, edges) => {
+                let body = json!({"name": name, "type": if *edges { 3 } else { 2 }});
+                let ask = Ask::new(Method::POST, "/_api/collection", Again::Harmless).with(&body);
+                match http.send(&ask).await {
+                    Ok(_) => Ok(()),
+                    Err(failure) if failure.is(number::DUPLICATE_NAME) => Ok(()),
+                    Err(failure) => Err(failure.nothing_written()),
+                }
+            }
+            Self::Index(collection, index) => {
+                let made = arangors(http, async |database| {
+                    database.create_index(collection.name(), &wanted(index)).await.map(drop)
+                });
+                made.await
+            }
+            Self::Graph => match arangors(http, async |database| {
+                database.create_graph(graph(), true).await.map(drop)
+            })
+            .await
+            {
+                Err(StoreError::Unavailable(error))
+                    if error.to_string().contains(&number::GRAPH_DUPLICATE.to_string()) =>
+                {
+                    Ok(())
+                }
+                other => other,
+            },
+        }
+    }
+}
+
+/// Runs `work` on the database as `arangors` has it.
+async fn arangors<T>(
+    http: &Http,
+    work: impl AsyncFnOnce(Database<Http>) -> Result<T, ClientError>,
+) -> Result<T, StoreError> {
+    let base = http.options().endpoints.first().map(ToString::to_string).unwrap_or_default();
+    let name = http.options().database.clone();
+    let done = through(http.clone(), async {
+        let connection = GenericConnection::<Http>::establish_without_auth(base).await?;
+        work(connection.db(&name).await?).await
+    });
+    done.await.map_err(of_arangors)
+}
+
+fn of_arangors(error: ClientError) -> StoreError {
+    match error {
+        ClientError::Arango(error) => Failure::Answered {
+            status: error.code(),
+            number: error.error_num().into(),
+            message: crate::model::text::Safe::new(error.message()).to_string(),
+        }
+        .nothing_written(),
+        ClientError::HttpClient(text) => Failure::Refused(text).nothing_written(),
+        other => Failure::Strange(other.to_string()).nothing_written(),
+    }
+}
+
+fn name(index: &Index) -> String {
+    let kind = match index.kind {
+        IndexKind::Sorted if index.unique => "unique",
+        IndexKind::Sorted => "by",
+        IndexKind::Elements => "elements",
+        IndexKind::Expiry => "expiry",
+        IndexKind::Geo => "geo",
+    };
+    format!("{kind}_{}", index.fields.join("_").replace('.', "_"))
+}
+
+fn wanted(index: &Index) -> ArangoIndex {
+    let (unique, sparse) = (index.unique, index.sparse);
+    let fields = index.fields.iter().map(|field| match index.kind {
+        IndexKind::Elements => format!("{field}[*]"),
+        IndexKind::Sorted | IndexKind::Expiry | IndexKind::Geo => (*field).to_owned(),
+    });
+    let settings = match index.kind {
+        IndexKind::Sorted => IndexSettings::Persistent { unique, sparse, deduplicate: false },
+        IndexKind::Elements => IndexSettings::Persistent { unique, sparse, deduplicate: true },
+        IndexKind::Expiry => IndexSettings::Ttl { expire_after: 0 },
+        IndexKind::Geo => IndexSettings::Geo { geo_json: true },
+    };
+    ArangoIndex::builder().name(name(index)).fields(fields.collect()).settings(settings).build()
+}
+
+fn graph() -> Graph {
+    let agents = || vec![Collection::Agents.name().to_owned()];
+    let edge = |collection: Collection| EdgeDefinition {
+        collection: collection.name().to_owned(),
+        from: agents(),
+        to: agents(),
+    };
+    let edges = Collection::iter().filter(|collection| collection.is_edge()).map(edge).collect();
+    Graph::builder().name(GRAPH.to_owned()).edge_definitions(edges).build()
+}
+
+async fn look(http: &Http) -> Result<Vec<(Part, Make)>, StoreError> {
+    let answer = http.send(&Ask::get("/_api/collection?excludeSystem=true")).await;
+    let listed: Value =
+        answer.and_then(|answer| answer.json()).map_err(Failure::nothing_written)?;
+    let kind = |name: &str| {
+        let all = listed.get("result").and_then(Value::as_array)?;
+        let found = all.iter().find(|one| one.get("name").and_then(Value::as_str) == Some(name))?;
+        found.get("type").and_then(Value::as_u64)
+    };
+    let part = |name: &'static str, edges: bool| {
+        let standing = match kind(name) {
+            None => Standing::Missing,
+            Some(kind) if (kind == 3) == edges => Standing::There,
+            Some(_) if edges => Standing::Differs("it holds documents, not edges".to_owned()),
+            Some(_) => Standing::Differs("it holds edges, not documents".to_owned()),
+        };
+        (Part { name: name.to_owned(), standing }, Make::Collection(name, edges))
+    };
+    let mut parts = vec![part(META, false)];
+    let all: Vec<Collection> = Collection::iter().collect();
+    parts.extend(all.iter().map(|collection| part(collection.name(), collection.is_edge())));
+    let there = parts.iter().map(|(part, _)| part.standing != Standing::Missing).skip(1);
+    let asked = all.iter().copied().zip(there.collect::<Vec<_>>());
+    let indexes: Vec<Vec<(Part, Make)>> = stream::iter(asked)
+        .map(|(collection, there)| indexes(http, collection, there))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    parts.extend(indexes.into_iter().flatten());
+    let graph = match http.send(&Ask::get(format!("/_api/gharial/{}", segment(GRAPH)))).await {
+        Ok(_) => Standing::There,
+        Err(failure) if failure.status() == Some(404) => Standing::Missing,
+        Err(failure) => return Err(failure.nothing_written()),
+    };
+    parts.push((Part { name: format!("graph {GRAPH}"), standing: graph }, Make::Graph));
+    Ok(parts)
+}
+
+async fn indexes(
+    http: &Http,
+    collection: Collection,
+    there: bool,
+) -> Result<Vec<(Part, Make)>, StoreError> {
+    let listed: Value = if there && !collection.indexes().is_empty() {
+        let path = format!("/_api/index?collection={}", collection.name());
+        let answer = http.send(&Ask::get(path)).await;
+        answer.and_then(|answer| answer.json()).map_err(Failure::nothing_written)?
+    } else {
+        Value::Null
+    };
+    let found = listed.get("indexes").and_then(Value::as_array);
+    let found = found.map(Vec::as_slice).unwrap_or_default();
+    let part = |index: &'static Index| {
+        let wanted = serde_json::to_value(wanted(index)).unwrap_or_default();
+        let same = |one: &&Value, names: &[&str]| names.iter().all(|n| one.get(n) == wanted.get(n));
+        let like = |one: &&Value| same(one, &["type", "fields"]);
+        let exact = |one: &&Value| match index.kind {
+            IndexKind::Sorted => same(one, &["type", "fields", "unique", "sparse"]),
+            IndexKind::Elements | IndexKind::Expiry | IndexKind::Geo => like(one),
+        };
+        let standing = match found.iter().find(exact).or_else(|| found.iter().find(like)) {
+            Some(one) if exact(&one) => Standing::There,
+            Some(_) => Standing::Differs("another one stands over the same fields".to_owned()),
+            None => Standing::Missing,
+        };
+        let name = format!("{}({})", collection.name(), index.fields.join(", "));
+        (Part { name, standing }, Make::Index(collection, index))
+    };
+    Ok(collection.indexes().iter().map(part).collect())
+}
+
+/// The version and the counters; those that are there stay as they are.
+async fn documents(http: &Http) -> Result<(), StoreError> {
+    let counters = Collection::iter().filter(|collection| collection.is_sequenced());
+    let mut all: Vec<Value> =
+        counters.map(|collection| json!({"_key": counter(collection), "last": 0})).collect();
+    all.push(json!({"_key": VERSION_KEY, "version": VERSION}));
+    let path = format!("/_api/document/{META}?overwriteMode=ignore&waitForSync=true");
+    let ask = Ask::new(Method::POST, path, Again::Harmless).with(&Value::Array(all));
+    http.send(&ask).await.map(drop).map_err(Failure::nothing_written)
+}

@@ -1,0 +1,183 @@
+//! From one agent's Deployment and pods to what the engine sees of its workload. Pure.
+
+use super::objects::{Deployed, PodPhase, Podded};
+use super::table::Entry;
+use crate::model::id::AgentId;
+use crate::ports::runtime::{Exit, Observed, State};
+
+/// What is said of a workload that ended because it was asked to. How its processes ended, the cluster does not keep.
+const ENDED: &str = "ended as asked";
+
+/// The pod that counts.
+pub fn newest(entry: &Entry) -> Option<&Podded> {
+    entry.pods.values().max_by_key(|pod| (pod.incarnation, !pod.ending, pod.created, &pod.name))
+}
+
+/// `None`: there is nothing of it.
+pub fn observe(agent: &AgentId, entry: &Entry) -> Option<Observed> {
+    let newest = newest(entry);
+    let Some(deployed) = &entry.deployed else {
+        // its Deployment went; what is left of it goes too, or was left behind on purpose
+        let pod = newest?;
+        let state = if pod.ending { State::Ending } else { State::Running };
+        let message = "its Deployment is gone";
+        return Some(seen(agent, pod.incarnation, state, &pod.name, Some(pod), message));
+    };
+    let of = |state, pod, message: &str| {
+        Some(seen(agent, deployed.incarnation, state, &deployed.name, pod, message))
+    };
+    if deployed.going {
+        return of(State::Ending, newest, "its Deployment is being deleted");
+    }
+    if deployed.ended.is_some_and(|ended| ended >= deployed.incarnation) {
+        return match newest {
+            // before its controller knows, it may still be making one
+            None if deployed.empty => of(State::Exited, None, ENDED),
+            None => of(State::Ending, None, ""),
+            Some(pod) => of(State::Ending, Some(pod), ""),
+        };
+    }
+    let mine = newest.filter(|pod| pod.incarnation == deployed.incarnation);
+    let Some(pod) = mine else { return of(State::Starting, None, waits(deployed, newest)) };
+    if pod.ending {
+        return of(State::Starting, None, &format!("its pod {} is being deleted", pod.name));
+    }
+    match pod.phase {
+        PodPhase::Running if pod.ready => of(State::Running, Some(pod), ""),
+        PodPhase::Unknown => of(State::Starting, Some(pod), "its node does not answer"),
+        PodPhase::Succeeded if pod.why.is_empty() => {
+            of(State::Starting, Some(pod), "its program ended by itself")
+        }
+        PodPhase::Running | PodPhase::Pending | PodPhase::Succeeded | PodPhase::Failed => {
+            of(State::Starting, Some(pod), &pod.why)
+        }
+    }
+}
+
+/// Why there is no pod of its incarnation yet.
+fn waits<'a>(deployed: &'a Deployed, newest: Option<&Podded>) -> &'a str {
+    if !deployed.refusal.is_empty() {
+        &deployed.refusal
+    } else if deployed.replicas == 0 {
+        "scaled to 0 by somebody else"
+    } else if newest.is_some() {
+        "waits for its earlier pod to end"
+    } else {
+        ""
+    }
+}
+
+fn seen(
+    agent: &AgentId,
+    incarnation: u64,
+    state: State,
+    workload: &str,
+    pod: Option<&Podded>,
+    message: &str,
+) -> Observed {
+    Observed {
+        agent: agent.clone(),
+        incarnation,
+        state,
+        pid: None,
+        node: pod.map(|pod| pod.node.clone()).unwrap_or_default(),
+        workload: workload.to_owned(),
+        restarts: pod.map_or(0, |pod| pod.restarts),
+        message: message.to_owned(),
+        exit: (state == State::Exited).then_some(Exit::Unknown),
+        started_at: pod.and_then(|pod| pod.started_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::Time;
+
+    fn agent() -> AgentId {
+        AgentId::new("a").unwrap()
+    }
+
+    fn deployed() -> Deployed {
+        Deployed {
+            name: "agent-a".to_owned(),
+            uid: "u".to_owned(),
+            version: 1,
+            incarnation: 2,
+            ended: None,
+            replicas: 1,
+            empty: false,
+            going: false,
+            refusal: String::new(),
+        }
+    }
+
+    fn pod(name: &str, incarnation: u64, created: i64) -> Podded {
+        Podded {
+            name: name.to_owned(),
+            uid: name.to_owned(),
+            version: 1,
+            incarnation,
+            created: Time::from_millis(created),
+            ending: false,
+            grace: 30,
+            node: "node-1".to_owned(),
+            phase: PodPhase::Running,
+            ready: true,
+            restarts: 0,
+            started_at: Some(Time::from_millis(created)),
+            why: String::new(),
+        }
+    }
+
+    fn observed(deployed: Option<Deployed>, pods: Vec<Podded>) -> Option<Observed> {
+        let pods = pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect();
+        observe(&agent(), &Entry { deployed, pods, ..Entry::default() })
+    }
+
+    fn state(deployed: Deployed, pods: Vec<Podded>) -> (State, String) {
+        let seen = observed(Some(deployed), pods).unwrap();
+        (seen.state, seen.message)
+    }
+
+    #[test]
+    fn the_newest_pod_of_the_wanted_incarnation_counts() {
+        let crashed = Podded { ready: false, why: "CrashLoopBackOff".to_owned(), ..pod("a", 2, 5) };
+        assert_eq!(state(deployed(), vec![crashed.clone(), pod("b", 2, 9)]).0, State::Running);
+        let (seen, why) = state(deployed(), vec![crashed, pod("b", 2, 1)]);
+        assert_eq!((seen, why.as_str()), (State::Starting, "CrashLoopBackOff"));
+        let (seen, why) = state(deployed(), vec![pod("old", 1, 9)]);
+        assert_eq!((seen, why.as_str()), (State::Starting, "waits for its earlier pod to end"));
+    }
+
+    #[test]
+    fn what_was_asked_to_end_ends_when_its_last_pod_is_gone() {
+        let asked = Deployed { ended: Some(2), replicas: 0, empty: true, ..deployed() };
+        let going = Podded { ending: true, ..pod("a", 2, 1) };
+        assert_eq!(state(asked.clone(), vec![going]).0, State::Ending);
+        let seen = observed(Some(asked), vec![]).unwrap();
+        assert_eq!((seen.state, seen.exit), (State::Exited, Some(Exit::Unknown)));
+        let unknown = Deployed { ended: Some(2), replicas: 0, ..deployed() };
+        assert_eq!(state(unknown, vec![]).0, State::Ending, "its controller may be making one");
+        // a mark of an earlier incarnation means nothing
+        let again = Deployed { ended: Some(1), ..deployed() };
+        assert_eq!(state(again, vec![pod("a", 2, 1)]).0, State::Running);
+    }
+
+    #[test]
+    fn a_deployment_that_went_leaves_its_pods_and_then_nothing() {
+        let seen = observed(None, vec![pod("a", 2, 1)]).unwrap();
+        assert_eq!((seen.state, seen.incarnation), (State::Running, 2));
+        let seen = observed(None, vec![Podded { ending: true, ..pod("a", 2, 1) }]).unwrap();
+        assert_eq!(seen.state, State::Ending);
+        assert_eq!(observed(None, vec![]), None);
+    }
+
+    #[test]
+    fn why_no_pod_can_be_made_is_told() {
+        let refused = Deployed { refusal: "exceeded quota: small".to_owned(), ..deployed() };
+        assert_eq!(state(refused, vec![]), (State::Starting, "exceeded quota: small".to_owned()));
+        let scaled = Deployed { replicas: 0, ..deployed() };
+        assert_eq!(state(scaled, vec![]).1, "scaled to 0 by somebody else");
+    }
+}

@@ -1,0 +1,290 @@
+//! The parts of Kubernetes' objects that are looked at. What else an object holds is skipped while it is read, so that a
+//! page of five hundred costs little, and nothing of it is kept.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Stamp;
+use kube::Resource;
+use kube::api::ObjectMeta;
+use serde::Deserialize;
+
+use crate::model::id::AgentId;
+use crate::model::time::Time;
+
+/// What every object of ours is found by.
+pub const APP: (&str, &str) = ("app", "codevaldcortex-agent");
+pub const AGENT_ID: &str = "agent-id";
+pub const POOL: &str = "pool";
+/// Which start of the agent an object belongs to.
+pub const INCARNATION: &str = "cvxc/incarnation";
+/// The incarnation that was asked to end; empty while none was.
+pub const ENDED: &str = "cvxc/ended";
+
+/// Kubernetes' own.
+const DEFAULT_GRACE: i64 = 30;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeploymentSeen {
+    pub metadata: ObjectMeta,
+    pub spec: DeploymentSpecSeen,
+    pub status: DeploymentStatusSeen,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeploymentSpecSeen {
+    pub replicas: Option<i32>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeploymentStatusSeen {
+    pub observed_generation: i64,
+    pub replicas: i32,
+    pub conditions: Vec<ConditionSeen>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConditionSeen {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodSeen {
+    pub metadata: ObjectMeta,
+    pub spec: PodSpecSeen,
+    pub status: PodStatusSeen,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodSpecSeen {
+    pub node_name: String,
+    pub termination_grace_period_seconds: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodStatusSeen {
+    pub phase: String,
+    pub reason: String,
+    pub message: String,
+    pub conditions: Vec<ConditionSeen>,
+    pub container_statuses: Vec<ContainerSeen>,
+    pub init_container_statuses: Vec<ContainerSeen>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerSeen {
+    pub name: String,
+    pub ready: bool,
+    pub restart_count: u32,
+    #[serde(rename = "imageID")]
+    pub image_id: String,
+    pub state: ContainerStateSeen,
+    pub last_state: ContainerStateSeen,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerStateSeen {
+    pub waiting: Option<WaitingSeen>,
+    pub running: Option<RunningSeen>,
+    pub terminated: Option<TerminatedSeen>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WaitingSeen {
+    pub reason: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RunningSeen {
+    pub started_at: Option<Stamp>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TerminatedSeen {
+    pub exit_code: i32,
+    pub signal: Option<i32>,
+    pub reason: String,
+    pub message: String,
+}
+
+macro_rules! seen_as {
+    ($seen:ty, $whole:ty) => {
+        impl Resource for $seen {
+            type DynamicType = ();
+            type Scope = <$whole as Resource>::Scope;
+
+            fn kind(_: &()) -> Cow<'_, str> {
+                <$whole as Resource>::kind(&())
+            }
+
+            fn group(_: &()) -> Cow<'_, str> {
+                <$whole as Resource>::group(&())
+            }
+
+            fn version(_: &()) -> Cow<'_, str> {
+                <$whole as Resource>::version(&())
+            }
+
+            fn plural(_: &()) -> Cow<'_, str> {
+                <$whole as Resource>::plural(&())
+            }
+
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
+seen_as!(DeploymentSeen, Deployment);
+seen_as!(PodSeen, Pod);
+
+/// One agent's Deployment, as far as it matters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deployed {
+    pub name: String,
+    pub uid: String,
+    pub version: u64,
+    pub incarnation: u64,
+    /// The incarnation that was asked to end.
+    pub ended: Option<u64>,
+    pub replicas: i32,
+    /// Its controller knows what is wanted now, and counts no pods.
+    pub empty: bool,
+    /// Asked to go altogether.
+    pub going: bool,
+    /// Why no pod can be made for it.
+    pub refusal: String,
+}
+
+/// One pod of an agent, as far as it matters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Podded {
+    pub name: String,
+    pub uid: String,
+    pub version: u64,
+    pub incarnation: u64,
+    pub created: Time,
+    /// Asked to end.
+    pub ending: bool,
+    /// Seconds it is given to end, or was given when it was asked to.
+    pub grace: i64,
+    pub node: String,
+    pub phase: PodPhase,
+    pub ready: bool,
+    pub restarts: u32,
+    pub started_at: Option<Time>,
+    /// Why it does not run or is not ready, in the cluster's words.
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodPhase {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+    Unknown,
+}
+
+pub fn time(stamp: &Stamp) -> Time {
+    Time::from_millis(stamp.0.as_millisecond())
+}
+
+/// Resource versions grow, and are numbers wherever this was ever run (and by contract since 1.35); where one is not,
+/// nothing is known of the order.
+fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn number(of: Option<&BTreeMap<String, String>>, name: &str) -> Option<u64> {
+    of?.get(name)?.parse().ok()
+}
+
+/// Whose object it is, by its label.
+pub fn owner(meta: &ObjectMeta) -> Option<AgentId> {
+    AgentId::new(meta.labels.as_ref()?.get(AGENT_ID)?).ok()
+}
+
+impl DeploymentSeen {
+    pub fn shorten(self) -> Deployed {
+        let Self { metadata: meta, spec, status } = self;
+        let notes = meta.annotations.as_ref();
+        let refusal = status
+            .conditions
+            .into_iter()
+            .find(|it| it.kind == "ReplicaFailure" && it.status == "True")
+            .map(|it| if it.message.is_empty() { it.reason } else { it.message });
+        Deployed {
+            version: version(&meta),
+            incarnation: number(notes, INCARNATION).unwrap_or(0),
+            ended: number(notes, ENDED),
+            replicas: spec.replicas.unwrap_or(1),
+            empty: status.replicas == 0
+                && status.observed_generation >= meta.generation.unwrap_or_default(),
+            going: meta.deletion_timestamp.is_some(),
+            refusal: refusal.unwrap_or_default(),
+            name: meta.name.unwrap_or_default(),
+            uid: meta.uid.unwrap_or_default(),
+        }
+    }
+}
+
+impl PodSeen {
+    pub fn shorten(self) -> Podded {
+        let why = super::causes::of(&self);
+        let Self { metadata: meta, spec, status } = self;
+        let is =
+            |kind: &str| status.conditions.iter().any(|c| c.kind == kind && c.status == "True");
+        let agent =
+            status.container_statuses.iter().find(|it| it.name == super::manifest::CONTAINER);
+        let running = agent.and_then(|it| it.state.running.as_ref());
+        Podded {
+            version: version(&meta),
+            incarnation: number(meta.annotations.as_ref(), INCARNATION).unwrap_or(0),
+            created: meta.creation_timestamp.as_ref().map(time).unwrap_or_default(),
+            ending: meta.deletion_timestamp.is_some(),
+            grace: meta
+                .deletion_grace_period_seconds
+                .or(spec.termination_grace_period_seconds)
+                .unwrap_or(DEFAULT_GRACE),
+            phase: match status.phase.as_str() {
+                "Running" => PodPhase::Running,
+                "Succeeded" => PodPhase::Succeeded,
+                "Failed" => PodPhase::Failed,
+                "Unknown" => PodPhase::Unknown,
+                _ => PodPhase::Pending,
+            },
+            ready: is("Ready"),
+            restarts: agent.map_or(0, |it| it.restart_count),
+            started_at: running.and_then(|it| it.started_at.as_ref()).map(time),
+            why,
+            node: spec.node_name,
+            name: meta.name.unwrap_or_default(),
+            uid: meta.uid.unwrap_or_default(),
+        }
+    }
+}

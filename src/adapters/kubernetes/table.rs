@@ -1,0 +1,239 @@
+//! What the cluster shows of the fleet: two watches and our own requests' answers fill one table, and whoever reads it sees
+//! agents, not objects. Only what is looked at is kept of an object, some hundred bytes of a pod's ten thousand.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+
+use super::judge;
+use super::objects::{Deployed, Podded};
+use crate::model::id::AgentId;
+use crate::ports::runtime::{Observed, Sight};
+
+/// Changes a reader may lag behind before it must list again.
+const QUEUE: usize = 4_096;
+
+/// All that is known of one agent.
+#[derive(Debug, Default)]
+pub struct Entry {
+    pub deployed: Option<Deployed>,
+    /// By name; the one that counts is the newest.
+    pub pods: BTreeMap<String, Podded>,
+    /// The Deployment that was deleted from here: late news of it are old news.
+    pub(super) buried: Option<String>,
+    pub(super) told: Option<Observed>,
+    pub(super) touched: [u64; 2],
+}
+
+impl Entry {
+    fn is_empty(&self) -> bool {
+        self.deployed.is_none() && self.pods.is_empty() && self.buried.is_none()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Deployments = 0,
+    Pods = 1,
+}
+
+/// Whether a watch has told everything, and what is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub whole: bool,
+    pub trouble: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: HashMap<AgentId, Entry>,
+    /// Counts the lists of each source, so that what a list does not hold any more can be told from what is newer than it.
+    rounds: [u64; 2],
+}
+
+#[derive(Debug)]
+pub struct Table {
+    inner: Mutex<Inner>,
+    changes: broadcast::Sender<Sight>,
+    /// Touched whenever a pod changes.
+    pods: watch::Sender<()>,
+    standing: [watch::Sender<Standing>; 2],
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+            changes: broadcast::Sender::new(QUEUE),
+            pods: watch::Sender::default(),
+            standing: [watch::Sender::default(), watch::Sender::default()],
+        }
+    }
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // what it guards is rebuilt by the next list, so a panic elsewhere leaves nothing wrong behind for long
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn standing(&self, source: Source) -> &watch::Sender<Standing> {
+        &self.standing[source as usize]
+    }
+
+    /// Looks at one agent's entry.
+    pub fn look<T>(&self, agent: &AgentId, at: impl FnOnce(Option<&Entry>) -> T) -> T {
+        at(self.lock().entries.get(agent))
+    }
+
+    /// Waits until the agent's pods are as `like` wants them.
+    pub async fn pods_like(&self, agent: &AgentId, like: impl Fn(&Podded) -> bool) {
+        let mut changes = self.pods.subscribe();
+        let all = |_: &()| {
+            self.look(agent, |entry| entry.is_none_or(|entry| entry.pods.values().all(&like)))
+        };
+        // the sender lives as long as this does
+        drop(changes.wait_for(all).await);
+    }
+
+    /// Everyone as they are, and what changes from here on.
+    pub fn survey(&self) -> (Vec<Observed>, broadcast::Receiver<Sight>) {
+        let inner = self.lock();
+        let seen = inner.entries.values().filter_map(|entry| entry.told.clone()).collect();
+        (seen, self.changes.subscribe())
+    }
+
+    fn tell(&self, inner: &mut Inner, agent: &AgentId) {
+        let Some(entry) = inner.entries.get_mut(agent) else { return };
+        let now = judge::observe(agent, entry);
+        if now != entry.told {
+            let sight = match &now {
+                Some(seen) => Sight::Changed(seen.clone()),
+                None => Sight::Gone(agent.clone()),
+            };
+            entry.told = now;
+            drop(self.changes.send(sight)); // nobody listening is fine
+        }
+        if entry.is_empty() {
+            inner.entries.remove(agent);
+        }
+    }
+
+    pub fn deployed(&self, agent: &AgentId, new: Deployed) {
+        let mut inner = self.lock();
+        let round = inner.rounds[Source::Deployments as usize];
+        let entry = inner.entries.entry(agent.clone()).or_default();
+        entry.touched[Source::Deployments as usize] = round;
+        if entry.buried.as_ref() == Some(&new.uid) {
+            return;
+        }
+        let older = |old: &Deployed| old.uid == new.uid && old.version > new.version;
+        if !entry.deployed.as_ref().is_some_and(older) {
+            (entry.deployed, entry.buried) = (Some(new), None);
+        }
+        self.tell(&mut inner, agent);
+    }
+
+    pub fn undeployed(&self, agent: &AgentId, uid: &str) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.entries.get_mut(agent) else { return };
+        entry.deployed.take_if(|old| old.uid == uid);
+        entry.buried.take_if(|buried| buried == uid);
+        self.tell(&mut inner, agent);
+    }
+
+    /// Deleted by ourselves: gone from now on, whatever is still told of it.
+    pub fn buried(&self, agent: &AgentId, uid: &str) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.entries.get_mut(agent) else { return };
+        if entry.deployed.take_if(|old| old.uid == uid).is_some() {
+            entry.buried = Some(uid.to_owned());
+        }
+        self.tell(&mut inner, agent);
+    }
+
+    pub fn podded(&self, agent: &AgentId, new: Podded) {
+        let mut inner = self.lock();
+        let entry = inner.entries.entry(agent.clone()).or_default();
+        let older = |old: &Podded| old.uid == new.uid && old.version > new.version;
+        if !entry.pods.get(&new.name).is_some_and(older) {
+            entry.pods.insert(new.name.clone(), new);
+        }
+        self.tell(&mut inner, agent);
+        drop(inner);
+        self.pods.send_replace(());
+    }
+
+    pub fn unpodded(&self, agent: &AgentId, name: &str) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.entries.get_mut(agent) else { return };
+        entry.pods.remove(name);
+        self.tell(&mut inner, agent);
+        drop(inner);
+        self.pods.send_replace(());
+    }
+
+    /// A list of Deployments begins: what it does not hold, and nothing newer speaks of, is gone when it ends.
+    pub fn begin_deployments(&self) {
+        self.lock().rounds[Source::Deployments as usize] += 1;
+    }
+
+    pub fn end_deployments(&self) {
+        let mut inner = self.lock();
+        let round = inner.rounds[Source::Deployments as usize];
+        let gone: Vec<AgentId> = inner
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.touched[Source::Deployments as usize] < round)
+            .filter(|(_, entry)| entry.deployed.is_some() || entry.buried.is_some())
+            .map(|(agent, _)| agent.clone())
+            .collect();
+        for agent in gone {
+            if let Some(entry) = inner.entries.get_mut(&agent) {
+                (entry.deployed, entry.buried) = (None, None);
+            }
+            self.tell(&mut inner, &agent);
+        }
+        drop(inner);
+        self.stands(Source::Deployments);
+    }
+
+    /// All pods at once: nobody but the watch puts pods into the table.
+    pub fn replace_pods(&self, mut pods: HashMap<AgentId, BTreeMap<String, Podded>>) {
+        let mut inner = self.lock();
+        let known: Vec<AgentId> = inner.entries.keys().cloned().collect();
+        for agent in known {
+            let now = pods.remove(&agent).unwrap_or_default();
+            if let Some(entry) = inner.entries.get_mut(&agent)
+                && entry.pods != now
+            {
+                entry.pods = now;
+                self.tell(&mut inner, &agent);
+            }
+        }
+        for (agent, pods) in pods {
+            inner.entries.entry(agent.clone()).or_default().pods = pods;
+            self.tell(&mut inner, &agent);
+        }
+        drop(inner);
+        self.pods.send_replace(());
+        self.stands(Source::Pods);
+    }
+
+    /// The watch of `source` has told everything and nothing is wrong with it.
+    pub fn stands(&self, source: Source) {
+        self.standing(source).send_if_modified(|standing| {
+            let well = Standing { whole: true, trouble: None };
+            std::mem::replace(standing, well.clone()) != well
+        });
+    }
+
+    pub fn broke(&self, source: Source, trouble: String) {
+        self.standing(source).send_if_modified(|standing| {
+            let news = standing.trouble.as_ref() != Some(&trouble);
+            standing.trouble = Some(trouble);
+            news
+        });
+    }
+}

@@ -1,0 +1,62 @@
+//! The cluster that agents run in: which one the settings name, and what it means for the store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::BootError;
+use crate::adapters::kubernetes::client::Target;
+use crate::adapters::kubernetes::manifest::Defaults;
+use crate::adapters::kubernetes::{KubernetesOptions, KubernetesRuntime};
+use crate::ports::clock::Clock;
+use crate::ports::store::chain;
+use crate::settings::Settings;
+
+/// What an operator is told whose agents cannot reach the store.
+pub const UNREACHABLE: &str = "the embedded store is a file of this machine: agents in the cluster cannot talk to it, and are judged by their pods alone; give a store that they can reach with --store, or its address as they see it with agents.store-url";
+
+/// Opens the runtime of the cluster that the settings name.
+///
+/// # Errors
+/// When the kubeconfig cannot be used, or when a pod would keep the fleet in a file that goes with it.
+pub async fn open(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<KubernetesRuntime, BootError> {
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let cluster = &settings.kubernetes;
+    if is_embedded(settings) {
+        if cluster.kubeconfig.is_empty() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+            let what = "inside a cluster the fleet cannot be kept in a file of this pod: name a store with --store";
+            return Err(BootError::Usage(what.into()));
+        }
+        if settings.agents.store_url.is_empty() {
+            tracing::warn!("{UNREACHABLE}");
+        }
+    }
+    let options = KubernetesOptions {
+        target: Target {
+            kubeconfig: some(&cluster.kubeconfig).map(PathBuf::from),
+            context: some(&cluster.context),
+            namespace: some(&cluster.namespace),
+        },
+        defaults: Defaults { image: cluster.image.clone() },
+        clock,
+    };
+    let opened = KubernetesRuntime::open(options).await;
+    opened.map_err(|error| BootError::Runtime(chain(&error)))
+}
+
+/// The store's address as agents in the cluster see it; empty when they cannot reach it.
+pub fn agent_store(settings: &Settings) -> String {
+    match (settings.agents.store_url.as_str(), is_embedded(settings)) {
+        ("", true) => String::new(),
+        ("", false) => settings.store.url.clone(),
+        (given, _) => given.to_owned(),
+    }
+}
+
+/// Whether the fleet is kept in a file.
+pub fn is_embedded(settings: &Settings) -> bool {
+    let url = settings.store.url.as_str();
+    !url.contains("://") || url.starts_with("sqlite:")
+}

@@ -1,0 +1,157 @@
+//! The Kubernetes runtime under test, on a real API server whose kubeconfig `CVXC_TEST_KUBECONFIG` names: a namespace for
+//! each rule. Its nodes may be played ones, so what a program itself does is told to them by annotations.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cvxc::adapters::kubernetes::client::Target;
+use cvxc::adapters::kubernetes::manifest::Defaults;
+use cvxc::adapters::kubernetes::{KubernetesOptions, KubernetesRuntime};
+use cvxc::model::agent::AgentConfig;
+use cvxc::ports::clock::SystemClock;
+use cvxc::ports::runtime::{Observed, Runtime, State, Workload};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::json;
+
+use crate::fixture::{Does, Fixture, exited, seen};
+
+/// How long metrics may take to tell of a new pod.
+const MEASURED: Duration = Duration::from_secs(60);
+
+pub struct OnKubernetes {
+    runtime: KubernetesRuntime,
+    options: KubernetesOptions,
+    client: Client,
+    namespace: String,
+    measured: bool,
+}
+
+impl OnKubernetes {
+    pub async fn open() -> Self {
+        Self::with(false).await
+    }
+
+    /// What runs counts as running once its usage is known.
+    pub async fn measured() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(measured: bool) -> Self {
+        let kubeconfig = std::env::var("CVXC_TEST_KUBECONFIG")
+            .expect("CVXC_TEST_KUBECONFIG names the kubeconfig of a cluster for tests");
+        let kubeconfig = PathBuf::from(kubeconfig);
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let read = Kubeconfig::read_from(&kubeconfig).unwrap();
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+        let client = Client::try_from(config.unwrap()).unwrap();
+        let namespace = namespace(&client).await;
+        let options = KubernetesOptions {
+            target: Target {
+                kubeconfig: Some(kubeconfig),
+                context: None,
+                namespace: Some(namespace.clone()),
+            },
+            defaults: Defaults { image: "kit/agent:1".to_owned() },
+            clock: SystemClock::shared(),
+        };
+        let runtime = KubernetesRuntime::open(options.clone()).await.unwrap();
+        Self { runtime, options, client, namespace, measured }
+    }
+
+    async fn wait_for_usage(&self, workload: &Workload) {
+        let known = async {
+            while self
+                .runtime
+                .usage(std::slice::from_ref(&workload.agent))
+                .await
+                .unwrap()
+                .is_empty()
+            {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        tokio::time::timeout(MEASURED, known).await.expect("metrics tell of the pod");
+    }
+}
+
+/// A fresh one, with the account that its pods need.
+async fn namespace(client: &Client) -> String {
+    let all: Api<Namespace> = Api::all(client.clone());
+    let meta = ObjectMeta { generate_name: Some("cvxc-test-".to_owned()), ..ObjectMeta::default() };
+    let made = Namespace { metadata: meta, ..Namespace::default() };
+    let made = all.create(&PostParams::default(), &made).await.unwrap();
+    let name = made.metadata.name.unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+    let there = async {
+        while accounts.get_opt("default").await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(MEASURED, there).await.expect("the namespace gets its account");
+    name
+}
+
+#[async_trait]
+impl Fixture for OnKubernetes {
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(self.runtime.clone())
+    }
+
+    fn another(&self) -> Arc<dyn Runtime> {
+        let open = KubernetesRuntime::open(self.options.clone());
+        let inside = tokio::runtime::Handle::current();
+        let opened = tokio::task::block_in_place(|| inside.block_on(open));
+        Arc::new(opened.unwrap())
+    }
+
+    fn config(&self, does: Does) -> AgentConfig {
+        let usage = match does {
+            Does::Run => "1m",
+            Does::Script(script) if script.ends_with("while :; do :; done") => "500m",
+            Does::Script(script) => panic!("nothing here runs {script:?}"),
+        };
+        AgentConfig {
+            command: vec!["play".to_owned()],
+            pod: json!({"annotations": {"kwok.x-k8s.io/usage-cpu": usage}}),
+            ..AgentConfig::default()
+        }
+    }
+
+    async fn running(&self, workload: &Workload) -> Observed {
+        self.runtime.apply(workload.clone()).await.unwrap();
+        let incarnation = workload.incarnation;
+        let running =
+            |seen: &Observed| seen.incarnation == incarnation && seen.state == State::Running;
+        let seen = seen(&self.runtime, &workload.agent, running).await;
+        if self.measured {
+            self.wait_for_usage(workload).await;
+        }
+        seen
+    }
+
+    async fn ready(&self, workload: &Workload) -> Observed {
+        self.running(workload).await
+    }
+
+    async fn end(self) {
+        for seen in self.runtime.list().await.unwrap() {
+            self.runtime.remove(&seen.agent, Duration::ZERO).await.unwrap();
+            exited(&self.runtime, &seen.agent).await;
+            self.runtime.forget(&seen.agent).await.unwrap();
+        }
+        assert_eq!(self.runtime.list().await.unwrap(), []);
+        let all = ListParams::default();
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        assert!(deployments.list(&all).await.unwrap().items.is_empty(), "a Deployment is left");
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        assert!(pods.list(&all).await.unwrap().items.is_empty(), "a pod is left");
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
+    }
+}
