@@ -1,6 +1,8 @@
 //! A page of rows: how it is filtered, sorted and marked, and which rows that leaves in which order. The cursor, the
 //! marks and what is acted on are ids; a row that goes takes nobody else's place.
 
+mod stands;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -220,7 +222,10 @@ impl TablePage {
             minute: now.millis() / 60_000,
             loaded: view.loaded,
         };
-        if self.listing.stamp.as_ref().is_some_and(|before| before.is(&stamp)) {
+        if let Some(before) = &self.listing.stamp
+            && (before.is(&stamp) || self.stands(before, &stamp, view, now))
+        {
+            self.listing.stamp = Some(stamp);
             return 0;
         }
         // Lent for the while: the rows read must not be copied for each frame.
@@ -235,14 +240,9 @@ impl TablePage {
         let mut chosen: Vec<u32> = Vec::with_capacity(rows.len());
         let mut total = 0;
         for row in 0..rows.len() {
-            let elsewhere = self.owner.as_ref().is_some_and(|owner| !rows.is_within(row, owner));
-            if elsewhere || !rows.is_listed(row) {
-                continue;
-            }
-            total += 1;
-            let query = &self.filter.query;
-            let faults = !self.faults || rows.is_fault(row);
-            if faults && (query.is_empty() || rows.matches(row, query)) {
+            let (counts, shown) = self.verdict(rows, row);
+            total += usize::from(counts);
+            if shown {
                 chosen.push(u32::try_from(row).unwrap_or(u32::MAX));
             }
         }
