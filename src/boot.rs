@@ -20,7 +20,7 @@ use crate::engine::context::{Context, EngineSettings};
 use crate::engine::core::Core;
 use crate::engine::handle::Handle;
 use crate::engine::run::{self, Running};
-use crate::model::access::Actor;
+use crate::model::access::{Actor, Role};
 use crate::model::agent::Phase;
 use crate::model::id::AgentId;
 use crate::model::schema::Collection;
@@ -40,6 +40,10 @@ const CENSUS: usize = 1_000;
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub data_dir: Option<PathBuf>,
+    /// Where settings are, whatever folder the data is in.
+    pub config: Option<PathBuf>,
+    /// Acts as less than one is.
+    pub role: Option<Role>,
     /// Dotted setting, value, flag that gave it.
     pub flags: Vec<(&'static str, String, &'static str)>,
 }
@@ -62,6 +66,8 @@ pub enum BootError {
 pub struct Ground {
     pub loaded: Loaded,
     pub places: Places,
+    /// Acts as less than one is.
+    pub role: Option<Role>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -104,16 +110,19 @@ pub fn ground(request: &Request) -> Result<Ground, BootError> {
     if let Some(dir) = request.data_dir.as_deref().filter(|dir| dir.exists() && !dir.is_dir()) {
         return Err(BootError::Usage(format!("--data-dir {}: is no folder", dir.display())));
     }
-    let places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
+    let mut places = Places::find(request.data_dir.as_deref(), &environment).ok_or_else(|| {
         BootError::Usage("there is no home directory: name a folder with --data-dir".into())
     })?;
+    if let Some(config) = &request.config {
+        config.clone_into(&mut places.config);
+    }
     let flags: Vec<(&str, String, &str)> = request.flags.clone();
     let loaded = settings::load(Some(&places.settings_file()), &environment, &flags)?;
-    Ok(Ground { loaded, places, clock: SystemClock::shared() })
+    Ok(Ground { loaded, places, role: request.role, clock: SystemClock::shared() })
 }
 
 /// The variables that are text; others cannot be settings of ours.
-fn utf8_environment() -> BTreeMap<String, String> {
+pub fn utf8_environment() -> BTreeMap<String, String> {
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
@@ -212,7 +221,8 @@ pub async fn open(
             Arc::new(runtime)
         }
     };
-    let actor = Actor::local(who());
+    let mut actor = Actor::local(who());
+    actor.role = ground.role.unwrap_or(actor.role);
     let engine = engine_settings(settings, part, &actor, agent_store);
     let context = Context::new(store, runtime, ground.clock.clone(), RandomIds::shared(), engine);
     let running = run::start(context.clone());

@@ -3,12 +3,14 @@
 mod act;
 mod args;
 mod console;
+mod contexts;
 mod daemon;
 mod demo;
 mod demo_report;
 mod fail;
 mod get;
 mod logs;
+mod look;
 mod manifests;
 mod output;
 mod rows;
@@ -75,9 +77,15 @@ fn refuse(error: &clap::Error) -> Option<()> {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Fail> {
+fn run(mut cli: Cli) -> Result<(), Fail> {
     unfit(&cli)?;
+    let given = contexts::take(&mut cli)?;
+    let given = given.as_deref();
     let request = request(&cli.global, &cli.serve, &cli.console);
+    let request = match given {
+        Some(name) => contexts::enter(&request, name)?.0,
+        None => request,
+    };
     match cli.verb {
         // these need neither settings nor store
         Some(Verb::Completion { shell }) => completion(shell),
@@ -89,7 +97,10 @@ fn run(cli: Cli) -> Result<(), Fail> {
         Some(Verb::Shot(args)) => shot::run(&threads()?, &request, &args),
         Some(Verb::Daemon(serve)) => serve_forever(&with_serve(request, &serve)),
         None if cli.daemon => serve_forever(&request),
-        None => open_console(&request, &cli.console),
+        Some(Verb::Info { output }) => contexts::info(&boot::ground(&request)?, given, output),
+        None if cli.console.check => look::check(&request),
+        None if cli.console.snapshot.is_some() => look::snapshot(&request, &cli.console),
+        None => contexts::open_console(&request, &cli, given),
         Some(Verb::Doctor { output }) => threads()?.block_on(status::doctor(&request, output)),
         Some(verb) => {
             let ground = boot::ground(&request)?;
@@ -197,6 +208,7 @@ async fn one(
         Verb::Replay(args) => (Command::Replay { messages: args.messages }, args.act),
         Verb::Purge(args) => (Command::Purge { messages: args.messages }, args.act),
         Verb::Doctor { .. }
+        | Verb::Info { .. }
         | Verb::Config { .. }
         | Verb::Backup { .. }
         | Verb::Daemon(_)
@@ -232,7 +244,8 @@ fn request(global: &Global, serve: &ServeArgs, console: &ConsoleArgs) -> Request
     if let Some(level) = &global.log_level {
         flags.push(("log.level", level.clone(), "--log-level"));
     }
-    let request = Request { data_dir: global.data_dir.clone(), flags };
+    let request =
+        Request { data_dir: global.data_dir.clone(), config: None, role: global.role, flags };
     with_console(&with_serve(request, serve), console)
 }
 
@@ -280,35 +293,6 @@ fn serve_forever(request: &Request) -> Result<(), Fail> {
     let _logs = telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), stderr)
         .map_err(Fail::usage)?;
     threads()?.block_on(daemon::run(request, ground))
-}
-
-fn open_console(request: &Request, args: &ConsoleArgs) -> Result<(), Fail> {
-    if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
-        return Err(Fail::usage(
-            "the console needs a terminal; without one use `cvxc --daemon`, `cvxc get …` or `cvxc status`",
-        ));
-    }
-    if std::env::var("TERM").is_ok_and(|term| term == "dumb") {
-        return Err(Fail::usage(
-            "TERM=dumb: the console needs a terminal that moves its cursor; use `cvxc get …` or `cvxc status`",
-        ));
-    }
-    let ground = boot::ground(request)?;
-    let _logs = telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false)
-        .map_err(Fail::usage)?;
-    let runtime = threads()?;
-    let part = if args.observe || args.readonly { Part::Observe } else { Part::Contend };
-    let opened = runtime.block_on(boot::open(&ground, part, None))?;
-    let outcome = console::show(&opened, &ground, args, crate::tui::Parting::GoOn, &runtime);
-    let view = opened.handle.views().borrow().clone();
-    runtime.block_on(opened.running.stop(Duration::from_secs(10)));
-    if outcome.is_ok() && view.system.leader.me {
-        let agents = view.totals.phase(crate::model::agent::Phase::Running);
-        output::line(&format!(
-            "{agents} agents go on; nobody leads until `cvxc` or `cvxc --daemon` runs"
-        ))?;
-    }
-    outcome
 }
 
 /// Runs the reference agent in this process; its exit code tells a stop from a crash.

@@ -1,8 +1,11 @@
 //! Settings: the shipped file is the default; the user's file, the environment and flags come over it, in that order.
 //! Every value knows where it came from, every fault names file, line and key. Never opens a store or a terminal.
 
+pub mod contexts;
 pub mod database;
+mod limits;
 pub mod places;
+pub mod thresholds;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,7 @@ pub struct Settings {
     pub autoscale: AutoscaleSettings,
     pub recovery: RecoverySettings,
     pub console: ConsoleSettings,
+    pub thresholds: thresholds::Thresholds,
     pub daemon: DaemonSettings,
     pub log: LogSettings,
 }
@@ -212,7 +216,7 @@ pub fn load(
     let base = parse("config/default.toml", DEFAULT)?;
     collect(&base, "", &Origin::Default, &mut leaves);
     if let Some(path) = file {
-        match std::fs::read_to_string(path) {
+        match limits::read(path) {
             Ok(text) => {
                 let name = path.display().to_string();
                 let table = parse(&name, &text)?;
@@ -381,20 +385,8 @@ fn whole(
             return Err(wrong(&key, error.message().to_owned()));
         }
     };
-    if settings.leader.ttl < Duration::from_secs(2) {
-        return Err(wrong(
-            "leader.ttl",
-            format!("expected at least 2s, got {}", span::format(settings.leader.ttl)),
-        ));
-    }
-    for (key, span) in [
-        ("health.interval", settings.health.interval),
-        ("health.usage-interval", settings.health.usage_interval),
-        ("autoscale.interval", settings.autoscale.interval),
-    ] {
-        if span < Duration::from_millis(100) {
-            return Err(wrong(key, format!("expected at least 100ms, got {}", span::format(span))));
-        }
+    if let Some((key, what)) = limits::fault(&settings) {
+        return Err(wrong(key, what));
     }
     Ok(settings)
 }
@@ -497,7 +489,7 @@ mod tests {
         );
         assert_eq!(
             said("[leader]\nttl = \"1s\"\n"),
-            "config.toml:2: leader.ttl: expected at least 2s, got 1s"
+            "config.toml:2: leader.ttl: expected 2s to 1h, got 1s"
         );
         assert!(
             said("[log]\nformat = \"xml\"\n")

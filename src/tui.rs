@@ -2,6 +2,7 @@
 //! the model; never an adapter, never a document that it changes itself.
 
 pub mod action;
+pub mod bookmarks;
 pub mod camera;
 pub mod clipboard;
 pub mod command;
@@ -19,6 +20,7 @@ pub mod notices;
 pub mod pages;
 pub mod perf;
 pub mod picture;
+pub mod plain;
 pub mod recorder;
 pub mod render;
 pub mod run;
@@ -30,7 +32,8 @@ mod testing;
 pub mod theme;
 pub mod ui;
 pub mod update;
+pub mod views;
 pub mod widgets;
 pub mod writer;
 
-pub use run::{Options, Parting, check_files, run};
+pub use run::{Ending, Options, Parting, Reread, check_files, run};

@@ -6,6 +6,7 @@
 
 mod fault;
 mod feed;
+mod home;
 mod migrate;
 mod open;
 mod order;
@@ -38,6 +39,7 @@ use crate::ports::store::{
 };
 
 use fault::invalid;
+use home::Home;
 use readers::Readers;
 use writer::Writer;
 
@@ -85,6 +87,7 @@ pub struct SqliteStore {
     /// None when opened for reading only.
     writer: Option<Writer>,
     feed: feed::Hub,
+    home: Home,
     ends: Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
@@ -108,6 +111,7 @@ impl SqliteStore {
         } else {
             Some(open::writer(&options)?)
         };
+        let home = Home::of(&options.path)?;
         let count = options.readers.clamp(1, 32);
         let lanes = (0..count).map(|_| open::reader(&options)).collect::<Result<_, _>>()?;
         let (feed, feed_end) = feed::Hub::start(open::reader(&options)?, &options.path)?;
@@ -117,10 +121,11 @@ impl SqliteStore {
         if let Some((lane, turnstile)) = desk {
             let bell = feed.bell();
             let ring = move || bell.ring();
-            let (started, end) = Writer::start(lane, turnstile, clock.clone(), ring, ends)?;
+            let (started, end) =
+                Writer::start(lane, turnstile, home.clone(), clock.clone(), ring, ends)?;
             (writer, ends) = (Some(started), vec![end]);
         }
-        Ok(Self { options, clock, readers, writer, feed, ends: Mutex::new(ends) })
+        Ok(Self { options, clock, readers, writer, feed, home, ends: Mutex::new(ends) })
     }
 
     /// Writes a consistent copy of the whole store to `to`, replacing it when the copy is complete. The copy is a store of
@@ -260,7 +265,12 @@ impl Store for SqliteStore {
 
     async fn info(&self) -> Result<StoreInfo, StoreError> {
         let start = self.clock.instant();
-        let mut details = self.readers.ask(feed::figures).await?;
+        let home = self.home.clone();
+        let figures = move |lane: &read::Lane| {
+            home.check()?;
+            feed::figures(lane)
+        };
+        let mut details = self.readers.ask(figures).await?;
         let latency = self.clock.instant().saturating_duration_since(start);
         if let Some(writer) = &self.writer {
             let figure = |name: &str, count: &AtomicU64| {

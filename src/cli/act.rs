@@ -109,6 +109,7 @@ impl Verb {
             | Self::Logs(_)
             | Self::Status { .. }
             | Self::Doctor { .. }
+            | Self::Info { .. }
             | Self::Config { .. }
             | Self::Backup { .. }
             | Self::Daemon(_)

@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::model::access::Role;
 use crate::model::plan::Noun;
 use crate::model::time::span;
 use crate::settings::{LogFormat, RuntimeKind};
+
+mod console;
+
+pub use console::ConsoleArgs;
 
 #[derive(Debug, Parser)]
 #[command(name = "cvxc", version, about = "Console and coordination engine for fleets of AI agents", long_about = None)]
@@ -37,11 +42,14 @@ pub struct Global {
     /// Where agents run
     #[arg(long, global = true, value_name = "local|kubernetes", value_parser = runtime_kind)]
     pub runtime: Option<RuntimeKind>,
+    /// Act as less than you are: platform-admin, tenant-admin, developer, observer
+    #[arg(long = "as", global = true, value_name = "ROLE")]
+    pub role: Option<Role>,
     /// The kubeconfig of the cluster that agents run in
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<String>,
-    /// The kubeconfig's context
-    #[arg(long, global = true, value_name = "NAME")]
+    /// One of the fleets in contexts.toml, else the kubeconfig's context
+    #[arg(long, global = true, env = "CVXC_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
     /// The namespace that agents run in
     #[arg(long, global = true, value_name = "NAME")]
@@ -49,28 +57,6 @@ pub struct Global {
     /// Log level or filter
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Args)]
-pub struct ConsoleArgs {
-    /// Never lead; only watch and record what is wanted
-    #[arg(long)]
-    pub observe: bool,
-    /// Refuse every change; implies --observe
-    #[arg(long)]
-    pub readonly: bool,
-    /// Theme: a name from themes/ or a user's own
-    #[arg(long, value_name = "NAME")]
-    pub theme: Option<String>,
-    /// Keymap: default, vim or a user's own
-    #[arg(long, value_name = "NAME")]
-    pub keymap: Option<String>,
-    /// Only ASCII characters
-    #[arg(long)]
-    pub ascii: bool,
-    /// For a slow link: no spark lines, no clock, at most ten frames a second
-    #[arg(long)]
-    pub low_bandwidth: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -207,6 +193,11 @@ pub enum Verb {
     },
     /// Look for what is wrong with this installation
     Doctor {
+        #[arg(short, long, default_value = "text")]
+        output: ActOutput,
+    },
+    /// Where everything is kept
+    Info {
         #[arg(short, long, default_value = "text")]
         output: ActOutput,
     },

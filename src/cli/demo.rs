@@ -103,7 +103,8 @@ impl Demo {
             flags.push(("health.usage-interval", sampling(simulation), "demo"));
         }
         flags.extend(request.flags.iter().cloned());
-        let mut ground = boot::ground(&Request { data_dir: Some(folder.path()), flags })?;
+        let data_dir = Some(folder.path());
+        let mut ground = boot::ground(&Request { data_dir, flags, ..request.clone() })?;
         let settings = &mut ground.loaded.settings;
         if settings.runtime.kind == RuntimeKind::Kubernetes
             && settings.kubernetes.namespace.is_empty()
@@ -179,8 +180,10 @@ pub fn run(
     let mut demo = Demo::begin(runtime, request, simulation)?;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let outcome = if terminal && !args.headless && args.span.is_none() {
-        console::show(&demo.opened, &demo.ground, &args.console, Parting::End, runtime)
-            .map(|()| None)
+        let data_dir = Some(demo.ground.places.data.clone());
+        let again = Request { data_dir, ..request.clone() };
+        let options = console::options(&demo.ground, &again, &args.console, Parting::End);
+        console::show(&demo.opened, options, runtime).map(|_| None)
     } else {
         runtime.block_on(async {
             tokio::select! {

@@ -229,10 +229,11 @@ impl Report {
             format!("recoveries    {}", self.recoveries),
         ];
         for scaling in &self.scalings {
-            lines.push(format!(
-                "scaling       {} {} → {}: {}",
-                scaling.pool, scaling.from, scaling.to, scaling.reason
-            ));
+            let step = format!("{} → {}", scaling.from, scaling.to);
+            // the autoscaler's reason begins with the same step
+            let reason = scaling.reason.strip_prefix(&step).unwrap_or(&scaling.reason);
+            let reason = reason.trim_start_matches(": ");
+            lines.push(format!("scaling       {} {step}: {reason}", scaling.pool));
         }
         lines.push(format!("operations    {}", counts(&self.operations)));
         lines.push(format!("leader        {} (epoch {})", self.leader.holder, self.leader.epoch));
@@ -268,6 +269,19 @@ mod tests {
             tally.scalings,
             [Scaling { pool: "triage".into(), from: 2, to: 5, reason: "queue".into() }]
         );
+    }
+
+    #[test]
+    fn a_scaling_is_told_with_its_step_once() {
+        let scaling = Scaling {
+            pool: "triage".into(),
+            from: 2,
+            to: 3,
+            reason: "2 → 3: queue 30/10 per agent → 3".into(),
+        };
+        let report = Report { scalings: vec![scaling], ..Report::default() };
+        let line = report.lines().into_iter().find(|line| line.starts_with("scaling")).unwrap();
+        assert_eq!(line, "scaling       triage 2 → 3: queue 30/10 per agent → 3");
     }
 
     #[test]

@@ -87,6 +87,18 @@ impl Engine for Core {
         Asker::new(&self.ctx, actor).document(noun, name).await
     }
 
+    async fn reveal(
+        &self,
+        actor: &Actor,
+        noun: Noun,
+        name: &str,
+    ) -> Result<Document, CommandError> {
+        authorize::allow(&self.ctx, actor, "reveal", Right::Manage).await?;
+        let document = Asker::new(&self.ctx, actor).with_secrets(noun, name).await?;
+        authorize::noted(&self.ctx, actor, "reveal", &document, &[]).await?;
+        Ok(document)
+    }
+
     async fn describe(
         &self,
         actor: &Actor,

@@ -111,6 +111,9 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
         noun: Noun,
         name: &str,
     ) -> Result<Document, CommandError>;
+    /// The same with the secrets that somebody wrote out in it. It is written into the audit log first.
+    async fn reveal(&self, actor: &Actor, noun: Noun, name: &str)
+    -> Result<Document, CommandError>;
     async fn describe(
         &self,
         actor: &Actor,

@@ -41,6 +41,17 @@ impl<'a> Asker<'a> {
     }
 
     pub(crate) async fn document(&self, noun: Noun, name: &str) -> Result<Document, CommandError> {
+        let mut document = self.with_secrets(noun, name).await?;
+        self.mask_secrets(&mut document.body);
+        Ok(document)
+    }
+
+    /// The document as it is stored, but for payloads that the actor may not see.
+    pub(crate) async fn with_secrets(
+        &self,
+        noun: Noun,
+        name: &str,
+    ) -> Result<Document, CommandError> {
         let mut document = self.resolver.document(noun, name).await?;
         if let Some(own) = &self.actor.tenant
             && let Some(agent) = agent_of(collection(noun), &document)
@@ -51,7 +62,7 @@ impl<'a> Asker<'a> {
                 return Err(CommandError::NotFound { noun, name, hint });
             }
         }
-        self.mask(&mut document.body);
+        self.mask_payload(&mut document.body);
         Ok(document)
     }
 
@@ -109,11 +120,21 @@ impl<'a> Asker<'a> {
 
     /// Hides what the actor may not see, and secrets that somebody wrote out all the same.
     pub(crate) fn mask(&self, body: &mut Body) {
+        self.mask_payload(body);
+        self.mask_secrets(body);
+    }
+
+    /// Hides what the actor may not see.
+    fn mask_payload(&self, body: &mut Body) {
         if !self.actor.role.may(Right::ViewPayloads)
             && let Some(payload) = body.get_mut("payload")
         {
             *payload = json!({ "masked": format!("{} may not see payloads", self.actor.role) });
         }
+    }
+
+    /// Hides secrets that somebody wrote out all the same.
+    fn mask_secrets(&self, body: &mut Body) {
         for config in ["config", "configuration"] {
             let env = body.get_mut(config).and_then(|config| config.get_mut("env"));
             for (name, value) in env.and_then(Value::as_object_mut).into_iter().flatten() {

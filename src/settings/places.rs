@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The folders and files of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
-    /// Holds `config.toml`, `themes/`, `keymaps/`, `views.toml`.
+    /// Holds `config.toml`, `contexts.toml`, `views.toml`, `bookmarks.toml`, `themes/`, `keymaps/`.
     pub config: PathBuf,
     /// Holds `fleet.db` and `agents/`.
     pub data: PathBuf,
@@ -15,19 +15,21 @@ pub struct Places {
 
 impl Places {
     /// Everything under `data_dir` if given; else the XDG folders, each with `cvxc` in it (`CVXC_CONFIG_DIR` over the first).
-    /// `None` when there is neither a home directory nor a `data_dir`.
+    /// `CVXC_LOGS_DIR` goes over the place of the logs in either case. `None` when there is neither a home directory nor a `data_dir`.
     pub fn find(data_dir: Option<&Path>, environment: &BTreeMap<String, String>) -> Option<Self> {
         let config = environment.get("CVXC_CONFIG_DIR").map(PathBuf::from);
+        let logs = environment.get("CVXC_LOGS_DIR").map(PathBuf::from);
         if let Some(dir) = data_dir {
             let config = config.unwrap_or_else(|| dir.to_owned());
-            return Some(Self { config, data: dir.to_owned(), logs: dir.join("log") });
+            let logs = logs.unwrap_or_else(|| dir.join("log"));
+            return Some(Self { config, data: dir.to_owned(), logs });
         }
         let base = directories::BaseDirs::new()?;
         let state = base.state_dir().unwrap_or_else(|| base.data_local_dir());
         Some(Self {
             config: config.unwrap_or_else(|| base.config_dir().join("cvxc")),
             data: base.data_dir().join("cvxc"),
-            logs: state.join("cvxc").join("log"),
+            logs: logs.unwrap_or_else(|| state.join("cvxc").join("log")),
         })
     }
 
@@ -39,7 +41,7 @@ impl Places {
         self.data.join("fleet.db")
     }
 
-    /// What consoles write down when asked.
+    /// What consoles write down when asked: screens that were saved, recordings.
     pub fn dumps(&self) -> PathBuf {
         self.data.join("dumps")
     }

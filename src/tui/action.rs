@@ -3,6 +3,8 @@
 
 use strum::{EnumIter, EnumMessage, EnumString, IntoStaticStr};
 
+use crate::model::access::Right;
+
 /// What a key or a command-bar line can ask for. The doc line is the help text.
 #[derive(
     Debug,
@@ -56,6 +58,10 @@ pub enum Action {
     NextPane,
     /// Move the focus to the pane before
     PreviousPane,
+    /// Keep this view under a name
+    Bookmark,
+    /// Save what this view shows as a file
+    SaveView,
     /// Show or hide what frames, bytes and queues come to
     TogglePerf,
     /// Write what was shown and typed lately to files
@@ -85,6 +91,30 @@ pub enum Action {
     ScrollRight,
     /// Pick the column on the right
     NextColumn,
+    /// Choose a scope: one tenant, or all
+    Scopes,
+    /// Show every scope
+    ScopeAll,
+    /// Show the first scope only
+    Scope1,
+    /// Show the second scope only
+    Scope2,
+    /// Show the third scope only
+    Scope3,
+    /// Show the fourth scope only
+    Scope4,
+    /// Show the fifth scope only
+    Scope5,
+    /// Show the sixth scope only
+    Scope6,
+    /// Show the seventh scope only
+    Scope7,
+    /// Show the eighth scope only
+    Scope8,
+    /// Show the ninth scope only
+    Scope9,
+    /// Show the scope of the selected row only
+    Warp,
     /// Pick the column on the left
     PreviousColumn,
 
@@ -102,6 +132,14 @@ pub enum Action {
     Events,
     /// Go to the owner: agent, pool, template
     Owner,
+    /// Show every agent of the selected row's host
+    Host,
+    /// Show what uses the selected thing
+    UsedBy,
+    /// Show the messages of the selected row
+    Flow,
+    /// See what the row is made of, and what of it is sick
+    Xray,
     /// Copy the name of the selected row
     CopyName,
     /// Copy the picked cell
@@ -207,6 +245,14 @@ pub enum Action {
     Since30m,
     /// Show the last hour
     Since1h,
+    /// Stop reading the log, or go on where it stopped
+    StopLog,
+    /// Show the logs of all agents of the pool, or of one
+    AllSources,
+    /// Keep time and source in sight while scrolling sideways
+    LockColumns,
+    /// Show secrets in this document, or hide them; it is audited
+    Reveal,
     /// Fold what is open
     Fold,
     /// Unfold what is folded
@@ -268,6 +314,19 @@ impl Action {
             a if a <= Self::Unfold => Group::Text,
             _ => Group::Dialog,
         }
+    }
+
+    /// The right that it takes, where it leads to a change.
+    pub fn right(self) -> Option<Right> {
+        if !self.changes_fleet() {
+            return None;
+        }
+        Some(match self {
+            Self::Scale | Self::Delete | Self::Requeue | Self::Replay | Self::Purge => {
+                Right::Manage
+            }
+            _ => Right::Operate,
+        })
     }
 
     /// Whether it leads to a change of the fleet, and is hidden while the console is read-only.

@@ -1,9 +1,12 @@
 //! A console without a terminal: takes keys, asks the real engine, and gives what the screen would show. Draws the
 //! project's pictures; never touches standard output.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
 use tokio::time::{Instant, timeout_at};
@@ -11,14 +14,16 @@ use tokio::time::{Instant, timeout_at};
 use super::effect::Effect;
 use super::event::Event;
 use super::keymap;
-use super::keys::Key;
+use super::keys::{self, Key};
 use super::run::Effects;
 use super::theme::{self, Depth, Glyphs};
 use super::ui::Ui;
 use super::update::{prepare, update};
-use super::{picture, render};
+use super::widgets::toast::Weight;
+use super::{bookmarks, picture, plain, render, views};
 use crate::engine::handle::Handle;
 use crate::model::access::Actor;
+use crate::model::text::Safe;
 use crate::ports::clock::Clock;
 
 /// Answers that come later than this are not waited for.
@@ -34,6 +39,8 @@ pub struct Camera {
     effects: Effects,
     size: Size,
     light: bool,
+    /// It was asked to leave.
+    left: bool,
 }
 
 impl Camera {
@@ -54,7 +61,54 @@ impl Camera {
         ui.glyphs = Glyphs::UNICODE;
         let effects = Effects::new(tokio::runtime::Handle::current(), handle.clone(), actor);
         let light = theme.background == theme::Background::Light;
-        Self { ui, handle, clock, effects, size: Size::new(size.0, size.1), light }
+        let size = Size::new(size.0, size.1);
+        Self { ui, handle, clock, effects, size, light, left: false }
+    }
+
+    /// Takes the operator's own files, as the console on a screen does.
+    pub fn settle_in(&mut self, config: &Path, ascii: bool, readonly: bool) {
+        let (views, mut faults) = views::Views::load(config);
+        let (kept, more) = bookmarks::load(config);
+        faults.extend(more);
+        (self.ui.views, self.ui.bookmarks, self.ui.readonly) = (Arc::new(views), kept, readonly);
+        if ascii {
+            self.ui.glyphs = Glyphs::ASCII;
+        }
+        for fault in faults {
+            let text = Safe::new(&fault.to_string());
+            self.ui.notices.say(self.ui.now, Weight::Warn, text);
+        }
+    }
+
+    /// Carries out one line: a command (`:pools`), a filter (`/failed`), else keys with blanks between, or text where a
+    /// field is open. Breaks off when the line asks to leave.
+    pub async fn line(&mut self, line: &str) -> ControlFlow<()> {
+        let typed = |text: &str| -> Vec<Key> {
+            text.chars().map(|c| keys::normal(KeyCode::Char(c), KeyModifiers::NONE)).collect()
+        };
+        let enter = keys::normal(KeyCode::Enter, KeyModifiers::NONE);
+        let begins = line.starts_with(':') || line.starts_with('/') || line.starts_with('&');
+        let named: Option<Vec<Key>> = line.split_whitespace().map(keys::parse).collect();
+        let in_field = self.ui.plan_mut().is_some_and(|plan| plan.state.field().is_some());
+        let pressed = match named {
+            _ if begins => typed(line).into_iter().chain([enter]).collect(),
+            Some(named) if !in_field || named.len() == 1 && line.len() > 1 => named,
+            Some(_) | None => typed(line),
+        };
+        self.press(pressed).await;
+        if self.left { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// What is to be seen, as text.
+    pub fn text(&mut self) -> String {
+        plain::text(&self.draw())
+    }
+
+    /// What is to be seen, told line by line instead of laid out.
+    pub fn linear(&mut self) -> Vec<String> {
+        self.draw();
+        let view = self.handle.views().borrow().clone();
+        plain::lines(&mut self.ui, &view)
     }
 
     /// Presses keys one after another.
@@ -90,6 +144,7 @@ impl Camera {
 
     fn start(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            self.left |= effect == Effect::Quit;
             self.effects.start(effect);
         }
     }
@@ -102,7 +157,7 @@ impl Camera {
         self.start(effects);
         let mut buffer = Buffer::empty(Rect::new(0, 0, self.size.width, self.size.height));
         let (hits, _) = render::render(&self.ui, &view, &mut buffer);
-        self.ui.hits = hits;
+        self.ui.seen(hits);
         buffer
     }
 

@@ -7,8 +7,36 @@ const LONGEST: usize = 74_994;
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// The sequence that puts `lines` into the clipboard. Inside tmux a second, wrapped one passes it through.
-pub fn sequence(lines: &[Safe], tmux: bool) -> Vec<u8> {
+/// What stands between the console and the terminal, and would swallow the sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Through {
+    #[default]
+    Nothing,
+    Tmux,
+    Screen,
+}
+
+impl Through {
+    /// Reads the environment: `TMUX`, `STY`, `TERM`.
+    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Self {
+        let is_screen =
+            || var("STY").is_some() || var("TERM").is_some_and(|it| it.starts_with("screen"));
+        if var("TMUX").is_some() {
+            Self::Tmux
+        } else if is_screen() {
+            Self::Screen
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// GNU screen passes no longer string through at once.
+const SCREEN: usize = 252;
+
+/// The sequence that puts `lines` into the clipboard. Inside tmux a second, wrapped one passes it through; screen wants it
+/// in pieces.
+pub fn sequence(lines: &[Safe], through: Through) -> Vec<u8> {
     let mut text = String::new();
     for line in lines {
         if (text.len() + line.as_str().len() + 1).div_ceil(3) * 4 > LONGEST {
@@ -21,10 +49,13 @@ pub fn sequence(lines: &[Safe], tmux: bool) -> Vec<u8> {
     }
     let coded = base64(text.as_bytes());
     let plain = format!("\x1b]52;c;{coded}\x07");
-    if tmux {
-        format!("{plain}\x1bPtmux;\x1b{plain}\x1b\\").into_bytes()
-    } else {
-        plain.into_bytes()
+    match through {
+        Through::Nothing => plain.into_bytes(),
+        Through::Tmux => format!("{plain}\x1bPtmux;\x1b{plain}\x1b\\").into_bytes(),
+        Through::Screen => {
+            let pieces = plain.as_bytes().chunks(SCREEN);
+            pieces.flat_map(|piece| [b"\x1bP", piece, b"\x1b\\"].concat()).collect()
+        }
     }
 }
 
@@ -65,12 +96,38 @@ mod tests {
     #[test]
     fn nothing_hostile_and_nothing_too_long_is_copied() {
         let lines = [Safe::new("a\u{1b}]52;c;x\u{7}b"), Safe::new("two")];
-        let sequence = sequence(&lines, false);
+        let sequence = sequence(&lines, Through::Nothing);
         assert_eq!(sequence.iter().filter(|byte| **byte == 0x1b).count(), 1);
         assert!(sequence.starts_with(b"\x1b]52;c;") && sequence.ends_with(b"\x07"));
         let long: Vec<Safe> = (0..9000).map(|n| Safe::new(&format!("line number {n}"))).collect();
-        let cut = super::sequence(&long, false);
+        let cut = super::sequence(&long, Through::Nothing);
         assert!(cut.len() < LONGEST + 20 && cut.len() > LONGEST - 100, "{}", cut.len());
-        assert!(super::sequence(&lines, true).starts_with(b"\x1b]52;c;"));
+        assert!(super::sequence(&lines, Through::Tmux).starts_with(b"\x1b]52;c;"));
+    }
+
+    #[test]
+    fn screen_gets_the_sequence_in_pieces_that_add_up_to_it() {
+        let lines: Vec<Safe> = (0..40).map(|n| Safe::new(&format!("line number {n}"))).collect();
+        let plain = sequence(&lines, Through::Nothing);
+        let wrapped = String::from_utf8(sequence(&lines, Through::Screen)).unwrap();
+        let pieces: Vec<&str> = wrapped
+            .split_terminator("\x1b\\")
+            .map(|it| it.strip_prefix("\x1bP").unwrap())
+            .collect();
+        assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.len() <= SCREEN));
+        assert_eq!(pieces.concat().into_bytes(), plain);
+    }
+
+    #[test]
+    fn the_environment_says_what_stands_between() {
+        let of = |set: &[(&str, &str)]| {
+            Through::from_env(|name| {
+                set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(of(&[("TERM", "xterm")]), Through::Nothing);
+        assert_eq!(of(&[("TERM", "screen-256color"), ("TMUX", "x")]), Through::Tmux);
+        assert_eq!(of(&[("TERM", "screen-256color")]), Through::Screen);
+        assert_eq!(of(&[("TERM", "xterm"), ("STY", "1")]), Through::Screen);
     }
 }

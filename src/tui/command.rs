@@ -8,7 +8,9 @@ use strum::IntoEnumIterator;
 use super::action::Action;
 use super::load::nearest;
 use super::pages::TableKind;
+use super::pages::row::is_custom;
 use super::pages::text::TextKind;
+use super::pages::xray::Root;
 use crate::model::plan::Noun;
 use crate::model::text::Safe;
 
@@ -27,10 +29,35 @@ pub enum Line {
     Act(Verb, Vec<String>),
     /// Any action that is bound to keys, by its name.
     Action(Action),
+    /// Only one tenant's things from now on, or everybody's; without a name, the choice of them.
+    Scope(Option<ScopeName>),
+    /// Go over to another fleet, and to this line there; without a name, the choice of them.
+    Context(Option<(String, Option<String>)>),
+    /// Allow changes in a protected context, by its name.
+    Unlock(String),
+    /// Keep the view in sight under a name.
+    Bookmark(String),
+    /// Go to a bookmark.
+    Go(String),
+    /// Forget a bookmark.
+    Unmark(String),
     Theme(String),
     Keymap(String),
     Set(Setting),
     Quit,
+}
+
+/// Which scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScopeName {
+    All,
+    Tenant(String),
+}
+
+impl ScopeName {
+    fn named(name: &str) -> Self {
+        if name == "all" { Self::All } else { Self::Tenant(name.to_owned()) }
+    }
 }
 
 /// How a table is looked at, as one line.
@@ -39,6 +66,10 @@ pub struct Locator {
     pub kind: TableKind,
     /// Only what belongs to this thing: `in:pool/triage`.
     pub owner: Option<(Noun, String)>,
+    /// `ns:NAME`, or `all`; else the scope stays.
+    pub scope: Option<ScopeName>,
+    /// What stands at the root of a tree.
+    pub root: Root,
     pub filter: String,
     pub sort: Option<(String, bool)>,
     pub faults: bool,
@@ -104,7 +135,7 @@ pub enum Setting {
 }
 
 /// Words that leave the console.
-const QUIT: [&str; 4] = ["q", "qa", "quit", "exit"];
+const QUIT: [&str; 5] = ["q", "q!", "qa", "quit", "exit"];
 
 /// Reads a line without its `:`.
 ///
@@ -117,6 +148,16 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
     };
     let rest: Vec<&str> = words.collect();
     let word = first.to_ascii_lowercase();
+    if let Some(at) = rest.iter().position(|word| word.len() > 1 && word.starts_with('@')) {
+        // `@context` anywhere in the line: the rest of it is meant there
+        let name = rest[at][1..].to_owned();
+        let others =
+            rest.iter().enumerate().filter(|(place, _)| *place != at).map(|(_, word)| *word);
+        let line: Vec<&str> = std::iter::once(first).chain(others).collect();
+        let line = line.join(" ");
+        parse(&line)?;
+        return Ok(Line::Context(Some((name, Some(line)))));
+    }
     if let Some(kind) = TableKind::named(&word) {
         return locator(kind, line[line.find(first).unwrap_or(0) + first.len()..].trim())
             .map(Line::Open);
@@ -131,6 +172,24 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         ("pulse" | "pulses" | "pu", []) => Ok(Line::Pulse),
         ("perf", []) => Ok(Line::Action(Action::TogglePerf)),
         ("aliases", []) => Ok(Line::Text(TextKind::Aliases)),
+        ("can-i" | "cani", []) => Ok(Line::Text(TextKind::Rights)),
+        ("ns" | "scope" | "scopes" | "namespaces" | "tenant" | "tenants", []) => {
+            Ok(Line::Scope(None))
+        }
+        ("ns" | "scope" | "scopes" | "namespaces" | "tenant" | "tenants", [name]) => {
+            Ok(Line::Scope(Some(ScopeName::named(name))))
+        }
+        ("ctx" | "context" | "contexts", []) => Ok(Line::Context(None)),
+        ("ctx" | "context" | "contexts", [name]) => {
+            Ok(Line::Context(Some(((*name).to_owned(), None))))
+        }
+        ("unlock", [name]) => Ok(Line::Unlock((*name).to_owned())),
+        ("bookmark" | "bm", [name]) => Ok(Line::Bookmark((*name).to_owned())),
+        ("go", [name]) => Ok(Line::Go((*name).to_owned())),
+        ("forget", [name]) => Ok(Line::Unmark((*name).to_owned())),
+        ("bookmark" | "bm" | "go" | "forget", _) => {
+            Err(Safe::new(&format!("{word} needs one name, without blanks")))
+        }
         ("theme", [name]) => Ok(Line::Theme((*name).to_owned())),
         ("keymap", [name]) => Ok(Line::Keymap((*name).to_owned())),
         ("theme" | "keymap", _) => Err(Safe::new(&format!("{word} needs one name"))),
@@ -153,8 +212,8 @@ fn unknown(word: &str) -> Safe {
 /// Every first word that means something, the pages first.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TableKind::iter().map(TableKind::name).chain(Verb::iter().map(Verb::name)).chain([
-        "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "perf", "dump", "theme",
-        "keymap", "set", "quit",
+        "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "can-i", "ctx", "ns",
+        "perf", "dump", "bookmark", "go", "forget", "theme", "keymap", "set", "quit",
     ])
 }
 
@@ -207,6 +266,8 @@ fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
     let mut to = Locator {
         kind,
         owner: None,
+        scope: None,
+        root: Root::default(),
         filter: String::new(),
         sort: None,
         faults: false,
@@ -214,8 +275,20 @@ fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
         name: None,
     };
     let mut in_filter = false;
-    for word in rest.split(' ').filter(|word| !word.is_empty()) {
-        if let Some(sort) = word.strip_prefix("sort:") {
+    let mut in_list = false;
+    let mut words = rest.split(' ').filter(|word| !word.is_empty()).peekable();
+    if kind == TableKind::Xray
+        && let Some(root) = words.peek().and_then(|word| Root::from_str(word).ok())
+    {
+        to.root = root;
+        words.next();
+    }
+    for word in words {
+        if in_list {
+            // `state in (failed, paused)` goes on until its bracket closes
+            add(&mut to.filter, word);
+            in_list = !word.ends_with(')');
+        } else if let Some(sort) = word.strip_prefix("sort:") {
             to.sort = Some(sort_argument(kind, sort)?);
             in_filter = false;
         } else if let Some(owner) = word.strip_prefix("in:") {
@@ -224,6 +297,9 @@ fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
                 .ok_or_else(|| Safe::new(&format!("in: {noun:?} is no kind of thing")))?;
             to.owner = Some((noun, name.to_owned()));
             in_filter = false;
+        } else if let Some(scope) = word.strip_prefix("ns:") {
+            to.scope = Some(ScopeName::named(scope));
+            in_filter = false;
         } else if let Some(filter) = word.strip_prefix('/').filter(|_| !in_filter) {
             add(&mut to.filter, filter);
             in_filter = true;
@@ -231,7 +307,13 @@ fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
             add(&mut to.filter, word);
         } else {
             match word {
-                "all" => {}
+                "all" => to.scope = Some(ScopeName::All),
+                "in" | "notin" if to.name.is_some() => {
+                    let field = to.name.take().unwrap_or_default();
+                    add(&mut to.filter, &field);
+                    add(&mut to.filter, word);
+                    in_list = true;
+                }
                 "faults" => to.faults = true,
                 "wide" => to.wide = true,
                 // `-f fuzzy`, `-l labels` and terms are parts of a filter even without its `/`
@@ -257,7 +339,7 @@ fn add(line: &mut String, word: &str) {
 fn sort_argument(kind: TableKind, text: &str) -> Result<(String, bool), Safe> {
     let (column, way) = text.split_once(':').unwrap_or((text, "asc"));
     let columns = || kind.spec().columns.iter().map(|column| column.key);
-    if !columns().any(|known| known == column) {
+    if !columns().any(|known| known == column) && !is_custom(column) {
         let near = nearest(column, columns());
         let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         return Err(Safe::new(&format!("{} have no column {column:?}{hint}", kind.name())));
@@ -292,8 +374,17 @@ mod tests {
             ("state!=running age<2h", true, false)
         );
         assert_eq!(to.sort, Some(("queue".into(), true)));
-        let same = open("ag wide sort:queue:desc state!=running age<2h");
+        let same = open("ag wide sort:queue:desc state!=running age<2h all");
         assert_eq!(same, to);
+        assert_eq!(to.scope, Some(ScopeName::All));
+        let to = open("agents ns:acme state in (failed, paused) wide");
+        assert_eq!(to.scope, Some(ScopeName::Tenant("acme".into())));
+        assert_eq!((to.filter.as_str(), to.wide), ("state in (failed, paused)", true));
+        let there = Line::Context(Some(("prod-eu".into(), Some("agents /failed wide".into()))));
+        assert_eq!(parse("agents /failed @prod-eu wide"), Ok(there));
+        assert!(parse("agetns @prod-eu").is_err(), "the rest of the line is checked here already");
+        let to = open("xray agent triage-2");
+        assert_eq!((to.root, to.name.as_deref()), (Root::Agent, Some("triage-2")));
         assert_eq!(open("pools triage").name, Some("triage".into()));
         assert_eq!(open("agents in:pool/triage faults").owner, Some((Noun::Pool, "triage".into())));
         assert_eq!(open("agents -l tier=gold,env!=dev").filter, "-l tier=gold,env!=dev");
@@ -344,6 +435,7 @@ mod tests {
             ("agents sort:queu", "agents have no column \"queu\"; did you mean queue?"),
             ("agents sort:queue:up", "sort: takes asc or desc after the column"),
             ("theme", "theme needs one name"),
+            ("bookmark a b", "bookmark needs one name, without blanks"),
             ("set tz mars", "set takes tz utc|local, header|crumbs|detail|ascii on|off"),
             ("", "type a page or a verb; ? lists them"),
             ("\u{1b}[2J", "there is no command \"\\u{1b}[2j\""),

@@ -1,8 +1,10 @@
 //! Work that `update` wants done. Plain data, so that a test compares it with `assert_eq!`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::event::Alarm;
@@ -26,8 +28,8 @@ pub enum Effect {
     Cancel(EffectId, OperationId),
     /// What the view does not carry.
     Fetch(EffectId, Fetch),
-    /// Lines of a log, as they come.
-    Follow(EffectId, AgentId, LogOptions),
+    /// Lines of logs, as they come.
+    Follow(EffectId, FollowLog),
     /// Nobody waits for this any more.
     Forget(EffectId),
     Wake(Alarm, Duration),
@@ -44,7 +46,37 @@ pub enum Effect {
     /// Load another theme or keymap.
     LoadTheme(String),
     LoadKeymap(String),
+    /// Keep these views by name for the next time.
+    KeepBookmarks(BTreeMap<String, String>),
+    /// Write what a view shows into a file whose name begins and ends so.
+    Save {
+        stem: String,
+        ending: &'static str,
+        text: String,
+    },
+    /// Leave this fleet for another one, and open this line there.
+    Switch(String, Option<String>),
     Quit,
+}
+
+/// Which lines are wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FollowLog {
+    /// The agents that write them; a line says which by its place here.
+    pub sources: Vec<AgentId>,
+    pub options: LogOptions,
+    /// Applied where the lines come from, before anything is cut off.
+    pub filter: Option<LineFilter>,
+}
+
+/// A regex that is the same when its text is.
+#[derive(Debug, Clone)]
+pub struct LineFilter(pub Regex);
+
+impl PartialEq for LineFilter {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
 }
 
 /// Something to be edited: what it is, what it was when it was read, and that as text.
@@ -59,6 +91,8 @@ pub struct EditOrder {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fetch {
     Document(Noun, String),
+    /// With its secrets; written into the audit log.
+    Reveal(Noun, String),
     Describe(Noun, String),
     List(Listing),
 }

@@ -29,10 +29,12 @@ pub enum Event {
     Journal(Arc<crate::model::event::Event>),
     /// Journal entries were missed; what shows them reads again.
     JournalGap,
-    /// More lines of a followed log.
-    Lines(EffectId, Vec<LogLine>),
+    /// More lines of followed logs.
+    Lines(EffectId, LogBatch),
     /// An effect came back, or failed, or panicked.
     Done(EffectId, Result<Reply, Fault>),
+    /// Something of the console's own went wrong behind it.
+    Trouble(Safe),
     /// A delay that `update` asked for has passed.
     Alarm(Alarm),
     /// The editor has ended: what was to be edited, and what became of it.
@@ -47,6 +49,22 @@ pub struct Edited {
     pub file: PathBuf,
 }
 
+/// Lines that came together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogBatch {
+    /// Each with the place of its source among those asked for.
+    pub lines: Vec<(u16, LogLine)>,
+    /// How many the filter left out.
+    pub left_out: u64,
+}
+
+impl From<Vec<LogLine>> for LogBatch {
+    /// Lines of the only source.
+    fn from(lines: Vec<LogLine>) -> Self {
+        Self { lines: lines.into_iter().map(|line| (0, line)).collect(), left_out: 0 }
+    }
+}
+
 /// What an effect brought.
 #[derive(Debug)]
 pub enum Reply {
@@ -56,6 +74,8 @@ pub enum Reply {
     /// A running operation will stop after its batch.
     Cancelled,
     Document(Box<Document>),
+    /// With its secrets: to be kept out of every file.
+    Revealed(Box<Document>),
     Described(Description),
     Listed(Vec<Document>, Option<Bookmark>),
     /// A followed log has no more lines.
@@ -82,6 +102,10 @@ pub enum Fault {
 pub enum Alarm {
     /// The toast with this number has been seen long enough.
     Toast(u64),
+    /// The operator's files are to be looked at again.
+    Files,
+    /// What changed has been shown long enough.
+    Fade,
     /// Rows were read not long ago; now they may be read again.
     Reread,
     /// A minute is over: ages show another number.

@@ -13,6 +13,11 @@ pub struct History {
 }
 
 impl History {
+    /// Whether nothing was looked at before.
+    pub fn is_empty(&self) -> bool {
+        self.back.is_empty() && self.forward.is_empty()
+    }
+
     /// `page` is left for a new one: what lay ahead is gone.
     pub fn leave(&mut self, page: &Page) {
         self.forward.clear();

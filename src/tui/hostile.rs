@@ -223,7 +223,7 @@ fn answer(ui: &mut Ui, view: &FleetView, effects: &[Effect], poison: &str) {
                     skipped: 3,
                 };
                 let json = LogLine { text: json!({ "level": poison }).to_string(), ..line(false) };
-                update(ui, view, Event::Lines(*id, vec![line(false), line(true), json]));
+                update(ui, view, Event::Lines(*id, vec![line(false), line(true), json].into()));
                 continue;
             }
             _ => continue,

@@ -41,6 +41,7 @@ pub enum Scope {
     Subscriptions,
     Publications,
     Pulse,
+    Xray,
     Health,
     Events,
     Operations,

@@ -54,8 +54,15 @@ impl Source {
     /// # Errors
     /// [`LoadError`] when it is there and cannot be read.
     pub fn user(config: &Path, folder: &str, name: &str) -> Result<Option<Self>, LoadError> {
-        let path = config.join(folder).join(format!("{name}.toml"));
-        match std::fs::read_to_string(&path) {
+        Self::read(&config.join(folder).join(format!("{name}.toml")))
+    }
+
+    /// Reads a file; `Ok(None)` when there is none.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it is there and cannot be read.
+    pub fn read(path: &Path) -> Result<Option<Self>, LoadError> {
+        match std::fs::read_to_string(path) {
             Ok(text) => Ok(Some(Self { file: path.display().to_string(), text })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(LoadError {

@@ -22,6 +22,8 @@ pub struct Notice {
 pub struct Notices {
     list: VecDeque<Notice>,
     next: u64,
+    /// Warnings and alarms since the list was looked at.
+    unseen: u64,
     /// The number of the toast in sight.
     shown: Option<u64>,
 }
@@ -34,6 +36,7 @@ impl Notices {
         if self.list.len() == KEPT {
             self.list.pop_front();
         }
+        self.unseen += u64::from(weight != Weight::Info);
         self.list.push_back(Notice { number, at, weight, text });
         self.shown = Some(number);
         let seconds = match weight {
@@ -56,6 +59,16 @@ impl Notices {
         self.list.iter().rev().find(|notice| notice.number == number)
     }
 
+    /// How many warnings and alarms nobody has looked at in the list.
+    pub fn unseen(&self) -> u64 {
+        self.unseen
+    }
+
+    /// The list has been looked at.
+    pub fn seen(&mut self) {
+        self.unseen = 0;
+    }
+
     /// Newest first.
     pub fn all(&self) -> impl Iterator<Item = &Notice> {
         self.list.iter().rev()
@@ -74,6 +87,9 @@ mod tests {
         notices.fade(first);
         assert_eq!(notices.toast().map(|notice| notice.text.as_str()), Some("two"));
         notices.fade(second);
+        assert_eq!(notices.unseen(), 1, "an alarm was said, a remark is none");
+        notices.seen();
+        assert_eq!(notices.unseen(), 0);
         assert_eq!(notices.toast(), None);
         for n in 0..500 {
             notices.say(Time::EPOCH, Weight::Info, Safe::new(&n.to_string()));

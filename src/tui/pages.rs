@@ -2,6 +2,7 @@
 //! marks, cursor by id); what it shows comes from the view of the moment.
 
 pub mod agents;
+pub mod deltas;
 pub mod events;
 pub mod fetched;
 pub mod health;
@@ -23,6 +24,7 @@ pub mod table;
 pub mod templates;
 pub mod text;
 pub mod words;
+pub mod xray;
 
 use strum::IntoEnumIterator;
 
@@ -54,6 +56,7 @@ pub enum TableKind {
     Health,
     Events,
     Operations,
+    Xray,
 }
 
 impl TableKind {
@@ -74,6 +77,7 @@ impl TableKind {
             Self::Health => &["health", "he"],
             Self::Events => &["events", "event", "ev"],
             Self::Operations => &["operations", "operation", "op", "ops"],
+            Self::Xray => &["xray", "xr"],
         }
     }
 
@@ -89,6 +93,7 @@ impl TableKind {
             Self::Health => &health::SPEC,
             Self::Events => &events::SPEC,
             Self::Operations => &operations::SPEC,
+            Self::Xray => &xray::SPEC,
         }
     }
 
@@ -112,6 +117,7 @@ impl TableKind {
             Self::Health => Box::new(health::Health::new(view, now)),
             Self::Events => Box::new(events::Events::new(&fetched.papers.rows, now)),
             Self::Operations => Box::new(operations::Operations::new(view, now)),
+            Self::Xray => Box::new(xray::Xray::new(&fetched.tree, now)),
         }
     }
 
@@ -127,7 +133,8 @@ impl TableKind {
             | Self::Queues
             | Self::Subscriptions
             | Self::Health
-            | Self::Operations => None,
+            | Self::Operations
+            | Self::Xray => None,
         }
     }
 

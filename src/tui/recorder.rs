@@ -4,14 +4,14 @@
 //! Bounded: of a long session only the last part is kept, for reading; of a large fleet no views are. Either says so, and
 //! neither can be played. It never touches a file itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Alarm, Event, Reply};
+use super::event::{Alarm, Event, LogBatch, Reply};
 use super::keys::Key;
 use super::run::Parting;
 use super::theme::{Background, Depth};
@@ -24,6 +24,7 @@ use crate::model::id::OperationId;
 use crate::model::plan::Plan;
 use crate::model::time::Time;
 use crate::ports::store::Body;
+use crate::settings::thresholds::Thresholds;
 
 pub mod replay;
 
@@ -51,6 +52,18 @@ pub struct Start {
     pub local_time: bool,
     pub low_bandwidth: bool,
     pub parting: Parting,
+    #[serde(default)]
+    pub limits: Thresholds,
+    #[serde(default)]
+    pub context: String,
+    #[serde(default)]
+    pub protected: bool,
+    #[serde(default)]
+    pub contexts: Vec<(String, String)>,
+    #[serde(default)]
+    pub bookmarks: BTreeMap<String, String>,
+    #[serde(default)]
+    pub first_line: Option<String>,
     /// Nothing is missing: the session can be played.
     pub whole: bool,
 }
@@ -83,6 +96,8 @@ pub enum What {
     Lines {
         id: u64,
         lines: Vec<Line>,
+        #[serde(default)]
+        left_out: u64,
     },
     Answer {
         id: u64,
@@ -90,6 +105,9 @@ pub enum What {
     },
     Alarm {
         alarm: Alarm,
+    },
+    Trouble {
+        text: String,
     },
     View {
         view: Box<Step>,
@@ -109,6 +127,8 @@ pub enum What {
 /// A line of a log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Line {
+    #[serde(default)]
+    pub source: u16,
     pub at: Time,
     pub stderr: bool,
     pub text: String,
@@ -203,7 +223,14 @@ impl Recorder {
             local_time: ui.local_time,
             low_bandwidth: ui.lean,
             parting: ui.parting,
-            whole: true,
+            limits: ui.limits,
+            context: ui.context.name.to_string(),
+            protected: ui.context.protected,
+            contexts: ui.contexts.clone(),
+            bookmarks: ui.bookmarks.clone(),
+            first_line: ui.first_line.clone(),
+            // A user's columns and the views of another time are in no recording.
+            whole: ui.views.is_empty() && ui.history.is_empty(),
         };
         Self { start, moments: VecDeque::new(), weight: 0, seen: Arc::default() }
     }
@@ -211,6 +238,12 @@ impl Recorder {
     /// Whether the session can be played so far.
     pub fn is_whole(&self) -> bool {
         self.start.whole
+    }
+
+    /// Something has changed that no recording holds.
+    pub fn lose(&mut self, at: Time, name: &str) {
+        self.start.whole = false;
+        self.add(at, What::Lost { name: name.to_owned() }, 64);
     }
 
     /// Notes what is about to be carried out.
@@ -296,15 +329,24 @@ fn note(event: &Event) -> (What, usize) {
         }
         Event::Journal(entry) => (What::Entry { entry: entry.clone() }, 2_000),
         Event::JournalGap => (What::Gap, 48),
-        Event::Lines(id, lines) => {
-            let line = |line: &crate::ports::runtime::LogLine| Line {
+        Event::Lines(id, LogBatch { lines, left_out }) => {
+            let line = |(source, line): &(u16, crate::ports::runtime::LogLine)| Line {
+                source: *source,
                 at: line.at,
                 stderr: line.stderr,
                 text: line.text.clone(),
                 skipped: line.skipped,
             };
-            let weight = lines.iter().map(|line| line.text.len() + 64).sum();
-            (What::Lines { id: id.0, lines: lines.iter().map(line).collect() }, weight)
+            let weight = lines.iter().map(|(_, line)| line.text.len() + 64).sum();
+            let (lines, left_out) = (lines.iter().map(line).collect(), *left_out);
+            (What::Lines { id: id.0, lines, left_out }, weight)
+        }
+        // Secrets go into no file.
+        Event::Done(_, Ok(Reply::Revealed(_))) => {
+            (What::Lost { name: "a document with its secrets".into() }, 64)
+        }
+        Event::Trouble(what) => {
+            (What::Trouble { text: what.to_string() }, what.as_str().len() + 48)
         }
         Event::Done(id, Ok(reply)) => {
             let (answer, weight) = answer(reply);
@@ -331,7 +373,10 @@ fn answer(reply: &Reply) -> (Answer, usize) {
         Reply::Plan(plan) => (Answer::Plan { plan: plan.clone() }, DOCUMENT),
         Reply::Confirmed(operation) => (Answer::Confirmed { operation: operation.clone() }, 64),
         Reply::Cancelled => (Answer::Cancelled, 64),
-        Reply::Document(document) => (Answer::Document { paper: paper(document) }, DOCUMENT),
+        // One with its secrets never comes here: it is noted as lost.
+        Reply::Document(document) | Reply::Revealed(document) => {
+            (Answer::Document { paper: paper(document) }, DOCUMENT)
+        }
         Reply::Described(described) => {
             let section =
                 |it: &crate::engine::handle::Section| (it.title.clone(), it.lines.clone());

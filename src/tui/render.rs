@@ -14,10 +14,12 @@ use super::widgets::table::Table;
 use super::widgets::text::TextView;
 use super::widgets::{Look, dialog, hints, paint};
 use crate::engine::view::FleetView;
+use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::command::suggest::ghost;
 use crate::tui::keymap::{Continuation, Match};
 use crate::tui::keys;
+use crate::tui::theme::Glyphs;
 
 mod body;
 mod bottom;
@@ -62,7 +64,27 @@ pub fn render(ui: &Ui, view: &FleetView, buf: &mut Buffer) -> (Hits, Option<Posi
     if let Some(figures) = &ui.perf {
         perf::draw(figures, body, look, buf);
     }
+    if ui.glyphs == Glyphs::ASCII {
+        ascii(buf);
+    }
     (hits, above.or(cursor))
+}
+
+/// Whatever others named in other characters is told in ASCII, column for column.
+fn ascii(buf: &mut Buffer) {
+    let cells = buf.content.len();
+    for index in 0..cells {
+        let symbol = buf.content[index].symbol();
+        if symbol.is_ascii() {
+            continue;
+        }
+        let wide = usize::from(ratatui::buffer::CellWidth::cell_width(symbol)).max(1);
+        let legible = Safe::new(symbol).ascii();
+        let mut signs = legible.as_str().chars();
+        for place in index..(index + wide).min(cells) {
+            buf.content[place].set_char(signs.next().unwrap_or('?'));
+        }
+    }
 }
 
 /// Cuts an area into four from top to bottom; the third takes what is left.
@@ -130,7 +152,7 @@ fn table(
     let lines = strip::lines(page, view, ui.now, look);
     let inner = body::above(lines, inner, look, buf);
     let columns = page.columns();
-    let cells = body::RowCells { rows: rows.as_ref(), look };
+    let cells = body::RowCells { rows: rows.as_ref(), deltas: &page.deltas, now: ui.now, look };
     hits.table = Table {
         cells: &cells,
         rows: &page.listing.rows,
@@ -215,7 +237,7 @@ fn chord(ui: &Ui, body: Rect, buf: &mut Buffer) {
                 Continuation::Action(action) => action.help(),
                 Continuation::Deeper => "more keys",
             };
-            (keys::show(key), words)
+            hints::Hint::new(keys::show(key), words)
         })
         .collect();
     hints::draw_chord(buf, body, &keys::show_chord(&ui.typed), &list, ui.look());

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 
 use self::alarms::Alarms;
 pub(super) use self::effects::Effects;
+pub use self::options::{Ending, Options, Parting, Reread};
+use self::signals::{Heard, Signals};
 use super::effect::{EditOrder, Effect, EffectId};
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;
+use super::history::History;
 use super::input::parse::{Answer, Input};
 use super::load::LoadError;
 use super::perf::{self, Meter, Queues};
@@ -25,9 +26,10 @@ use super::terminal::Screen;
 use super::theme::{Background, Depth, Glyphs, colour};
 use super::ui::Ui;
 use super::update::{prepare, update};
+use super::views::Views;
 use super::widgets::toast::Weight;
 use super::writer::Frame;
-use super::{clipboard, keymap, render, theme};
+use super::{bookmarks, clipboard, keymap, render, theme};
 use crate::engine::handle::Handle;
 use crate::engine::view::FleetView;
 use crate::model::access::Actor;
@@ -39,28 +41,13 @@ mod alarms;
 mod dump;
 mod editor;
 mod effects;
+mod follow;
+mod options;
+mod reload;
+mod signals;
 
-/// How the console is to look and behave.
-#[derive(Debug)]
-pub struct Options {
-    /// Holds the user's `themes/` and `keymaps/`.
-    pub config: PathBuf,
-    /// Where recordings are written.
-    pub dumps: PathBuf,
-    pub settings: ConsoleSettings,
-    pub readonly: bool,
-    pub parting: Parting,
-    pub clock: Arc<dyn Clock>,
-}
-
-/// What becomes of the agents when the operator leaves; asked about before it happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Parting {
-    #[default]
-    GoOn,
-    /// They were started for a demonstration only.
-    End,
-}
+/// How long the terminal may take to say what its background is.
+const BACKGROUND: Duration = Duration::from_secs(2);
 
 /// A theme that follows the terminal's background.
 const AUTO: &str = "auto";
@@ -71,7 +58,7 @@ const AUTO: &str = "auto";
 ///
 /// # Errors
 /// When the terminal cannot be used; it has been given back.
-pub fn run(handle: Handle, actor: Actor, options: Options) -> io::Result<()> {
+pub fn run(handle: Handle, actor: Actor, options: Options) -> io::Result<(Ending, History)> {
     let engine = tokio::runtime::Handle::current();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -97,6 +84,8 @@ pub fn check_files(config: &std::path::Path) -> Vec<String> {
     for name in shipped.chain(names("keymaps")) {
         faults.extend(keymap::load::load(&name, Some(config)).1);
     }
+    faults.extend(Views::load(config).1);
+    faults.extend(bookmarks::load(config).1);
     let mut lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
     lines.sort();
     lines.dedup();
@@ -117,55 +106,25 @@ struct Console {
     clock: Arc<dyn Clock>,
     config: PathBuf,
     dumps: PathBuf,
+    look: reload::Look,
+    /// Reads the settings again.
+    settings: Reread,
+    /// As they were read last.
+    set: ConsoleSettings,
+    /// The profile in force.
+    keymap: String,
+    ending: Ending,
+    through: clipboard::Through,
+    began: tokio::time::Instant,
     recorder: Recorder,
     meter: Meter,
     /// From the moment the view was made to the moment it was drawn first.
     lag: Duration,
-    tmux: bool,
     /// Break at the next key: what shows that the terminal is given back even then (`CVXC_TEST_PANIC`).
     brittle: bool,
     buffer: Buffer,
     signals: Signals,
     screen: Screen,
-}
-
-/// The signals that a console heeds.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    resize: Signal,
-    resume: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            resize: signal(SignalKind::window_change())?,
-            resume: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
-        })
-    }
-
-    async fn next(&mut self) -> Heard {
-        tokio::select! {
-            _ = self.terminate.recv() => Heard::Stop,
-            _ = self.interrupt.recv() => Heard::Stop,
-            _ = self.hang_up.recv() => Heard::Stop,
-            _ = self.resize.recv() => Heard::Resize,
-            _ = self.resume.recv() => Heard::Resume,
-        }
-    }
-}
-
-/// What a signal asks for.
-enum Heard {
-    Stop,
-    Resize,
-    /// The process was stopped and goes on.
-    Resume,
 }
 
 /// The next journal entry; never again once the journal is closed.
@@ -198,7 +157,7 @@ impl Console {
         options: Options,
         engine: tokio::runtime::Handle,
     ) -> io::Result<Self> {
-        let Options { config, dumps, settings, readonly, parting, clock } = options;
+        let Options { config, settings, limits, readonly, parting, dumps, clock, .. } = options;
         let chosen = settings.theme != AUTO;
         let name = if chosen { settings.theme.as_str() } else { theme::load::SHIPPED[0].0 };
         let depth = Depth::from_env(environment);
@@ -206,15 +165,25 @@ impl Console {
         let (theme, mut faults) = theme::load::load(name, Some(&config));
         let (keymap, more) = keymap::load::load(&settings.keymap, Some(&config));
         faults.extend(more);
+        let (bookmarks, more) = bookmarks::load(&config);
+        faults.extend(more);
         let mut ui = Ui::new(actor.clone(), theme.clone(), keymap, clock.now());
-        ui.depth = depth;
+        (ui.depth, ui.limits) = (depth, limits);
         ui.wear(theme);
         ui.theme_chosen = chosen || depth == Depth::None;
         ui.glyphs = Glyphs::from_env(settings.ascii, environment);
         (ui.readonly, ui.parting) = (readonly, parting);
+        (ui.context, ui.contexts) = (options.context, options.contexts);
+        (ui.first_line, ui.history) = (options.first_line, options.history);
+        if let Some(notice) = options.notice {
+            ui.notices.say(ui.now, Weight::Alarm, Safe::new(&notice));
+        }
         ui.local_time = settings.time_zone == TimeZone::Local;
         ui.lean = settings.low_bandwidth;
-        ui.faults = faults;
+        let (views, more) = Views::load(&config);
+        faults.extend(more);
+        (ui.faults, ui.bookmarks, ui.views) = (faults, bookmarks, Arc::new(views));
+        let look = reload::Look::new(&config);
         let recorder = Recorder::new(&ui, &settings.keymap);
         let views = handle.views();
         let remote =
@@ -231,10 +200,16 @@ impl Console {
             clock,
             config,
             dumps,
+            look,
+            settings: options.reread,
+            keymap: settings.keymap.clone(),
+            set: settings,
+            ending: Ending::Quit,
+            through: clipboard::Through::from_env(environment),
+            began: tokio::time::Instant::now(),
             recorder,
             meter: Meter::default(),
             lag: Duration::ZERO,
-            tmux: environment("TMUX").is_some(),
             brittle: environment("CVXC_TEST_PANIC").is_some(),
             buffer: Buffer::default(),
             signals: Signals::new()?,
@@ -242,8 +217,17 @@ impl Console {
         })
     }
 
-    async fn run(mut self) -> io::Result<()> {
+    /// Runs to the end; gives the views that were looked at.
+    async fn run(mut self) -> io::Result<(Ending, History)> {
+        self.rounds().await?;
+        let here = self.ui.page().memo();
+        self.ui.history.leave(&here);
+        Ok((self.ending, self.ui.history))
+    }
+
+    async fn rounds(&mut self) -> io::Result<()> {
         self.alarms.add(Alarm::Minute, Duration::from_secs(60));
+        self.alarms.add(Alarm::Files, reload::EVERY);
         self.tell_faults();
         loop {
             if let Some(order) = self.editing.take() {
@@ -284,7 +268,10 @@ impl Console {
                     None => return Ok(()),
                 },
                 event = self.effects.next() => event,
-                alarm = self.alarms.next() => Event::Alarm(alarm),
+                alarm = self.alarms.next() => match alarm {
+                    Alarm::Files if !self.files_changed() => continue,
+                    alarm => Event::Alarm(alarm),
+                },
                 changed = self.views.changed() => {
                     if changed.is_err() {
                         return Ok(()); // the engine is gone
@@ -331,6 +318,8 @@ impl Console {
         match answer {
             Answer::Synchronized(known) => self.screen.writer().synchronize(known),
             Answer::Kitty => self.screen.use_kitty_keys(),
+            // A theme that changed under the operator's eyes would be worse than the wrong one.
+            Answer::Background(..) if self.began.elapsed() > BACKGROUND => {}
             Answer::Background(r, g, b) => {
                 let light = colour::luminance((r, g, b)) > 0.4;
                 return Some(Event::Background(if light {
@@ -379,10 +368,14 @@ impl Console {
     fn carry_out(&mut self, effects: Vec<Effect>) -> std::ops::ControlFlow<()> {
         for effect in effects {
             match effect {
+                Effect::Switch(context, line) => {
+                    self.ending = Ending::Switch { context, line };
+                    return std::ops::ControlFlow::Break(());
+                }
                 Effect::Quit => return std::ops::ControlFlow::Break(()),
                 Effect::Wake(alarm, delay) => self.alarms.add(alarm, delay),
                 Effect::Copy(lines) => {
-                    self.screen.writer().order(&clipboard::sequence(&lines, self.tmux));
+                    self.screen.writer().order(&clipboard::sequence(&lines, self.through));
                 }
                 Effect::Dump(id) => self.dump(id),
                 Effect::Repaint => self.screen.writer().repaint(),
@@ -395,9 +388,19 @@ impl Console {
                 }
                 Effect::LoadKeymap(name) => {
                     let (keymap, faults) = keymap::load::load(&name, Some(&self.config));
-                    self.ui.keymap = Arc::new(keymap);
+                    (self.ui.keymap, self.keymap) = (Arc::new(keymap), name);
                     self.ui.faults = faults;
                     self.tell_faults();
+                }
+                Effect::KeepBookmarks(bookmarks) => {
+                    let file = bookmarks::file(&self.config);
+                    self.effects.write(file, bookmarks::text(&bookmarks));
+                }
+                Effect::Save { stem, ending, text } => {
+                    let at = self.ui.now.to_jiff().strftime("%Y%m%dT%H%M%SZ");
+                    let file = self.dumps.join(format!("{stem}-{at}.{ending}"));
+                    self.notice(Weight::Info, &format!("saved: {}", file.display()));
+                    self.effects.write(file, text);
                 }
                 Effect::Plan(..)
                 | Effect::Confirm(..)
@@ -409,6 +412,11 @@ impl Console {
             }
         }
         std::ops::ControlFlow::Continue(())
+    }
+
+    fn notice(&mut self, weight: Weight, text: &str) {
+        let (number, stay) = self.ui.notices.say(self.ui.now, weight, Safe::new(text));
+        self.alarms.add(Alarm::Toast(number), stay);
     }
 
     /// What the console costs just now.

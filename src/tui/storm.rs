@@ -307,7 +307,7 @@ proptest! {
                         Effect::Follow(id, ..) => Some(*id),
                         _ => None,
                     });
-                    follow.map(|id| Event::Lines(id, lines)).into_iter().collect()
+                    follow.map(|id| Event::Lines(id, lines.into())).into_iter().collect()
                 }
                 Step::Entry(seq) => vec![Event::Journal(Arc::new(journal_entry(seq)))],
                 Step::Alarm(alarm) => vec![Event::Alarm(alarm)],

@@ -4,6 +4,8 @@
 use ratatui::style::{Color, Modifier, Style};
 use serde::{Deserialize, Serialize};
 
+use crate::settings::thresholds::Thresholds;
+
 pub mod colour;
 pub mod load;
 
@@ -22,6 +24,8 @@ macro_rules! styles {
         pub struct Theme {
             pub name: String,
             pub background: Background,
+            /// From when on a figure looks like a warning, and like an alarm.
+            pub limits: Thresholds,
             $(pub $field: Style,)*
         }
 
@@ -161,6 +165,9 @@ pub struct Glyphs {
     pub done: &'static str,
     pub separator: &'static str,
     pub arrow: &'static str,
+    /// A figure has just gone up, or down.
+    pub more: &'static str,
+    pub less: &'static str,
     /// From nothing to full, eight steps.
     pub spark: [&'static str; 8],
     /// Corners (from top left, clockwise), then the horizontal and the vertical line.
@@ -189,6 +196,8 @@ impl Glyphs {
         done: "✔",
         separator: "·",
         arrow: "→",
+        more: "↑",
+        less: "↓",
         spark: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
         frame: ["┌", "┐", "┘", "└", "─", "│"],
     };
@@ -214,6 +223,8 @@ impl Glyphs {
         done: "+",
         separator: "|",
         arrow: ">",
+        more: "+",
+        less: "-",
         spark: ["_", ".", ",", "-", "=", "+", "*", "#"],
         frame: ["+", "+", "+", "+", "-", "|"],
     };
@@ -260,6 +271,8 @@ mod tests {
                 glyphs.done,
                 glyphs.separator,
                 glyphs.arrow,
+                glyphs.more,
+                glyphs.less,
             ];
             for sign in signs.iter().chain(&glyphs.spark).chain(&glyphs.frame) {
                 assert_eq!(sign.cell_width(), 1, "{sign}");

@@ -1,6 +1,6 @@
 //! What the console remembers between events. It holds no domain data: that is the view of the moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use super::pages::table::TablePage;
 use super::perf;
 use super::run::Parting;
 use super::theme::{Background, Depth, Glyphs, Theme};
+use super::views::Views;
 use super::widgets::Look;
 use super::widgets::edit::LineEdit;
 use super::widgets::plan::{PlanState, PlanText};
@@ -29,6 +30,7 @@ use crate::model::id::OperationId;
 use crate::model::plan::{Command, Plan, TargetRef, Targets};
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::settings::thresholds::Thresholds;
 
 /// What lies on the screen: pages at the bottom, the last one in sight; prompts and dialogs above.
 #[derive(Debug, Clone)]
@@ -141,6 +143,15 @@ pub struct Watched {
     pub title: Safe,
 }
 
+/// Which fleet the console shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Empty where there is but one.
+    pub name: Safe,
+    /// Changes want its name.
+    pub protected: bool,
+}
+
 #[derive(Debug)]
 pub struct Ui {
     pub layers: Vec<Layer>,
@@ -151,6 +162,18 @@ pub struct Ui {
     pub hits: Hits,
     pub history: History,
     pub notices: Notices,
+    /// Lines of views, by the names they were kept under.
+    pub bookmarks: BTreeMap<String, String>,
+    /// The fleet in sight.
+    pub context: Context,
+    /// The fleets one can go over to, each with a word about it.
+    pub contexts: Vec<(String, String)>,
+    /// A line to be carried out as soon as the fleet is read.
+    pub first_line: Option<String>,
+    /// Which columns tables show, where the user says so.
+    pub views: Arc<Views>,
+    /// Only this tenant's things are shown.
+    pub scope: Option<Safe>,
     pub watched: Vec<Watched>,
     /// What is being read for the editor.
     pub editing: Option<(EffectId, TargetRef)>,
@@ -166,6 +189,8 @@ pub struct Ui {
     pub local_time: bool,
     pub now: Time,
     pub theme: Arc<Theme>,
+    /// Those of the settings; every theme heeds them.
+    pub limits: Thresholds,
     pub depth: Depth,
     pub glyphs: Glyphs,
     /// The theme was chosen; what the terminal says of its background changes nothing.
@@ -191,6 +216,12 @@ impl Ui {
             hits: Hits::default(),
             history: History::default(),
             notices: Notices::default(),
+            bookmarks: BTreeMap::new(),
+            context: Context::default(),
+            contexts: Vec::new(),
+            first_line: None,
+            views: Arc::default(),
+            scope: None,
             watched: Vec::new(),
             editing: None,
             actor,
@@ -203,6 +234,7 @@ impl Ui {
             local_time: false,
             now,
             theme: Arc::new(theme),
+            limits: Thresholds::default(),
             depth: Depth::Ansi256,
             glyphs: Glyphs::UNICODE,
             theme_chosen: false,
@@ -303,7 +335,9 @@ impl Ui {
 
     /// Takes another theme, in the colours of this terminal.
     pub fn wear(&mut self, theme: Theme) {
-        self.theme = Arc::new(theme.fit(self.depth));
+        let mut theme = theme.fit(self.depth);
+        theme.limits = self.limits;
+        self.theme = Arc::new(theme);
     }
 
     /// Whether the terminal's background asks for the other of the two default themes.

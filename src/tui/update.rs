@@ -9,6 +9,8 @@ use super::event::{Alarm, Event, Fault, Reply};
 use super::keymap::{Match, Scope};
 use super::keys::{Key, typed};
 use super::pages::Page;
+use super::pages::deltas::SHOWN;
+use super::pages::table::Prepared;
 use super::ui::{Layer, Ui, Watched};
 use super::widgets::toast::Weight;
 use crate::engine::view::FleetView;
@@ -16,12 +18,15 @@ use crate::model::text::Safe;
 
 mod act;
 mod edit;
+mod habit;
 mod into;
+mod jump;
 mod open;
 mod page;
 mod plan;
 mod prompt;
 mod read;
+mod save;
 mod say;
 mod watch;
 
@@ -62,8 +67,11 @@ impl Turn<'_> {
             Event::JournalGap => self.journal_gap(),
             Event::Lines(id, lines) => self.lines(id, lines),
             Event::Done(id, answer) => self.done(id, answer),
+            Event::Trouble(what) => self.say_safe(Weight::Warn, what),
             Event::Edited(order, outcome) => self.edited(*order, outcome),
             Event::Alarm(Alarm::Toast(number)) => self.ui.notices.fade(number),
+            // It asks only for a frame: what has faded is no longer drawn.
+            Event::Alarm(Alarm::Fade | Alarm::Files) => {}
             Event::Alarm(Alarm::Reread) => self.rested(),
             Event::Alarm(Alarm::Minute) => {
                 self.effects.push(Effect::Wake(Alarm::Minute, std::time::Duration::from_secs(60)));
@@ -95,8 +103,9 @@ impl Turn<'_> {
             Match::None => {
                 let chord = self.ui.typed.len() > 1;
                 self.ui.typed.clear();
-                if !chord {
-                    self.edit(key);
+                let taken = !chord && self.edit(key);
+                if !taken && matches!(self.ui.layers.last(), Some(Layer::Page(_))) {
+                    self.unbound(key);
                 }
             }
         }
@@ -168,9 +177,22 @@ impl Turn<'_> {
     /// Lists the rows anew where they changed, and tells what became of the operations begun here.
     fn refresh(&mut self) {
         let (view, now) = (self.view, self.ui.now);
-        let mut gone = 0;
+        let height = self.ui.hits.table.height;
+        let mut prepared = Prepared::default();
+        let views = self.ui.views.clone();
         if let Page::Table(page) = self.ui.page_mut() {
-            gone = page.prepare(view, now);
+            page.dress(views.layout(page.kind, page.scope.as_ref()));
+            prepared = page.prepare(view, height, now);
+        }
+        let Prepared { gone, changed } = prepared;
+        if view.loaded
+            && let Some(line) = self.ui.first_line.take()
+            && let Err(why) = self.run_line(&line)
+        {
+            self.say_safe(Weight::Warn, why);
+        }
+        if changed {
+            self.effects.push(Effect::Wake(Alarm::Fade, SHOWN));
         }
         if gone > 0 {
             let word = if gone == 1 { "marked row is" } else { "marked rows are" };

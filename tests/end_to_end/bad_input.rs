@@ -105,7 +105,7 @@ fn settings_faults_name_file_line_and_key() {
     let fleet = Fleet::new();
     std::fs::write(fleet.dir.join("config.toml"), "[leader]\nttl = \"1s\"\n").unwrap();
     let said = refused(&fleet, &["get", "agents"], 2);
-    assert!(said.contains("config.toml:2: leader.ttl: expected at least 2s"), "{said}");
+    assert!(said.contains("config.toml:2: leader.ttl: expected 2s to 1h"), "{said}");
 }
 
 #[test]

@@ -364,3 +364,25 @@ async fn a_statement_is_planned_once_whatever_is_bound_to_it() {
     let statement = lane.connection.prepare_cached(&text).unwrap();
     assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
 }
+
+#[tokio::test]
+async fn a_file_that_was_removed_or_replaced_takes_no_more_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fleet.db");
+    let store = open(&folder);
+    let put = |at: &str| {
+        store.transact(vec![insert(Collection::Configs, at, json!({}))], Durability::Durable)
+    };
+    put("a").await.unwrap();
+    let aside = folder.path().join("aside.db");
+    std::fs::rename(&path, &aside).unwrap();
+    let said = put("b").await.unwrap_err().to_string();
+    let told = crate::ports::store::chain(&put("b").await.unwrap_err());
+    assert!(told.contains("was removed while it was in use"), "{said}: {told}");
+    assert!(store.info().await.is_err());
+    std::fs::write(&path, "").unwrap();
+    assert!(crate::ports::store::chain(&put("b").await.unwrap_err()).contains("was replaced"));
+    std::fs::rename(&aside, &path).unwrap();
+    put("b").await.unwrap();
+    store.info().await.unwrap();
+}

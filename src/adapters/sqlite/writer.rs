@@ -11,6 +11,7 @@ use crate::ports::clock::Clock;
 use crate::ports::store::{Durability, StoreError};
 
 use super::fault::{self, closed, unavailable};
+use super::home::Home;
 use super::migrate;
 use super::read::Lane;
 use super::turn::Turnstile;
@@ -93,6 +94,7 @@ impl Writer {
     pub(super) fn start(
         lane: Lane,
         turnstile: Turnstile,
+        home: Home,
         clock: Arc<dyn Clock>,
         committed: impl Fn() + Send + 'static,
         others: Vec<oneshot::Receiver<()>>,
@@ -103,6 +105,7 @@ impl Writer {
         let desk = Desk {
             lane,
             turnstile,
+            home,
             clock,
             committed: Box::new(committed),
             flushing: None,
@@ -149,6 +152,7 @@ impl Writer {
 struct Desk {
     lane: Lane,
     turnstile: Turnstile,
+    home: Home,
     clock: Arc<dyn Clock>,
     committed: Box<dyn Fn() + Send>,
     /// What `synchronous` was last set for.
@@ -243,6 +247,7 @@ impl Desk {
         if self.outdated.load(Ordering::Relaxed) {
             return Err(migrate::outdated());
         }
+        self.home.check()?;
         self.execute("BEGIN IMMEDIATE").map_err(fault::of)?;
         let tx = migrate::still_ours(&self.lane.connection).and_then(|ours| {
             if !ours {

@@ -1,5 +1,7 @@
 //! What a half-typed command could become, from names in memory only: pages, verbs, things of the fleet, settings.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 use strum::IntoEnumIterator;
@@ -15,12 +17,22 @@ use crate::tui::widgets::prompt::Suggestion;
 /// More are not offered.
 const MOST: usize = 40;
 
+/// What is known in memory, to suggest from.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    pub view: &'a FleetView,
+    /// Views kept under a name.
+    pub bookmarks: &'a BTreeMap<String, String>,
+    /// The fleets one can go over to, each with a word about it.
+    pub contexts: &'a [(String, String)],
+}
+
 /// Suggestions for `line`, the best first.
-pub fn suggest(line: &str, view: &FleetView) -> Vec<Suggestion> {
+pub fn suggest(line: &str, known: Known<'_>) -> Vec<Suggestion> {
     let line = line.trim_start();
     let mut found = match line.split_once(' ') {
-        None => first_words(line, view),
-        Some((head, rest)) => arguments(head, rest.trim_start(), view),
+        None => first_words(line, known),
+        Some((head, rest)) => arguments(head, rest.trim_start(), known),
     };
     found.truncate(MOST);
     found
@@ -34,7 +46,15 @@ pub fn ghost<'a>(line: &str, chosen: Option<&'a Suggestion>) -> &'a str {
     chosen.and_then(|it| it.line.strip_prefix(line)).unwrap_or_default()
 }
 
-fn first_words(typed: &str, view: &FleetView) -> Vec<Suggestion> {
+/// The tenants that anything of the fleet belongs to, in order; digits choose among the first nine.
+pub fn tenants(view: &FleetView) -> Vec<Safe> {
+    let agents = view.agents.iter().map(|row| &row.tenant);
+    let all: BTreeSet<&Safe> = agents.chain(view.pools.iter().map(|row| &row.tenant)).collect();
+    all.into_iter().filter(|tenant| !tenant.as_str().is_empty()).cloned().collect()
+}
+
+fn first_words(typed: &str, known: Known<'_>) -> Vec<Suggestion> {
+    let view = known.view;
     let mut all: Vec<(String, String, &'static str)> = Vec::new();
     for kind in TableKind::iter() {
         let others = kind.names()[1..].join(" ");
@@ -51,12 +71,21 @@ fn first_words(typed: &str, view: &FleetView) -> Vec<Suggestion> {
         ("help", "view"),
         ("notices", "view"),
         ("aliases", "view"),
+        ("can-i", "view"),
+        ("ctx ", "context"),
+        ("ns ", "scope"),
+        ("bookmark ", "keep this view"),
+        ("go ", "bookmark"),
+        ("forget ", "bookmark"),
         ("theme ", "setting"),
         ("keymap ", "setting"),
         ("set ", "setting"),
         ("quit", ""),
     ] {
         all.push((word.into(), word.trim_end().into(), note));
+    }
+    for (name, line) in known.bookmarks {
+        all.push((format!("go {name}"), format!("{name}  {line}"), "bookmark"));
     }
     let mut found = rank(typed, all);
     // An alias typed in full means its page, whatever else looks like it.
@@ -78,7 +107,8 @@ fn first_words(typed: &str, view: &FleetView) -> Vec<Suggestion> {
     found
 }
 
-fn arguments(head: &str, rest: &str, view: &FleetView) -> Vec<Suggestion> {
+fn arguments(head: &str, rest: &str, known: Known<'_>) -> Vec<Suggestion> {
+    let view = known.view;
     // Only the last word is being typed; what stands before it stays.
     let (before, typed) = match rest.rsplit_once(' ') {
         Some((before, typed)) => (format!("{head} {before} "), typed),
@@ -101,6 +131,7 @@ fn arguments(head: &str, rest: &str, view: &FleetView) -> Vec<Suggestion> {
             TableKind::Agents | TableKind::Health | TableKind::Queues => agents().collect(),
             TableKind::Pools => pools().collect(),
             TableKind::Templates => templates().collect(),
+            TableKind::Xray => pools().chain(agents()).collect(),
             TableKind::Messages
             | TableKind::Subscriptions
             | TableKind::Publications
@@ -110,6 +141,27 @@ fn arguments(head: &str, rest: &str, view: &FleetView) -> Vec<Suggestion> {
         return add(names.into_iter().chain(sorts).chain(words).chain(owners).collect());
     }
     match head.as_str() {
+        "ns" | "scope" | "scopes" | "namespaces" | "tenant" | "tenants" => {
+            let digits = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
+            let keys = digits.into_iter().chain(std::iter::repeat("scope"));
+            let tenants = tenants(view).into_iter().map(|name| name.as_str().to_owned());
+            let all = std::iter::once(("all".to_owned(), "0"));
+            add(all.chain(tenants.zip(keys)).collect())
+        }
+        "ctx" | "context" | "contexts" => {
+            let it = known.contexts.iter();
+            let all = it.map(|(name, note)| {
+                (format!("{before}{name}"), format!("{name}  {note}"), "context")
+            });
+            rank(typed, all.collect())
+        }
+        "go" | "forget" => {
+            let it = known.bookmarks.iter();
+            let all = it.map(|(name, line)| {
+                (format!("{before}{name}"), format!("{name}  {line}"), "bookmark")
+            });
+            rank(typed, all.collect())
+        }
         "theme" => add(theme::load::SHIPPED
             .iter()
             .map(|(name, _)| ((*name).to_owned(), "theme"))
@@ -182,8 +234,14 @@ mod tests {
     use super::*;
     use crate::tui::testing::fleet;
 
+    fn all(line: &str) -> Vec<Suggestion> {
+        let bookmarks = [("trouble".to_owned(), "agents faults".to_owned())].into();
+        let contexts = [("prod-eu".to_owned(), "protected".to_owned())];
+        suggest(line, Known { view: &fleet(), bookmarks: &bookmarks, contexts: &contexts })
+    }
+
     fn lines(line: &str) -> Vec<String> {
-        suggest(line, &fleet()).into_iter().map(|it| it.line).collect()
+        all(line).into_iter().map(|it| it.line).collect()
     }
 
     #[test]
@@ -201,11 +259,15 @@ mod tests {
         assert!(lines("agents sort:qu").contains(&"agents sort:queue".to_owned()));
         assert!(lines("agents faults sort:qu").contains(&"agents faults sort:queue".to_owned()));
         assert_eq!(lines("theme mo"), ["theme mono"]);
+        assert_eq!(lines("troub")[0], "go trouble");
+        assert_eq!(lines("ctx pr"), ["ctx prod-eu"]);
+        assert_eq!(lines("forget "), ["forget trouble"]);
+        assert_eq!(lines("ns "), ["ns all", "ns default"]);
     }
 
     #[test]
     fn the_ghost_is_what_the_suggestion_would_add() {
-        let found = suggest("ag", &fleet());
+        let found = all("ag");
         assert_eq!(ghost("ag", found.first()), "ents");
         assert_eq!(ghost("gents", found.first()), "");
         assert_eq!(ghost("", found.first()), "");

@@ -9,7 +9,7 @@ use super::words;
 use crate::engine::fields::{AGENT_FIELDS, Seen};
 use crate::engine::view::{AgentRow, FleetView};
 use crate::model::agent::{Desired, Phase};
-use crate::model::filter::query::RowQuery;
+use crate::model::filter::query::{Row, RowQuery};
 use crate::model::health::HealthStatus;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::quantity::{Cpu, human_bytes};
@@ -20,6 +20,8 @@ use crate::tui::keymap::Scope;
 use crate::tui::widgets::Look;
 use crate::tui::widgets::table::{CellText, Column, Width};
 use crate::tui::widgets::text::Pieces;
+
+pub mod figures;
 
 pub const SPEC: Spec = Spec {
     scope: Scope::Agents,
@@ -75,7 +77,7 @@ impl<'a> Agents<'a> {
 }
 
 /// How pressing an agent's state is, worst first: what `sort:state` sorts by.
-fn urgency(row: &AgentRow) -> u32 {
+pub fn urgency(row: &AgentRow) -> u32 {
     match (row.phase, row.health) {
         (Phase::Failed, _) => 0,
         (Phase::Running, HealthStatus::Unhealthy) => 1,
@@ -92,7 +94,7 @@ fn urgency(row: &AgentRow) -> u32 {
 }
 
 /// One word for both phase and health: a running agent is as it fares.
-fn state(row: &AgentRow, look: Look<'_>) -> (&'static str, &'static str, Style) {
+pub fn state(row: &AgentRow, look: Look<'_>) -> (&'static str, &'static str, Style) {
     match (row.phase, row.health) {
         (Phase::Running, HealthStatus::Healthy) => {
             let (sign, style) = words::phase(row.phase, look);
@@ -110,11 +112,24 @@ fn state(row: &AgentRow, look: Look<'_>) -> (&'static str, &'static str, Style) 
 }
 
 /// Why it is as it is: its own reason, or what health says of it.
-fn reason(row: &AgentRow) -> &Safe {
+pub fn reason(row: &AgentRow) -> &Safe {
     if row.reason.as_str().is_empty() && row.health != HealthStatus::Healthy {
         &row.health_message
     } else {
         &row.reason
+    }
+}
+
+/// Whether something is wrong with it.
+pub fn is_fault(row: &AgentRow) -> bool {
+    match row.phase {
+        Phase::Failed => true,
+        Phase::Deleted | Phase::Stopped => row.desired == Desired::Running,
+        Phase::Pending | Phase::Deploying | Phase::Running | Phase::Paused | Phase::Draining => {
+            row.failures > 0
+                || row.queue.dead > 0
+                || matches!(row.health, HealthStatus::Unhealthy | HealthStatus::Degraded)
+        }
     }
 }
 
@@ -155,26 +170,26 @@ impl Rows for Agents<'_> {
                 out.word(sign).word(" ").word(row.health.into()).style(style);
             }
             "restarts" => {
-                out.put(format_args!("{}", row.incarnation.saturating_sub(1)));
-                if row.failures > 0 {
-                    out.style(look.theme.warn);
-                }
+                let restarts = row.incarnation.saturating_sub(1);
+                out.put(format_args!("{restarts}"));
+                words::judge(out, figures::restarts(row, look), column, look);
             }
             "queue" => {
                 out.put(format_args!("{}", row.queue.pending));
+                words::judge(out, figures::queue(row, look), column, look);
             }
             "inflight" => {
                 out.put(format_args!("{}", row.queue.leased));
             }
             "dead" => {
                 out.put(format_args!("{}", row.queue.dead));
-                if row.queue.dead > 0 {
-                    out.style(look.theme.warn);
-                }
+                words::judge(out, figures::dead(row, look), column, look);
             }
             "oldest" => {
                 if let Some(oldest) = row.queue.oldest {
                     words::age(out, oldest, self.now);
+                    let how = words::waiting(self.now.since(oldest), look);
+                    words::judge(out, how, column, look);
                 }
             }
             "heartbeat" => {
@@ -185,13 +200,13 @@ impl Rows for Agents<'_> {
             "cpu" => {
                 if let Some(usage) = row.usage {
                     out.put(format_args!("{}m", usage.cpu_millis));
-                    out.style(share(usage.cpu_millis, row.cpu_limit, look));
+                    words::judge(out, figures::cpu(row, look), column, look);
                 }
             }
             "mem" => {
                 if let Some(usage) = row.usage {
                     out.put(format_args!("{}", human_bytes(usage.memory_bytes)));
-                    out.style(share(usage.memory_bytes, row.memory_limit, look));
+                    words::judge(out, figures::mem(row, look), column, look);
                 }
             }
             "age" => words::age(out, row.created_at, self.now),
@@ -215,6 +230,7 @@ impl Rows for Agents<'_> {
                     out.put(format_args!("{pid}"));
                 }
             }
+            "reason" if reason(row).as_str().is_empty() => figures::worst(row, look, out),
             "reason" => {
                 out.safe(reason(row)).style(look.theme.muted);
             }
@@ -249,24 +265,15 @@ impl Rows for Agents<'_> {
     }
 
     fn is_fault(&self, row: usize) -> bool {
-        let row = &self.rows[row];
-        match row.phase {
-            Phase::Failed => true,
-            Phase::Deleted | Phase::Stopped => row.desired == Desired::Running,
-            Phase::Pending
-            | Phase::Deploying
-            | Phase::Running
-            | Phase::Paused
-            | Phase::Draining => {
-                row.failures > 0
-                    || row.queue.dead > 0
-                    || matches!(row.health, HealthStatus::Unhealthy | HealthStatus::Degraded)
-            }
-        }
+        is_fault(&self.rows[row])
     }
 
     fn matches(&self, row: usize, query: &RowQuery) -> bool {
         query.matches(&Seen::new(self.rows[row].as_ref(), self.now))
+    }
+
+    fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
+        act(&Seen::new(self.rows[row].as_ref(), self.now));
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {
@@ -279,74 +286,82 @@ impl Rows for Agents<'_> {
         }
     }
 
+    fn is_of(&self, row: usize, tenant: &Safe) -> bool {
+        self.rows[row].tenant == *tenant
+    }
+
     fn style(&self, row: usize, look: Look<'_>) -> Option<Style> {
         (self.rows[row].phase == Phase::Deleted).then_some(look.theme.row_gone)
     }
 
     fn detail(&self, row: usize, look: Look<'_>) -> Vec<Pieces> {
-        let row = self.rows[row].as_ref();
-        let mut lines = words::Lines::new(look);
-        let (sign, word, style) = state(row, look);
-        let since = words::exact(self.now.since(row.phase_since));
-        lines
-            .add()
-            .word(sign, style)
-            .word(" ", style)
-            .word(word, style)
-            .put(format_args!(" for {since}"), look.theme.muted);
-        if !reason(row).as_str().is_empty() {
-            lines.add().safe(reason(row), look.theme.text);
-        }
-        if let Some(retry) = row.retry_at.filter(|retry| *retry > self.now) {
-            let wait = words::exact(retry.since(self.now));
-            lines
-                .named("back-off", format_args!("next start in {wait}, {} failures", row.failures));
-        }
-        let (sign, style) = words::health(row.health, look);
-        let health: &'static str = row.health.into();
-        let line = lines.label("health");
-        line.word(sign, style).word(" ", style).word(health, style);
-        if let Some(beat) = row.heartbeat {
-            let ago = words::exact(self.now.since(beat));
-            lines.named(
-                "heartbeat",
-                format_args!("{ago} ago, every {}s", row.heartbeat_interval.as_secs()),
-            );
-        }
-        lines.text("pool", &row.pool_name);
-        lines.text("template", &row.template_name);
-        lines.text("version", &row.template_version);
-        lines.text("type", &row.kind);
-        let queue = row.queue;
-        lines.named(
-            "queue",
-            format_args!(
-                "{} waiting, {} held, {} dead, {} done",
-                queue.pending, queue.leased, queue.dead, queue.delivered
-            ),
-        );
-        if let Some(usage) = row.usage {
-            let limit = |limit: Option<String>| {
-                limit.map_or_else(String::new, |limit| format!(" of {limit}"))
-            };
-            let cpu = limit(row.cpu_limit.map(|limit| Cpu(limit).to_string()));
-            let memory = limit(row.memory_limit.map(human_bytes));
-            lines.named("cpu", format_args!("{}{cpu}", Cpu(usage.cpu_millis)));
-            lines.named("memory", format_args!("{}{memory}", human_bytes(usage.memory_bytes)));
-        }
-        lines.text("node", &row.node);
-        if let Some(pid) = row.pid {
-            lines.named("pid", format_args!("{pid}"));
-        }
-        lines.named("restarts", format_args!("{}", row.incarnation.saturating_sub(1)));
-        for (key, value) in row.labels.iter() {
-            lines.named("label", format_args!("{key}={value}"));
-        }
-        lines.named("id", format_args!("{}", row.id));
-        lines.done()
+        details(&self.rows[row], self.now, look)
     }
 }
 
-fn share(used: u64, limit: Option<u64>, look: Look<'_>) -> Style {
-    words::share_style(used, limit, look).unwrap_or_default()
+/// What the side pane says of an agent.
+pub fn details(row: &AgentRow, now: Time, look: Look<'_>) -> Vec<Pieces> {
+    let mut lines = words::Lines::new(look);
+    let (sign, word, style) = state(row, look);
+    let since = words::exact(now.since(row.phase_since));
+    lines
+        .add()
+        .word(sign, style)
+        .word(" ", style)
+        .word(word, style)
+        .put(format_args!(" for {since}"), look.theme.muted);
+    if !reason(row).as_str().is_empty() {
+        lines.add().safe(reason(row), look.theme.text);
+    }
+    if let Some(retry) = row.retry_at.filter(|retry| *retry > now) {
+        let wait = words::exact(retry.since(now));
+        lines.named("back-off", format_args!("next start in {wait}, {} failures", row.failures));
+    }
+    let (sign, style) = words::health(row.health, look);
+    let health: &'static str = row.health.into();
+    let line = lines.label("health");
+    line.word(sign, style).word(" ", style).word(health, style);
+    if let Some(beat) = row.heartbeat {
+        let ago = words::exact(now.since(beat));
+        lines.named(
+            "heartbeat",
+            format_args!("{ago} ago, every {}s", row.heartbeat_interval.as_secs()),
+        );
+    }
+    lines.text("pool", &row.pool_name);
+    lines.text("template", &row.template_name);
+    lines.text("version", &row.template_version);
+    lines.text("type", &row.kind);
+    let queue = row.queue;
+    lines.named(
+        "queue",
+        format_args!(
+            "{} waiting, {} held, {} dead, {} done",
+            queue.pending, queue.leased, queue.dead, queue.delivered
+        ),
+    );
+    let mut said = CellText::default();
+    figures::worst(row, look, &mut said);
+    if !said.as_str().is_empty() {
+        let style = said.own_style().unwrap_or(look.theme.warn);
+        lines.label("limits").put(format_args!("{}", said.as_str()), style);
+    }
+    if let Some(usage) = row.usage {
+        let limit =
+            |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+        let cpu = limit(row.cpu_limit.map(|limit| Cpu(limit).to_string()));
+        let memory = limit(row.memory_limit.map(human_bytes));
+        lines.named("cpu", format_args!("{}{cpu}", Cpu(usage.cpu_millis)));
+        lines.named("memory", format_args!("{}{memory}", human_bytes(usage.memory_bytes)));
+    }
+    lines.text("node", &row.node);
+    if let Some(pid) = row.pid {
+        lines.named("pid", format_args!("{pid}"));
+    }
+    lines.named("restarts", format_args!("{}", row.incarnation.saturating_sub(1)));
+    for (key, value) in row.labels.iter() {
+        lines.named("label", format_args!("{key}={value}"));
+    }
+    lines.named("id", format_args!("{}", row.id));
+    lines.done()
 }

@@ -8,7 +8,7 @@ use super::papers::PaperRow;
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, flex, wide};
 use super::words;
 use crate::engine::fields::{EVENT_FIELDS, Paper, PaperKind};
-use crate::model::filter::query::RowQuery;
+use crate::model::filter::query::{Row, RowQuery};
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
@@ -179,6 +179,14 @@ impl Rows for Events<'_> {
 
     fn matches(&self, row: usize, query: &RowQuery) -> bool {
         query.matches(&Paper::new(PaperKind::Event, &self.rows[row].document, self.now))
+    }
+
+    fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
+        act(&Paper::new(PaperKind::Event, &self.rows[row].document, self.now));
+    }
+
+    fn document(&self, row: usize) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        Some(&self.rows[row].document.body)
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {

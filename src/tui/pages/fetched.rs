@@ -8,6 +8,7 @@ use super::TableKind;
 use super::events::aggregate;
 use super::papers::{self, KEPT, PaperRow, Papers, READ};
 use super::table::TablePage;
+use super::xray::Tree;
 use crate::engine::fields::PaperKind;
 use crate::engine::handle::Listing;
 use crate::engine::view::FleetView;
@@ -27,6 +28,8 @@ pub struct Fetched {
     pub asked: Option<EffectId>,
     pub error: Option<Safe>,
     pub papers: Papers,
+    /// The lines of a tree, as they stood when they were listed.
+    pub tree: Tree,
     /// Nothing newer is shown until it thaws.
     pub frozen: bool,
     /// Has read not long ago: waits before it reads again.
@@ -101,7 +104,9 @@ impl Fetched {
 /// How many there are, as far as the view counts them.
 pub fn count(kind: PaperKind, view: &FleetView) -> u64 {
     match kind {
-        PaperKind::Message => view.totals.messages.values().sum(),
+        PaperKind::Message => {
+            view.totals.messages.values().fold(0, |sum, count| sum.saturating_add(*count))
+        }
         PaperKind::Publication => view.totals.publications,
         PaperKind::Event => view.totals.events,
     }

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 
 mod parts;
 
-use self::parts::{Kind, Part, PartSeen, parts};
+use self::parts::{Kind, Part, PartSeen};
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, flex, wide};
 use super::words;
 use crate::engine::fields::Seen;
@@ -24,7 +24,7 @@ use crate::tui::widgets::Look;
 use crate::tui::widgets::table::{CellText, Column, Width};
 use crate::tui::widgets::text::Pieces;
 
-pub use self::parts::verdict;
+pub use self::parts::{parts, verdict};
 
 pub const SPEC: Spec = Spec {
     scope: Scope::Health,
@@ -240,6 +240,10 @@ impl Rows for Health<'_> {
         }
     }
 
+    fn is_of(&self, row: usize, tenant: &Safe) -> bool {
+        self.agent(row).is_none_or(|agent| agent.tenant == *tenant)
+    }
+
     fn style(&self, _row: usize, _look: Look<'_>) -> Option<Style> {
         None
     }
@@ -250,7 +254,9 @@ impl Rows for Health<'_> {
         let (sign, word, style) = agent_word(agent, look);
         lines.add().word(sign, style).word(" ", style).word(word, style);
         lines.text("evidence", evidence(agent));
-        lines.text("reason", &agent.reason);
+        if evidence(agent) != &agent.reason {
+            lines.text("reason", &agent.reason);
+        }
         if let Some(beat) = agent.heartbeat {
             let every = agent.heartbeat_interval.as_secs();
             lines.named(

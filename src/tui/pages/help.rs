@@ -6,6 +6,7 @@ use strum::IntoEnumIterator;
 
 use super::TableKind;
 use super::text::{Content, Ink, PlainLine};
+use crate::model::access::{Right, Role};
 use crate::model::text::Safe;
 use crate::model::time::Time;
 use crate::tui::action::{Action, Group};
@@ -18,7 +19,7 @@ use crate::tui::widgets::toast::Weight;
 const KEYS: usize = 22;
 
 /// Every key that works where `scopes` count, under the headings of its group.
-pub fn help(keymap: &Keymap, scopes: &[Scope], readonly: bool) -> Content {
+pub fn help(keymap: &Keymap, scopes: &[Scope], readonly: bool, role: Role) -> Content {
     let mut groups: BTreeMap<Group, Vec<(Action, Vec<String>)>> = BTreeMap::new();
     for (action, keys) in keymap.reverse(scopes) {
         groups.entry(action.group()).or_default().push((action, keys));
@@ -37,11 +38,17 @@ pub fn help(keymap: &Keymap, scopes: &[Scope], readonly: bool) -> Content {
         lines.push(line(&[(title, Ink::Title), (note, Ink::Warn)]));
         for (action, keys) in actions {
             let shown = keys.join("  ");
-            let ink = if hidden { Ink::Muted } else { Ink::Text };
+            let denied = action.right().filter(|right| !role.may(*right));
+            let ink = if hidden || denied.is_some() { Ink::Muted } else { Ink::Text };
             let keys = Safe::new(&format!("  {shown:<KEYS$}"));
             let words = Safe::new(action.help());
             let name = Safe::new(&format!("  {}", action.name()));
-            lines.push(vec![(keys, Ink::Key), (words, ink), (name, Ink::Muted)]);
+            let mut line = vec![(keys, Ink::Key), (words, ink), (name, Ink::Muted)];
+            if let Some(right) = denied {
+                let why = format!("  denied: {role} has no right to {right}");
+                line.push((Safe::new(&why), Ink::Warn));
+            }
+            lines.push(line);
         }
     }
     lines.push(Vec::new());
@@ -60,6 +67,35 @@ pub fn help(keymap: &Keymap, scopes: &[Scope], readonly: bool) -> Content {
     Content::Plain(lines)
 }
 
+/// What a role may do, and what it may not, with the right that is missing.
+pub fn rights(role: Role) -> Content {
+    let mut lines =
+        vec![line(&[("what ", Ink::Title), (role.into(), Ink::Title), (" may do", Ink::Title)])];
+    lines.push(Vec::new());
+    for right in Right::iter() {
+        let may = role.may(right);
+        let verbs: Vec<&str> = Action::iter()
+            .filter(|action| action.right() == Some(right))
+            .map(Action::name)
+            .collect();
+        let (word, ink) = if may { ("yes", Ink::Ok) } else { ("no", Ink::Warn) };
+        let what = match right {
+            Right::View => "look at everything but payloads".to_owned(),
+            Right::ViewPayloads => "look into payloads of messages".to_owned(),
+            Right::Operate | Right::Manage => verbs.join("  "),
+            Right::Administer => {
+                "hand over leadership, change the schema, act across tenants".to_owned()
+            }
+        };
+        lines.push(vec![
+            (Safe::new(&format!("  {word:<4}")), ink),
+            (Safe::new(&format!("{right:<16}")), Ink::Key),
+            (Safe::new(&what), if may { Ink::Text } else { Ink::Muted }),
+        ]);
+    }
+    Content::Plain(lines)
+}
+
 /// Every command with its short names.
 pub fn aliases() -> Content {
     let mut lines = vec![line(&[("PAGES", Ink::Title)])];
@@ -72,6 +108,11 @@ pub fn aliases() -> Content {
     lines.push(row("help", "h"));
     lines.push(row("notices", "notifications"));
     lines.push(row("aliases", ""));
+    lines.push(row("can-i", "what your role may do"));
+    lines.push(row("ns [NAME|all]", "only what belongs to one tenant; 0-9 in tables"));
+    lines.push(row("bookmark NAME", "keep this view; b in tables"));
+    lines.push(row("go NAME, forget NAME", "open a bookmark, or forget it"));
+    lines.push(row("xray [pool|agent|queue] [NAME]", "what it is made of, the sick first"));
     lines.push(row("describe|yaml|logs [KIND] NAME", ""));
     lines.push(Vec::new());
     lines.push(line(&[("A PAGE TAKES, IN ANY ORDER", Ink::Title)]));
@@ -83,7 +124,8 @@ pub fn aliases() -> Content {
         ("-f TEXT", "fuzzy"),
         ("-l tier=gold,env!=dev", "labels"),
         ("sort:COLUMN[:desc]", "order"),
-        ("in:pool/NAME", "only what belongs to it"),
+        ("in:pool/NAME  ns:TENANT", "only what belongs to it"),
+        ("k=v  k in (a, b)", "terms of a filter, without its /"),
         ("faults  wide  all", "only what is not well; more columns; everything"),
         ("NAME", "go to that row"),
     ] {
@@ -157,13 +199,25 @@ mod tests {
     fn help_is_made_of_the_keys_as_they_are_bound() {
         let (mut keymap, _) = load("default", None);
         let scopes = [Scope::Agents, Scope::Table, Scope::Global];
-        let before = shown(&help(&keymap, &scopes, false));
+        let help = |keymap: &Keymap, readonly| help(keymap, &scopes, readonly, Role::PlatformAdmin);
+        let before = shown(&help(&keymap, false));
         assert!(before.contains("  r                     Restart the selected agents"), "{before}");
         keymap.bind(Scope::Agents, &parse_chord("ctrl-y").unwrap(), Action::Restart);
         keymap.unbind(Scope::Agents, &parse_chord("r").unwrap());
-        let after = shown(&help(&keymap, &scopes, false));
+        let after = shown(&help(&keymap, false));
         assert!(after.contains("  ^y                    Restart the selected agents"), "{after}");
-        assert!(shown(&help(&keymap, &scopes, true)).contains("ACT  refused while read-only"));
+        assert!(shown(&help(&keymap, true)).contains("ACT  refused while read-only"));
+        let denied = shown(&super::help(&keymap, &scopes, false, Role::Developer));
+        let line = denied.lines().find(|line| line.contains("Delete the selected")).unwrap();
+        assert!(line.ends_with("denied: developer has no right to manage"), "{line}");
+        assert!(!denied.contains("Restart the selected agents, or a pool's  restart  denied"));
+    }
+
+    #[test]
+    fn what_a_role_may_do_is_listed_with_what_it_lacks() {
+        let text = shown(&rights(Role::Developer));
+        assert!(text.contains("  yes operate") && text.contains("  no  manage"), "{text}");
+        assert!(text.contains("delete") && text.contains("restart"), "{text}");
     }
 
     #[test]

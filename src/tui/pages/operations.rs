@@ -8,7 +8,7 @@ use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, flex, wide};
 use super::words;
 use crate::engine::fields::{OPERATION_FIELDS, Seen};
 use crate::engine::view::{FleetView, OperationRow};
-use crate::model::filter::query::RowQuery;
+use crate::model::filter::query::{Row, RowQuery};
 use crate::model::operation::OperationStatus;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
@@ -173,6 +173,10 @@ impl Rows for Operations<'_> {
         query.matches(&Seen::new(self.rows[row].as_ref(), self.now))
     }
 
+    fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
+        act(&Seen::new(self.rows[row].as_ref(), self.now));
+    }
+
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {
         owner.noun == Noun::Operation && self.rows[row].id.as_str() == owner.id
     }
@@ -196,7 +200,9 @@ impl Rows for Operations<'_> {
             ),
         );
         lines.text("by", &row.actor);
-        lines.text("why", &row.reason);
+        if row.reason != row.message {
+            lines.text("why", &row.reason);
+        }
         lines.text("verb", &row.kind);
         lines.named("tier", format_args!("{}", u8::from(row.tier)));
         lines.named(

@@ -8,7 +8,7 @@ use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, wide};
 use super::words;
 use crate::engine::fields::{POOL_FIELDS, Seen};
 use crate::engine::view::{FleetView, PoolRow};
-use crate::model::filter::query::RowQuery;
+use crate::model::filter::query::{Row, RowQuery};
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::quantity::{Cpu, human_bytes};
 use crate::model::text::Safe;
@@ -72,7 +72,7 @@ impl<'a> Pools<'a> {
 
 /// How a pool stands, the most pressing first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
+pub enum Standing {
     Halted,
     Degraded,
     Scaling,
@@ -83,7 +83,7 @@ enum Standing {
     Deleted,
 }
 
-fn standing(row: &PoolRow) -> Standing {
+pub fn standing(row: &PoolRow) -> Standing {
     if row.purge_at.is_some() {
         Standing::Deleted
     } else if row.deleting {
@@ -103,7 +103,7 @@ fn standing(row: &PoolRow) -> Standing {
     }
 }
 
-fn state(row: &PoolRow, look: Look<'_>) -> (&'static str, &'static str, Style) {
+pub fn state(row: &PoolRow, look: Look<'_>) -> (&'static str, &'static str, Style) {
     let Look { theme, glyphs } = look;
     match standing(row) {
         Standing::Halted => (glyphs.failed, "halted", theme.alarm),
@@ -118,8 +118,14 @@ fn state(row: &PoolRow, look: Look<'_>) -> (&'static str, &'static str, Style) {
 }
 
 /// Why it is as it is, else what the autoscaler said last.
-fn reason(row: &PoolRow) -> &Safe {
+pub fn reason(row: &PoolRow) -> &Safe {
     if row.reason.as_str().is_empty() { &row.last_decision } else { &row.reason }
+}
+
+/// Whether something is wrong with it.
+pub fn is_fault(row: &PoolRow) -> bool {
+    row.purge_at.is_none()
+        && (row.halted || row.unhealthy > 0 || row.ready < row.desired || row.queue.dead > 0)
 }
 
 impl Rows for Pools<'_> {
@@ -168,10 +174,15 @@ impl Rows for Pools<'_> {
             }
             "queue" => {
                 out.put(format_args!("{}", row.queue.pending));
+                // The limit is for one receiver.
+                let each = row.queue.pending / u64::from(row.ready.max(1));
+                let limit = look.theme.limits.queue.or_label(&row.labels, "threshold.queue");
+                words::judge(out, limit.judge(each), column, look);
             }
             "oldest" => {
                 if let Some(oldest) = row.queue.oldest {
                     words::age(out, oldest, self.now);
+                    words::judge(out, words::waiting(self.now.since(oldest), look), column, look);
                 }
             }
             "age" => words::age(out, row.created_at, self.now),
@@ -244,13 +255,15 @@ impl Rows for Pools<'_> {
     }
 
     fn is_fault(&self, row: usize) -> bool {
-        let row = &self.rows[row];
-        row.purge_at.is_none()
-            && (row.halted || row.unhealthy > 0 || row.ready < row.desired || row.queue.dead > 0)
+        is_fault(&self.rows[row])
     }
 
     fn matches(&self, row: usize, query: &RowQuery) -> bool {
         query.matches(&Seen::new(self.rows[row].as_ref(), self.now))
+    }
+
+    fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
+        act(&Seen::new(self.rows[row].as_ref(), self.now));
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {
@@ -266,57 +279,65 @@ impl Rows for Pools<'_> {
         }
     }
 
+    fn is_of(&self, row: usize, tenant: &Safe) -> bool {
+        self.rows[row].tenant == *tenant
+    }
+
     fn style(&self, row: usize, look: Look<'_>) -> Option<Style> {
         self.rows[row].purge_at.is_some().then_some(look.theme.row_gone)
     }
 
     fn detail(&self, row: usize, look: Look<'_>) -> Vec<Pieces> {
-        let row = self.rows[row].as_ref();
-        let mut lines = words::Lines::new(look);
-        let (sign, word, style) = state(row, look);
-        lines.add().word(sign, style).word(" ", style).word(word, style);
-        if !row.reason.as_str().is_empty() {
-            lines.add().safe(&row.reason, look.theme.text);
-        }
-        lines.named(
-            "agents",
-            format_args!(
-                "{} wanted, {} ready, {} pending, {} unhealthy",
-                row.desired, row.ready, row.pending, row.unhealthy
-            ),
-        );
-        lines.named("limits", format_args!("{} to {}", row.min, row.max));
-        lines.text("autoscale", &row.last_decision);
-        if let Some(hold) = row.scaling.hold_until.filter(|hold| *hold > self.now) {
-            lines.named("held", format_args!("for {} more", words::exact(hold.since(self.now))));
-        }
-        lines.text("template", &row.template_name);
-        lines.named(
-            "version",
-            format_args!("{}, {} of {} updated", row.template_version, row.updated, row.total),
-        );
-        lines.text("before", &row.previous_version);
-        lines.named(
-            "rollout",
-            format_args!("surge {}, unavailable {}", row.max_surge, row.max_unavailable),
-        );
-        let queue = row.queue;
-        lines.named(
-            "queue",
-            format_args!(
-                "{} waiting, {} held, {} dead, {} done",
-                queue.pending, queue.leased, queue.dead, queue.delivered
-            ),
-        );
-        if let Some(usage) = row.usage {
-            lines.named("cpu", format_args!("{}", Cpu(usage.cpu_millis)));
-            lines.named("memory", format_args!("{}", human_bytes(usage.memory_bytes)));
-        }
-        lines.text("about", &row.description);
-        for (key, value) in row.labels.iter() {
-            lines.named("label", format_args!("{key}={value}"));
-        }
-        lines.named("id", format_args!("{}", row.id));
-        lines.done()
+        details(&self.rows[row], self.now, look)
     }
+}
+
+/// What the side pane says of a pool.
+pub fn details(row: &PoolRow, now: Time, look: Look<'_>) -> Vec<Pieces> {
+    let mut lines = words::Lines::new(look);
+    let (sign, word, style) = state(row, look);
+    lines.add().word(sign, style).word(" ", style).word(word, style);
+    if !row.reason.as_str().is_empty() {
+        lines.add().safe(&row.reason, look.theme.text);
+    }
+    lines.named(
+        "agents",
+        format_args!(
+            "{} wanted, {} ready, {} pending, {} unhealthy",
+            row.desired, row.ready, row.pending, row.unhealthy
+        ),
+    );
+    lines.named("limits", format_args!("{} to {}", row.min, row.max));
+    lines.text("autoscale", &row.last_decision);
+    if let Some(hold) = row.scaling.hold_until.filter(|hold| *hold > now) {
+        lines.named("held", format_args!("for {} more", words::exact(hold.since(now))));
+    }
+    lines.text("template", &row.template_name);
+    lines.named(
+        "version",
+        format_args!("{}, {} of {} updated", row.template_version, row.updated, row.total),
+    );
+    lines.text("before", &row.previous_version);
+    lines.named(
+        "rollout",
+        format_args!("surge {}, unavailable {}", row.max_surge, row.max_unavailable),
+    );
+    let queue = row.queue;
+    lines.named(
+        "queue",
+        format_args!(
+            "{} waiting, {} held, {} dead, {} done",
+            queue.pending, queue.leased, queue.dead, queue.delivered
+        ),
+    );
+    if let Some(usage) = row.usage {
+        lines.named("cpu", format_args!("{}", Cpu(usage.cpu_millis)));
+        lines.named("memory", format_args!("{}", human_bytes(usage.memory_bytes)));
+    }
+    lines.text("about", &row.description);
+    for (key, value) in row.labels.iter() {
+        lines.named("label", format_args!("{key}={value}"));
+    }
+    lines.named("id", format_args!("{}", row.id));
+    lines.done()
 }

@@ -8,7 +8,7 @@ use super::papers::PaperRow;
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, flex, wide};
 use super::words;
 use crate::engine::fields::{PUBLICATION_FIELDS, Paper, PaperKind};
-use crate::model::filter::query::RowQuery;
+use crate::model::filter::query::{Row, RowQuery};
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::model::time::Time;
@@ -112,6 +112,15 @@ impl Rows for Publications<'_> {
         let row = self.rows[row].as_ref();
         let paper = Paper::new(PaperKind::Publication, &row.document, self.now);
         query.matches(&paper.named(row.from.as_str(), ""))
+    }
+
+    fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
+        act(&Paper::new(PaperKind::Publication, &self.rows[row].document, self.now)
+            .named(self.rows[row].from.as_str(), ""));
+    }
+
+    fn document(&self, row: usize) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        Some(&self.rows[row].document.body)
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {

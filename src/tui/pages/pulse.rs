@@ -2,19 +2,21 @@
 //! behind it.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::table::TablePage;
-use super::{TableKind, health, words};
-use crate::engine::view::FleetView;
+use super::{TableKind, agents, health, words};
+use crate::engine::view::{AgentRow, FleetView};
 use crate::model::agent::Phase;
 use crate::model::health::HealthStatus;
 use crate::model::message::MessageStatus;
 use crate::model::operation::OperationStatus;
 use crate::model::quantity::human_age;
+use crate::model::text::Align;
 use crate::model::time::Time;
 use crate::tui::action::Action;
 use crate::tui::widgets::{Look, dialog, paint, spark};
@@ -81,6 +83,10 @@ impl PulsePage {
 }
 
 const TILES: usize = 8;
+/// Seconds of a rate's shape.
+const SHAPE: usize = 60;
+/// Agents that are named below the tiles.
+const SICK: usize = 40;
 
 /// Every tile as it is now.
 fn tiles(view: &FleetView, now: Time, look: Look<'_>) -> [Tile; TILES] {
@@ -261,6 +267,17 @@ fn system(view: &FleetView, look: Look<'_>) -> Tile {
     tile
 }
 
+/// The tiles in words.
+pub fn told(page: &PulsePage, view: &FleetView, now: Time, look: Look<'_>) -> Vec<String> {
+    let tiles = tiles(view, now, look).into_iter().enumerate();
+    let line = |(index, tile): (usize, Tile)| {
+        let facts: Vec<&str> = tile.facts.iter().map(|(fact, _)| fact.as_str()).collect();
+        let selected = if index == page.selected { " (selected)" } else { "" };
+        format!("{}{selected}: {}; {}", tile.title, tile.figure, facts.join("; "))
+    };
+    tiles.map(line).collect()
+}
+
 /// Draws as many tiles as there is room for, the selected one always.
 pub fn draw(
     page: &PulsePage,
@@ -287,6 +304,65 @@ pub fn draw(
         };
         tile.draw(place, index == selected, look, buf);
     }
+    let shown = u16::try_from(TILES).unwrap_or(u16::MAX).div_ceil(across).min(down);
+    let below = area.y.saturating_add(shown * HEIGHT + 1);
+    let room = Rect { y: below, height: area.bottom().saturating_sub(below), ..area };
+    for (line, y) in
+        rates(view, now, look).iter().chain(&sick(view, now, look)).zip(room.top()..room.bottom())
+    {
+        let pieces: Vec<(&str, Style)> =
+            line.iter().map(|(text, style)| (text.as_str(), *style)).collect();
+        let width = area.width.saturating_sub(2);
+        paint::pieces(buf, (area.x + 1, y), width, &pieces, look.glyphs.ellipsis);
+    }
+}
+
+/// A line in pieces of different style.
+type Line = Vec<(String, Style)>;
+
+/// What flows, and whether anything is held back.
+fn rates(view: &FleetView, now: Time, look: Look<'_>) -> [Line; 1] {
+    let (totals, theme) = (&view.totals, look.theme);
+    let mut line = Line::new();
+    for (name, rate, history) in [
+        ("in ", totals.sent_rate, &totals.sent_history),
+        ("out ", totals.delivered_rate, &totals.delivered_history),
+    ] {
+        line.push((name.into(), theme.header_label));
+        line.push((spark::bars(history, SHAPE, look), theme.spark));
+        line.push((format!(" {}   ", words::rate(rate)), theme.header_value));
+    }
+    if let Some(oldest) = totals.oldest {
+        let wait = now.since(oldest);
+        line.push(("oldest ".into(), theme.header_label));
+        line.push((format!("{}   ", human_age(wait)), words::waiting_style(wait, look)));
+    }
+    line.push(("brake ".into(), theme.header_label));
+    line.push(match &view.system.brake {
+        Some(why) => (format!("{} on: {why}", look.glyphs.paused), theme.warn),
+        None => ("off".into(), theme.muted),
+    });
+    [line]
+}
+
+/// The agents that want a look, the most pressing first.
+fn sick(view: &FleetView, now: Time, look: Look<'_>) -> Vec<Line> {
+    let mut rows: Vec<&Arc<AgentRow>> =
+        view.agents.iter().filter(|row| health::is_sick(row)).collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    rows.sort_by_key(|row| (agents::urgency(row), std::cmp::Reverse(row.phase_since), &row.id));
+    let line = |row: &Arc<AgentRow>| {
+        let (sign, word, style) = agents::state(row, look);
+        vec![
+            (format!("{sign} {word:<10} "), style),
+            (format!("{}  ", row.name.fit(28, Align::Left)), look.theme.text),
+            (format!("{:<8} ", words::exact(now.since(row.phase_since))), look.theme.muted),
+            (agents::reason(row).as_str().to_owned(), look.theme.muted),
+        ]
+    };
+    std::iter::once(Line::new()).chain(rows.into_iter().take(SICK).map(line)).collect()
 }
 
 impl Tile {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ratatui::style::Style;
 
+use super::agents::figures;
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, flex, wide};
 use super::words;
 use crate::engine::fields::{AGENT_FIELDS, Seen};
 use crate::engine::view::{AgentRow, FleetView, Queue};
 use crate::model::agent::Phase;
-use crate::model::filter::query::RowQuery;
+use crate::model::filter::query::{Row, RowQuery};
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::model::time::Time;
@@ -94,19 +95,20 @@ impl Rows for Queues<'_> {
         let queue = row.queue;
         match column.key {
             "name" => drop(out.safe(&row.name)),
-            "queue" => drop(out.put(format_args!("{}", queue.pending))),
+            "queue" => {
+                out.put(format_args!("{}", queue.pending));
+                words::judge(out, figures::queue(row, look), column, look);
+            }
             "inflight" => drop(out.put(format_args!("{}", queue.leased))),
             "oldest" => {
                 if let Some(oldest) = queue.oldest {
                     words::age(out, oldest, self.now);
-                    out.style(words::waiting_style(self.now.since(oldest), look));
+                    words::judge(out, words::waiting(self.now.since(oldest), look), column, look);
                 }
             }
             "dead" => {
                 out.put(format_args!("{}", queue.dead));
-                if queue.dead > 0 {
-                    out.style(look.theme.warn);
-                }
+                words::judge(out, figures::dead(row, look), column, look);
             }
             "done" => drop(out.put(format_args!("{}", queue.delivered))),
             "depth" => {
@@ -151,6 +153,10 @@ impl Rows for Queues<'_> {
         query.matches(&Seen::new(self.rows[row].as_ref(), self.now))
     }
 
+    fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
+        act(&Seen::new(self.rows[row].as_ref(), self.now));
+    }
+
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {
         let row = &self.rows[row];
         match owner.noun {
@@ -159,6 +165,10 @@ impl Rows for Queues<'_> {
             Noun::Agent => row.id.as_str() == owner.id,
             Noun::Message | Noun::Subscription | Noun::Publication | Noun::Operation => false,
         }
+    }
+
+    fn is_of(&self, row: usize, tenant: &Safe) -> bool {
+        self.rows[row].tenant == *tenant
     }
 
     fn style(&self, row: usize, look: Look<'_>) -> Option<Style> {

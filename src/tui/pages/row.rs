@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use ratatui::style::Style;
+use serde_json::{Map, Value};
 
-use crate::model::filter::query::{FieldSpec, RowQuery};
+use crate::model::filter::query::{FieldSpec, FieldValue, Row, RowQuery};
 use crate::model::plan::TargetRef;
+use crate::model::quantity::{human_age, human_bytes};
 use crate::model::text::{Align, Safe};
 use crate::tui::action::Action;
 use crate::tui::keymap::Scope;
@@ -101,9 +103,19 @@ pub trait Rows {
     fn matches(&self, row: usize, query: &RowQuery) -> bool;
     /// Whether it belongs to the thing that the page was opened for.
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool;
+    /// Whether it belongs to a tenant; what has none belongs to all.
+    fn is_of(&self, _row: usize, _tenant: &Safe) -> bool {
+        true
+    }
     /// Whether it is a row of this page at all.
     fn is_listed(&self, _row: usize) -> bool {
         true
+    }
+    /// Shows the row to `act` as the filter sees it, where it can be seen so.
+    fn seen(&self, _row: usize, _act: &mut dyn FnMut(&dyn Row)) {}
+    /// The stored document behind it, where that is at hand.
+    fn document(&self, _row: usize) -> Option<&Map<String, Value>> {
+        None
     }
     /// A style under the whole row.
     fn style(&self, row: usize, look: Look<'_>) -> Option<Style>;
@@ -113,4 +125,77 @@ pub trait Rows {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Whether a column takes its values from a place that a user's file names: `label.tier`, `field.node`, `/payload/id`.
+pub fn is_custom(key: &str) -> bool {
+    key.starts_with("label.") || key.starts_with("field.") || key.starts_with('/')
+}
+
+/// One cell, of the table's own columns or of a user's.
+pub fn cell(rows: &dyn Rows, row: usize, column: &Column, look: Look<'_>, out: &mut CellText) {
+    if !is_custom(column.key) {
+        return rows.cell(row, column, look, out);
+    }
+    if let Some((text, _)) = custom(rows, row, column.key) {
+        out.safe(&Safe::new(&text));
+    }
+}
+
+/// What a row is sorted by, in any column.
+pub fn sort_key<'a>(rows: &'a dyn Rows, row: usize, column: &str) -> SortKey<'a> {
+    if !is_custom(column) {
+        return rows.sort_key(row, column);
+    }
+    match custom(rows, row, column) {
+        Some((_, Some(number))) => SortKey::Number(number),
+        Some((text, None)) => SortKey::Text(Cow::Owned(text)),
+        None => SortKey::Nothing,
+    }
+}
+
+/// A value from a place of the user's, as text and, if it is one, as a number to sort by.
+fn custom(rows: &dyn Rows, row: usize, place: &str) -> Option<(String, Option<i64>)> {
+    if let Some(path) = place.strip_prefix('/') {
+        let (first, _) = path.split_once('/').unwrap_or((path, ""));
+        let top = rows.document(row)?.get(first)?;
+        let value = top.pointer(&path[first.len()..])?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        return Some((text, value.as_f64().map(thousandths)));
+    }
+    let mut found = None;
+    rows.seen(row, &mut |row| {
+        found = if let Some(label) = place.strip_prefix("label.") {
+            row.label(label).map(|text| (text.to_owned(), None))
+        } else {
+            place.strip_prefix("field.").and_then(|field| row.field(field)).map(told)
+        };
+    });
+    found
+}
+
+fn told(value: FieldValue<'_>) -> (String, Option<i64>) {
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    match value {
+        FieldValue::Text(text) => (text.to_owned(), None),
+        FieldValue::Number(number) if number.fract() == 0.0 => {
+            (format!("{number:.0}"), Some(thousandths(number)))
+        }
+        FieldValue::Number(number) => (format!("{number:.1}"), Some(thousandths(number))),
+        FieldValue::Cpu(cpu) => (cpu.to_string(), Some(whole(cpu.0))),
+        FieldValue::Size(bytes) => (human_bytes(bytes.0), Some(whole(bytes.0))),
+        FieldValue::Duration(span) => {
+            let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+            (human_age(span), Some(whole(millis)))
+        }
+        FieldValue::Percent(share) => (format!("{share:.0}%"), Some(thousandths(share))),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "only an order is made of it, and the cast keeps that"
+)]
+fn thousandths(number: f64) -> i64 {
+    (number * 1_000.0) as i64
 }

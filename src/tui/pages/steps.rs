@@ -72,7 +72,7 @@ fn head(
     let over = format!("{} of {total} done, {} failed", operation.done, operation.failed);
     named(lines, "steps", &over, if operation.failed > 0 { Ink::Warn } else { Ink::Text });
     named(lines, "by", &operation.actor, Ink::Text);
-    if !operation.reason.is_empty() {
+    if !operation.reason.is_empty() && operation.reason != operation.message {
         named(lines, "why", &operation.reason, Ink::Text);
     }
     named(

@@ -35,7 +35,8 @@ pub fn lines(page: &TablePage, view: &FleetView, now: Time, look: Look<'_>) -> V
         | TableKind::Pools
         | TableKind::Templates
         | TableKind::Subscriptions
-        | TableKind::Operations => Vec::new(),
+        | TableKind::Operations
+        | TableKind::Xray => Vec::new(),
     }
 }
 

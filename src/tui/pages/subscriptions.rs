@@ -8,7 +8,7 @@ use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, flex, wide};
 use super::words;
 use crate::engine::fields::{SUBSCRIPTION_FIELDS, Seen};
 use crate::engine::view::{FleetView, SubscriptionRow};
-use crate::model::filter::query::RowQuery;
+use crate::model::filter::query::{Row, RowQuery};
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::model::time::Time;
@@ -126,6 +126,10 @@ impl Rows for Subscriptions<'_> {
 
     fn matches(&self, row: usize, query: &RowQuery) -> bool {
         query.matches(&Seen::new(self.rows[row].as_ref(), self.now))
+    }
+
+    fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
+        act(&Seen::new(self.rows[row].as_ref(), self.now));
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {

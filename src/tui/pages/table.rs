@@ -3,18 +3,21 @@
 
 mod stands;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::TableKind;
+use super::deltas::Deltas;
 use super::fetched::Fetched;
-use super::row::{Rows, SortKey, Spec};
+use super::row::{Rows, SortKey, Spec, sort_key};
 use super::words;
+use super::xray::{Folds, Root, Seed, Tree};
 use crate::engine::view::{AgentRow, FleetView, OperationRow, PoolRow, TemplateRow};
 use crate::model::filter::query::RowQuery;
 use crate::model::plan::TargetRef;
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::tui::views::Layout;
 use crate::tui::widgets::table::{Column, TableState};
 
 /// The filter of a page: what was typed, and the last line that made sense.
@@ -88,7 +91,9 @@ impl Slice {
             TableKind::Pools => Self::Pools(view.pools.clone()),
             TableKind::Templates => Self::Templates(view.templates.clone()),
             TableKind::Operations => Self::Operations(view.operations.clone()),
-            TableKind::Subscriptions | TableKind::Health => Self::Whole(view.version),
+            TableKind::Subscriptions | TableKind::Health | TableKind::Xray => {
+                Self::Whole(view.version)
+            }
             TableKind::Messages | TableKind::Publications | TableKind::Events => Self::Fetched,
         }
     }
@@ -114,11 +119,27 @@ impl Stamp {
     }
 }
 
+/// What came of listing the rows again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// So many marked rows are gone.
+    pub gone: usize,
+    /// Figures in sight have changed, and say so for a while.
+    pub changed: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct TablePage {
     pub kind: TableKind,
     /// Only rows that belong to this: a pool's agents, an agent's events.
     pub owner: Option<TargetRef>,
+    /// Only rows of this tenant, where rows have one.
+    pub scope: Option<Safe>,
+    /// What stands at the root of a tree, and what of it was opened or folded.
+    pub root: Root,
+    pub folds: Folds,
+    /// Columns of the user's file.
+    layout: Option<Arc<Layout>>,
     pub state: TableState,
     pub filter: Filter,
     pub sort: Sort,
@@ -129,6 +150,8 @@ pub struct TablePage {
     pub listing: Listing,
     /// Rows that the view does not carry.
     pub fetched: Fetched,
+    /// Figures that have just changed.
+    pub deltas: Deltas,
     /// A row to go to by name as soon as it is there.
     pub goal: Option<String>,
     /// Grows with every change of filter, sort and the like.
@@ -141,6 +164,10 @@ impl TablePage {
         Self {
             kind,
             owner: None,
+            scope: None,
+            root: Root::default(),
+            folds: Folds::new(),
+            layout: None,
             state: TableState::default(),
             filter: Filter::default(),
             sort: Sort { column, descending },
@@ -149,6 +176,7 @@ impl TablePage {
             frozen: None,
             listing: Listing::default(),
             fetched: Fetched::default(),
+            deltas: Deltas::default(),
             goal: None,
             settings: 0,
         }
@@ -157,13 +185,14 @@ impl TablePage {
     /// Everything but the rows.
     #[must_use]
     pub fn memo(&self) -> Self {
-        Self { listing: Listing::default(), fetched: Fetched::default(), ..self.clone() }
+        let (listing, fetched, deltas) = <(Listing, Fetched, Deltas)>::default();
+        Self { listing, fetched, deltas, ..self.clone() }
     }
 
     /// The columns shown. Among faults the reason stands near the front, or a narrow screen would hide it.
     pub fn columns(&self) -> Vec<&'static Column> {
-        let all = self.kind.spec().columns.iter();
-        let mut columns: Vec<&Column> = all.filter(|column| self.wide || !column.wide).collect();
+        let mut columns = self.known_columns();
+        columns.retain(|column| self.wide || !column.wide);
         let reason = columns.iter().position(|column| column.key == "reason");
         if let Some(reason) = reason.filter(|_| self.faults) {
             let state = columns.iter().position(|column| column.key == "state").unwrap_or(0);
@@ -171,6 +200,45 @@ impl TablePage {
             columns.insert((state + 1).min(columns.len()), column);
         }
         columns
+    }
+
+    /// Shows only what belongs to this tenant, or everything.
+    pub fn narrow(&mut self, scope: Option<&Safe>) {
+        if self.scope.as_ref() != scope {
+            self.scope = scope.cloned();
+            self.touch();
+        }
+    }
+
+    /// The order in force; a tree has its own.
+    fn order(&self) -> Sort {
+        let grown = self.kind == TableKind::Xray;
+        if grown { Sort { column: "name", descending: false } } else { self.sort }
+    }
+
+    /// Every column that the table may show: its own, or those that the user's file names.
+    fn known_columns(&self) -> Vec<&'static Column> {
+        match &self.layout {
+            Some(layout) => layout.columns.clone(),
+            None => self.kind.spec().columns.iter().collect(),
+        }
+    }
+
+    /// Takes the columns that the user's file names for it, or its own.
+    pub fn dress(&mut self, layout: Option<&Arc<Layout>>) {
+        if self.layout.as_ref() == layout {
+            return;
+        }
+        let (column, descending) = self.kind.spec().sort;
+        let untouched = self.sort == Sort { column, descending };
+        if let Some((column, descending)) = layout.and_then(|layout| layout.sort)
+            && untouched
+        {
+            self.sort = Sort { column, descending };
+        }
+        self.layout = layout.cloned();
+        (self.state.scrolled, self.state.picked) = (0, 0);
+        self.touch();
     }
 
     /// Filter, sort or scope has changed: the rows are listed anew at the next frame.
@@ -189,7 +257,9 @@ impl TablePage {
 
     /// Sorts by `column`; again by the same one turns the order round. `false` when there is no such column.
     pub fn sort_by(&mut self, column: &str) -> bool {
-        let Some(column) = self.kind.spec().columns.iter().find(|known| known.key == column) else {
+        let own = self.kind.spec().columns.iter();
+        let mut known = own.chain(self.layout.iter().flat_map(|it| it.columns.iter().copied()));
+        let Some(column) = known.find(|known| known.key == column) else {
             return false;
         };
         let again = self.sort.column == column.key;
@@ -211,8 +281,8 @@ impl TablePage {
         self.touch();
     }
 
-    /// Lists the rows of `view` again if they or the settings changed. Returns how many marked rows are gone.
-    pub fn prepare(&mut self, view: &FleetView, now: Time) -> usize {
+    /// Lists the rows of `view` again if they or the settings changed.
+    pub fn prepare(&mut self, view: &FleetView, height: u16, now: Time) -> Prepared {
         if self.fetched.take_in() {
             self.touch();
         }
@@ -222,17 +292,44 @@ impl TablePage {
             minute: now.millis() / 60_000,
             loaded: view.loaded,
         };
-        if let Some(before) = &self.listing.stamp
-            && (before.is(&stamp) || self.stands(before, &stamp, view, now))
-        {
-            self.listing.stamp = Some(stamp);
-            return 0;
+        if self.listing.stamp.as_ref().is_some_and(|before| before.is(&stamp)) {
+            return Prepared::default();
+        }
+        let before = self.listing.stamp.as_ref();
+        let stands = before.is_some_and(|before| self.stands(before, &stamp, view, now));
+        if self.kind == TableKind::Xray {
+            let unfolded = self.faults || !self.filter.query.is_empty();
+            let scope = self.scope.as_ref().map(Safe::as_str);
+            let (owner, folds) = (self.owner.as_ref(), &self.folds);
+            let seed = Seed { root: self.root, owner, scope, folds, unfolded };
+            self.fetched.tree = Tree::grow(view, &seed);
         }
         // Lent for the while: the rows read must not be copied for each frame.
         let fetched = std::mem::take(&mut self.fetched);
-        let gone = self.list(self.kind.rows(view, &fetched, now).as_ref(), stamp);
+        let rows = self.kind.rows(view, &fetched, now);
+        let gone = if stands {
+            self.listing.stamp = Some(stamp);
+            0
+        } else {
+            self.list(rows.as_ref(), stamp)
+        };
+        let changed = self.kind != TableKind::Xray && self.compare(rows.as_ref(), height, now);
+        drop(rows);
         self.fetched = fetched;
-        gone
+        Prepared { gone, changed }
+    }
+
+    /// Notes which figures of the rows in sight have changed.
+    fn compare(&mut self, rows: &dyn Rows, height: u16, now: Time) -> bool {
+        // Before the first frame nobody knows how many there is room for.
+        let height = if height == 0 { 64 } else { usize::from(height) };
+        let first = self.state.first(self.listing.rows.len(), height);
+        let in_sight = self.listing.rows.iter().skip(first).take(height).map(|row| place(*row));
+        let columns = self.columns();
+        let mut deltas = std::mem::take(&mut self.deltas);
+        let changed = deltas.compare(rows, in_sight, &columns, now);
+        self.deltas = deltas;
+        changed
     }
 
     fn list(&mut self, rows: &dyn Rows, stamp: Stamp) -> usize {
@@ -247,7 +344,7 @@ impl TablePage {
             }
         }
         let mut chosen = as_before(chosen, &self.listing.rows, rows.len());
-        order(&mut chosen, rows, self.sort, self.frozen.as_ref());
+        order(&mut chosen, rows, self.order(), self.frozen.as_ref());
         self.listing = Listing { rows: chosen, total, stamp: Some(stamp) };
         let gone = self.forget_marks(rows, loaded);
         self.find_cursor(rows);
@@ -309,13 +406,22 @@ impl TablePage {
             return self.selected_row().and_then(|row| rows.target(row)).into_iter().collect();
         }
         let marked = |row: &usize| self.state.marks.contains(rows.id(*row));
-        (0..rows.len()).filter(marked).filter_map(|row| rows.target(row)).collect()
+        let all = (0..rows.len()).filter(marked).filter_map(|row| rows.target(row));
+        // Several lines of a tree are about one thing.
+        let mut seen = BTreeSet::new();
+        all.filter(|target| seen.insert((target.noun, target.id.clone()))).collect()
     }
 
     pub fn line(&self) -> String {
         let mut line = self.kind.name().to_owned();
+        if self.root != Root::default() {
+            line.push_str(&format!(" {}", self.root.name()));
+        }
         if let Some(owner) = &self.owner {
             line.push_str(&format!(" in:{}/{}", owner.noun, words::plain(&owner.name)));
+        }
+        if let Some(scope) = &self.scope {
+            line.push_str(&format!(" ns:{scope}"));
         }
         if !self.filter.line.is_empty() {
             line.push_str(" /");
@@ -373,7 +479,7 @@ fn order(
 ) {
     // Keys are taken once a row, not once a comparison. Equal keys stay in the order of the ids.
     let mut keyed: Vec<(SortKey<'_>, u32)> =
-        chosen.iter().map(|row| (rows.sort_key(place(*row), sort.column), *row)).collect();
+        chosen.iter().map(|row| (sort_key(rows, place(*row), sort.column), *row)).collect();
     if sort.descending {
         keyed.sort_by(|(a, x), (b, y)| b.cmp(a).then(x.cmp(y)));
     } else {
@@ -413,7 +519,7 @@ mod tests {
                 page.sort_by("queue");
                 page.sort.descending = descending;
                 page.listing.rows = before;
-                page.prepare(&view, now());
+                page.prepare(&view, 40, now());
                 page.listing.rows
             };
             let fresh = sorted(Vec::new());

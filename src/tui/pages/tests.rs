@@ -7,8 +7,9 @@ use rstest::rstest;
 use crate::engine::handle::Listing;
 use crate::model::filter::Filter;
 use crate::model::schema::Collection;
+use crate::ports::runtime::LogLine;
 use crate::tui::effect::{Effect, Fetch};
-use crate::tui::event::{Alarm, Event, Reply};
+use crate::tui::event::{Alarm, Event, LogBatch, Reply};
 use crate::tui::pages::Page;
 use crate::tui::pages::table::TablePage;
 use crate::tui::testing::{
@@ -223,20 +224,20 @@ fn the_steps_of_an_operation_are_read_again_as_it_goes_on() {
 fn a_log_is_followed_stopped_filtered_and_asked_for_anew() {
     use crate::model::agent::Phase;
     use crate::model::health::HealthStatus;
-    use crate::ports::runtime::LogLine;
 
     let (mut ui, mut view) = (ui(), busy());
     view.agents =
         [agent("ocr-1", "ocr", Phase::Running, HealthStatus::Healthy)].map(Arc::new).into();
     draw(&mut ui, &view, 120, 30);
     let effects = press(&mut ui, &view, "l");
-    let Some(Effect::Follow(id, asked, options)) =
+    let Some(Effect::Follow(id, wanted)) =
         effects.iter().find(|it| matches!(it, Effect::Follow(..)))
     else {
         panic!("{effects:?}")
     };
-    assert_eq!((asked.as_str(), options.follow), ("agent-ocr-1", true));
-    let lines = |from: u64, to: u64| {
+    assert_eq!((wanted.sources[0].as_str(), wanted.options.follow), ("agent-ocr-1", true));
+    let first = *id;
+    let lines = |from: u64, to: u64| -> LogBatch {
         (from..to)
             .map(|n| LogLine {
                 at: crate::tui::testing::now(),
@@ -245,6 +246,7 @@ fn a_log_is_followed_stopped_filtered_and_asked_for_anew() {
                 skipped: 0,
             })
             .collect::<Vec<_>>()
+            .into()
     };
     update(&mut ui, &view, Event::Lines(*id, lines(0, 100)));
     let shown = symbols(&draw(&mut ui, &view, 80, 24));
@@ -255,13 +257,67 @@ fn a_log_is_followed_stopped_filtered_and_asked_for_anew() {
     assert!(shown.contains("line 0") && !shown.contains("line 119"), "{shown}");
     press(&mut ui, &view, "&");
     crate::tui::testing::type_text(&mut ui, &view, "line .*9$");
-    press(&mut ui, &view, "enter");
-    update(&mut ui, &view, Event::Lines(*id, lines(120, 140)));
     let shown = symbols(&draw(&mut ui, &view, 80, 24));
-    assert!(shown.contains("line 129") && !shown.contains("line 130"), "{shown}");
-    let effects = press(&mut ui, &view, "3");
-    let [Effect::Forget(before), Effect::Follow(_, _, options)] = &effects[..] else {
+    assert!(
+        shown.contains("line 119") && !shown.contains("line 118"),
+        "while it is typed: {shown}"
+    );
+    let effects = press(&mut ui, &view, "enter");
+    let [Effect::Forget(before), Effect::Follow(id, wanted)] = &effects[..] else {
         panic!("{effects:?}")
     };
-    assert_eq!((before, options.since.is_some()), (id, true));
+    assert_eq!(
+        before, &first,
+        "what was kept may lack matches: it is read anew, through the filter"
+    );
+    let filter = wanted.filter.as_ref().map(|filter| filter.0.as_str());
+    assert_eq!((filter, wanted.options.tail), (Some("line .*9$"), None));
+    update(&mut ui, &view, Event::Lines(*id, LogBatch { left_out: 90, ..lines(129, 130) }));
+    let shown = symbols(&draw(&mut ui, &view, 80, 24));
+    assert!(shown.contains("line 129") && shown.contains("90 left out"), "{shown}");
+    let effects = press(&mut ui, &view, "3");
+    let [Effect::Forget(before), Effect::Follow(_, wanted)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((before, wanted.options.since.is_some()), (id, true));
+    let effects = press(&mut ui, &view, "esc");
+    let [Effect::Forget(_), Effect::Follow(_, wanted)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(wanted.filter, None);
+}
+
+#[test]
+fn a_pools_log_has_all_its_agents_and_x_stops_reading() {
+    let (mut ui, view) = (ui(), busy());
+    draw(&mut ui, &view, 120, 30);
+    open(&mut ui, &view, "pools triage");
+    let effects = press(&mut ui, &view, "l");
+    let Some(Effect::Follow(id, wanted)) =
+        effects.iter().find(|it| matches!(it, Effect::Follow(..)))
+    else {
+        panic!("{effects:?}")
+    };
+    let sources: Vec<&str> = wanted.sources.iter().map(|id| id.as_str()).collect();
+    assert_eq!(sources, ["agent-triage-1", "agent-triage-2", "agent-triage-3"]);
+    let line = |text: &str| LogLine {
+        at: crate::tui::testing::now(),
+        stderr: false,
+        text: text.to_owned(),
+        skipped: 0,
+    };
+    let lines = vec![(0, line("one")), (2, line("WARN three"))];
+    update(&mut ui, &view, Event::Lines(*id, LogBatch { lines, left_out: 0 }));
+    insta::assert_snapshot!("logs_of_a_pool", styled(&draw(&mut ui, &view, 80, 12)));
+    assert_eq!(press(&mut ui, &view, "x"), [Effect::Forget(*id)]);
+    assert!(symbols(&draw(&mut ui, &view, 80, 24)).contains("STOPPED"));
+    let effects = press(&mut ui, &view, "x");
+    let [Effect::Follow(_, wanted)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(wanted.options.since, Some(crate::tui::testing::now()), "it goes on where it was");
+    press(&mut ui, &view, "esc");
+    open(&mut ui, &view, "agents triage-1");
+    press(&mut ui, &view, "l");
+    let effects = press(&mut ui, &view, "a");
+    let Some(Effect::Follow(_, wanted)) = effects.last() else { panic!("{effects:?}") };
+    assert_eq!(wanted.sources.len(), 3, "all sources");
 }

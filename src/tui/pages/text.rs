@@ -4,30 +4,34 @@
 use std::collections::BTreeSet;
 
 use regex::Regex;
-use serde_json::Value;
 
-use super::logs::{Dropped, LogText};
+use super::logs::Dropped;
 use super::{steps, words};
-use crate::engine::handle::{Description, Listing};
+use crate::engine::handle::Listing;
 use crate::engine::view::FleetView;
 use crate::model::filter::{Field, Filter};
 use crate::model::plan::TargetRef;
 use crate::model::schema::Collection;
-use crate::model::text::{Align, Safe};
+use crate::model::text::Safe;
 use crate::model::time::Time;
-use crate::ports::runtime::LogLine;
 use crate::ports::store::{Document, chain};
 use crate::tui::action::Action;
 use crate::tui::effect::{EffectId, Fetch};
-use crate::tui::event::{Fault, Reply};
+use crate::tui::event::{Fault, LogBatch, Reply};
 use crate::tui::keymap::Scope;
-use crate::tui::theme::Theme;
 use crate::tui::widgets::Look;
-use crate::tui::widgets::json::{Format, JsonLines};
+use crate::tui::widgets::json::Format;
 use crate::tui::widgets::text::{self, Lines, Pieces, TextHits, TextState};
+
+mod content;
+
+pub use self::content::{Content, DocumentText, Ink, PlainLine};
+use self::content::{described, whole};
 
 /// Columns that one key scrolls sideways.
 const SIDEWAYS: usize = 8;
+/// Hits are counted in texts of so many lines at most.
+const COUNTED: usize = 20_000;
 
 /// What a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
@@ -36,6 +40,9 @@ pub enum TextKind {
     Help,
     Notices,
     Aliases,
+    /// What the actor's role may do.
+    #[strum(serialize = "can-i")]
+    Rights,
     Describe,
     Yaml,
     /// The same document, as JSON at first.
@@ -54,7 +61,7 @@ impl TextKind {
 
     pub fn scopes(self) -> Vec<Scope> {
         match self {
-            Self::Help | Self::Notices | Self::Aliases => {
+            Self::Help | Self::Notices | Self::Aliases | Self::Rights => {
                 vec![Scope::Help, Scope::Text, Scope::Global]
             }
             Self::Describe => vec![Scope::Describe, Scope::Text, Scope::Global],
@@ -63,67 +70,6 @@ impl TextKind {
             }
             Self::Steps => vec![Scope::Operations, Scope::Describe, Scope::Text, Scope::Global],
             Self::Logs => vec![Scope::Logs, Scope::Text, Scope::Global],
-        }
-    }
-}
-
-/// What there is to read.
-#[derive(Debug, Clone, Default)]
-pub enum Content {
-    /// It is on its way.
-    #[default]
-    Waiting,
-    Failed(Safe),
-    Plain(Vec<PlainLine>),
-    Document(Box<DocumentText>),
-    Log(Box<LogText>),
-}
-
-/// A stored document, laid out anew when it is folded or the format changes.
-#[derive(Debug, Clone)]
-pub struct DocumentText {
-    value: Value,
-    format: Format,
-    folded: BTreeSet<String>,
-    lines: JsonLines,
-}
-
-impl DocumentText {
-    fn new(value: Value, format: Format, folded: BTreeSet<String>) -> Self {
-        let lines = JsonLines::new(&value, format, &folded);
-        Self { value, format, folded, lines }
-    }
-
-    fn lay_out(&mut self) {
-        self.lines = JsonLines::new(&self.value, self.format, &self.folded);
-    }
-}
-
-/// A line of words in styles that do not depend on the theme of the moment.
-pub type PlainLine = Vec<(Safe, Ink)>;
-
-/// A meaning that a word in a text may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ink {
-    Text,
-    Muted,
-    Title,
-    Key,
-    Ok,
-    Warn,
-    Alarm,
-}
-
-impl Ink {
-    fn style(self, theme: &Theme) -> ratatui::style::Style {
-        match self {
-            Self::Text => theme.text,
-            Self::Muted => theme.muted,
-            Self::Title => theme.title,
-            Self::Key => theme.hint_key,
-            Self::Ok => theme.ok,
-            Self::Warn => theme.warn,
-            Self::Alarm => theme.alarm,
         }
     }
 }
@@ -141,6 +87,12 @@ pub struct TextPage {
     pub asked: Option<EffectId>,
     /// Uses the whole screen.
     pub full: bool,
+    /// The next document is the same one, later: what differs is marked.
+    pub compares: bool,
+    /// Secrets are shown.
+    pub revealed: bool,
+    /// Which of how many hits of the search is in sight, where they could be counted.
+    pub hits: Option<(u64, u64)>,
     /// What the view said of it when it was read.
     pub sign: Option<u64>,
     /// Was read not long ago: waits before it is read again.
@@ -158,6 +110,9 @@ impl TextPage {
             shown: None,
             asked: None,
             full: false,
+            compares: false,
+            revealed: false,
+            hits: None,
             sign: None,
             resting: false,
         }
@@ -172,15 +127,23 @@ impl TextPage {
                 Content::empty(self.kind)
             }
         };
-        Self { content, shown: None, asked: None, sign: None, ..self.clone() }
+        // What was revealed is asked for again, and audited again.
+        Self { content, shown: None, asked: None, sign: None, revealed: false, ..self.clone() }
     }
 
     /// What it is made of, if that has to be read.
     pub fn fetch(&self) -> Option<Fetch> {
         let about = self.about.as_ref();
         match self.kind {
-            TextKind::Help | TextKind::Notices | TextKind::Aliases | TextKind::Logs => None,
+            TextKind::Help
+            | TextKind::Notices
+            | TextKind::Aliases
+            | TextKind::Rights
+            | TextKind::Logs => None,
             TextKind::Describe => about.map(|it| Fetch::Describe(it.noun, it.id.clone())),
+            TextKind::Yaml | TextKind::Json if self.revealed => {
+                about.map(|it| Fetch::Reveal(it.noun, it.id.clone()))
+            }
             TextKind::Yaml | TextKind::Json | TextKind::Steps => {
                 about.map(|it| Fetch::Document(it.noun, it.id.clone()))
             }
@@ -203,6 +166,7 @@ impl TextPage {
     ) {
         self.content = match answer {
             Ok(Reply::Described(description)) => Content::Plain(described(&description)),
+            Ok(Reply::Revealed(document)) => self.document(*document),
             Ok(Reply::Document(document)) => match self.kind {
                 TextKind::Steps => match steps::lines(&document, view, now, look.glyphs) {
                     Some(lines) => Content::Plain(lines),
@@ -235,7 +199,14 @@ impl TextPage {
                 (if is_json { Format::Json } else { Format::Yaml }, BTreeSet::new())
             }
         };
-        Content::Document(Box::new(DocumentText::new(whole(document), format, folded)))
+        let mut laid_out = DocumentText::new(whole(document), format, folded);
+        if let Content::Document(before) = &self.content
+            && self.kind == TextKind::Yaml
+            && self.compares
+        {
+            laid_out.compare(&before.value);
+        }
+        Content::Document(Box::new(laid_out))
     }
 
     fn log_ended(&mut self, error: Option<&Safe>) {
@@ -245,10 +216,10 @@ impl TextPage {
     }
 
     /// More lines of the log that it follows.
-    pub fn log(&mut self, lines: Vec<LogLine>, look: Look<'_>) {
+    pub fn log(&mut self, batch: LogBatch, look: Look<'_>) {
         let Content::Log(log) = &mut self.content else { return };
         let before = if log.is_empty() { 0 } else { log.count() };
-        let Dropped(dropped) = log.push(lines);
+        let Dropped(dropped) = log.push(batch);
         self.let_go(dropped);
         self.refilter_from(before.saturating_sub(dropped), look);
     }
@@ -277,9 +248,7 @@ impl TextPage {
         let (Some(filter), Some(shown)) = (&self.filter, &mut self.shown) else { return };
         let mut pieces = Pieces::default();
         for index in first..self.content.count() {
-            pieces.clear();
-            self.content.line(index, look, &mut pieces);
-            if filter.is_match(pieces.as_str()) {
+            if self.content.passes(index, filter, look, &mut pieces) {
                 shown.push(u32::try_from(index).unwrap_or(u32::MAX));
             }
         }
@@ -339,7 +308,7 @@ impl TextPage {
             text::find(&self.content, self.shown.as_deref(), search, from, true, look)
         });
         self.state.search = search;
-        self.show_hit();
+        self.show_hit(look);
     }
 
     fn find(&mut self, forward: bool, look: Look<'_>) {
@@ -347,14 +316,36 @@ impl TextPage {
         let shown = self.shown.as_deref();
         let hit = text::find(&self.content, shown, search, self.state.hit, forward, look);
         self.state.hit = hit;
-        self.show_hit();
+        self.show_hit(look);
     }
 
-    fn show_hit(&mut self) {
+    fn show_hit(&mut self, look: Look<'_>) {
+        self.hits = None;
         if let Some(hit) = self.state.hit {
             // Two lines before it, for the context.
             (self.state.top, self.state.follow) = (hit.saturating_sub(2), false);
+            self.hits = self.count_hits(hit, look);
         }
+    }
+
+    /// Which hit this is, and how many there are; not in texts so long that counting would be felt.
+    fn count_hits(&self, hit: usize, look: Look<'_>) -> Option<(u64, u64)> {
+        let search = self.state.search.as_ref()?;
+        if self.count() > COUNTED {
+            return None;
+        }
+        let mut pieces = Pieces::default();
+        let (mut at, mut all) = (0, 0);
+        for position in 0..self.count() {
+            pieces.clear();
+            let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
+            self.content.line(line, look, &mut pieces);
+            if search.is_match(pieces.as_str()) {
+                all += 1;
+                at += u64::from(position <= hit);
+            }
+        }
+        Some((at, all))
     }
 
     /// Every line shown, for the clipboard.
@@ -385,12 +376,19 @@ impl TextPage {
         if let Content::Log(log) = &self.content {
             note.push(log.note(self.state.follow));
         }
+        if self.revealed {
+            note.push("SECRETS SHOWN".to_owned());
+        }
         if let Some(filter) = &self.filter {
             note.push(format!("&{}", words::plain(filter.as_str())));
         }
         if let Some(search) = &self.state.search {
-            let found = if self.state.hit.is_some() { "" } else { " (nowhere)" };
-            note.push(format!("/{}{found}", words::plain(search.as_str())));
+            let found = match (self.state.hit, self.hits) {
+                (None, _) => "nowhere".to_owned(),
+                (Some(_), Some((at, all))) => format!("{at}/{}", words::grouped(all)),
+                (Some(_), None) => "found".to_owned(),
+            };
+            note.push(format!("/{} ({found})", words::plain(search.as_str())));
         }
         if self.state.wrap {
             note.push("wrap".to_owned());
@@ -415,80 +413,10 @@ impl TextPage {
         let mut pieces = Pieces::default();
         let mut found = Vec::new();
         for index in 0..self.content.count() {
-            pieces.clear();
-            self.content.line(index, look, &mut pieces);
-            if filter.is_match(pieces.as_str()) {
+            if self.content.passes(index, filter, look, &mut pieces) {
                 found.push(u32::try_from(index).unwrap_or(u32::MAX));
             }
         }
         self.shown = Some(found);
     }
-}
-
-impl Content {
-    fn empty(kind: TextKind) -> Self {
-        if kind == TextKind::Logs {
-            Self::Log(Box::new(LogText::new(false)))
-        } else {
-            Self::Waiting
-        }
-    }
-}
-
-impl Lines for Content {
-    fn count(&self) -> usize {
-        match self {
-            Self::Waiting | Self::Failed(_) => 1,
-            Self::Plain(lines) => lines.len(),
-            Self::Document(document) => document.lines.count(),
-            Self::Log(log) => log.count(),
-        }
-    }
-
-    fn line(&self, index: usize, look: Look<'_>, out: &mut Pieces) {
-        match self {
-            Self::Waiting => {
-                out.word("reading", look.theme.muted).word(look.glyphs.ellipsis, look.theme.muted);
-            }
-            Self::Failed(why) => {
-                out.word(look.glyphs.failed, look.theme.alarm).word(" ", look.theme.alarm);
-                out.safe(why, look.theme.alarm);
-            }
-            Self::Plain(lines) => {
-                for (text, ink) in lines.get(index).into_iter().flatten() {
-                    out.safe(text, ink.style(look.theme));
-                }
-            }
-            Self::Document(document) => document.lines.line(index, look, out),
-            Self::Log(log) => log.line(index, look, out),
-        }
-    }
-}
-
-/// The document with its key and revision, as the store has it.
-fn whole(document: Document) -> Value {
-    let mut fields = serde_json::Map::new();
-    fields.insert("_key".into(), Value::from(document.key.as_str()));
-    fields.insert("_rev".into(), Value::from(document.rev.to_string()));
-    fields.extend(document.body);
-    Value::Object(fields)
-}
-
-/// Titled sections of `name: value`, the values in one column.
-fn described(description: &Description) -> Vec<PlainLine> {
-    let mut lines = vec![vec![(Safe::new(&description.title), Ink::Title)]];
-    for section in &description.sections {
-        lines.push(Vec::new());
-        lines.push(vec![(Safe::new(&section.title), Ink::Title)]);
-        let names: Vec<Safe> = section.lines.iter().map(|(name, _)| Safe::new(name)).collect();
-        let width = names.iter().map(Safe::width).max().unwrap_or(0).min(24);
-        for (name, (_, value)) in names.iter().zip(&section.lines) {
-            let mut rest = Safe::lines(value).into_iter();
-            let head = Safe::new(&format!("  {}  ", name.fit(width, Align::Left)));
-            lines.push(vec![(head, Ink::Muted), (rest.next().unwrap_or_default(), Ink::Text)]);
-            let indent = Safe::new(&" ".repeat(width + 4));
-            lines.extend(rest.map(|line| vec![(indent.clone(), Ink::Text), (line, Ink::Text)]));
-        }
-    }
-    lines
 }

@@ -7,12 +7,13 @@ use ratatui::style::Style;
 use crate::model::agent::Phase;
 use crate::model::health::HealthStatus;
 use crate::model::quantity::human_age;
-use crate::model::text::Safe;
+use crate::model::text::{Safe, columns};
 use crate::model::time::Time;
+use crate::settings::thresholds::Level;
 use crate::tui::theme::{Glyphs, Theme};
 use crate::tui::widgets::Look;
 use crate::tui::widgets::json::{Format, JsonLines};
-use crate::tui::widgets::table::CellText;
+use crate::tui::widgets::table::{CellText, Column, Width};
 use crate::tui::widgets::text::{Lines as TextLines, Pieces};
 
 /// Names of things come from others: safe before they are part of a line of ours.
@@ -61,30 +62,41 @@ pub fn exact(span: Duration) -> String {
     }
 }
 
-/// How much of a limit is used: plain, from 70 % a warning, from 90 % an alarm.
-pub fn share_style(used: u64, limit: Option<u64>, look: Look<'_>) -> Option<Style> {
+/// Per cent of a limit; `None` without one.
+pub fn share(used: u64, limit: Option<u64>) -> Option<u64> {
     let limit = limit.filter(|limit| *limit > 0)?;
-    let percent = used.saturating_mul(100) / limit;
-    match percent {
-        0..70 => None,
-        70..90 => Some(look.theme.warn),
-        _ => Some(look.theme.alarm),
+    Some(used.saturating_mul(100) / limit)
+}
+
+/// The style and the sign of a figure that has gone so far; nothing for one that is fine.
+pub fn level(level: Level, look: Look<'_>) -> Option<(&'static str, Style)> {
+    match level {
+        Level::Fine => None,
+        Level::Warn => Some(("!", look.theme.warn)),
+        Level::Critical => Some((look.glyphs.failed, look.theme.alarm)),
     }
 }
 
-/// How long a message may wait before it is worth a look, and before it is worth an alarm.
-const LONG: Duration = Duration::from_secs(60);
-const TOO_LONG: Duration = Duration::from_secs(600);
+/// Colours a figure by how far it has gone, with a sign before it where the column has room for one.
+pub fn judge(out: &mut CellText, how: Level, column: &Column, look: Look<'_>) {
+    let Some((sign, style)) = level(how, look) else { return };
+    let room = match column.width {
+        Width::Fixed(width) | Width::Flex { min: width, .. } => usize::from(width),
+    };
+    if columns(out.as_str()) < room {
+        out.sign(sign);
+    }
+    out.style(style);
+}
 
 /// How worrying a wait in a queue is.
+pub fn waiting(wait: Duration, look: Look<'_>) -> Level {
+    look.theme.limits.oldest.judge(wait.as_secs())
+}
+
+/// The same as a style.
 pub fn waiting_style(wait: Duration, look: Look<'_>) -> Style {
-    if wait >= TOO_LONG {
-        look.theme.alarm
-    } else if wait >= LONG {
-        look.theme.warn
-    } else {
-        look.theme.text
-    }
+    level(waiting(wait, look), look).map_or(look.theme.text, |(_, style)| style)
 }
 
 /// The time of day in UTC, to the second.

@@ -10,13 +10,14 @@ use super::{Answer, Line, Moment, Paper, Rows, Start, Step, What, mark};
 use crate::engine::handle::{Description, Section};
 use crate::engine::view::FleetView;
 use crate::model::access::Actor;
+use crate::model::text::Safe;
 use crate::ports::runtime::LogLine;
 use crate::ports::store::{Bookmark, Document, Key, Rev};
 use crate::tui::effect::{Effect, EffectId};
-use crate::tui::event::{Event, Reply};
+use crate::tui::event::{Event, LogBatch, Reply};
 use crate::tui::render::render;
 use crate::tui::theme::{Background, Glyphs};
-use crate::tui::ui::Ui;
+use crate::tui::ui::{Context, Ui};
 use crate::tui::update::{prepare, update};
 use crate::tui::{keymap, theme};
 
@@ -65,7 +66,10 @@ impl Player {
         let (theme, _) = theme::load::load(&start.theme, None);
         let (keymap, _) = keymap::load::load(&start.keymap, None);
         let mut ui = Ui::new(Actor::local(start.actor.as_str()), theme.clone(), keymap, start.at);
-        ui.depth = start.depth;
+        (ui.depth, ui.limits) = (start.depth, start.limits);
+        ui.context = Context { name: Safe::new(&start.context), protected: start.protected };
+        (ui.contexts, ui.bookmarks) = (start.contexts, start.bookmarks);
+        ui.first_line = start.first_line;
         ui.wear(theme);
         ui.theme_chosen = start.chosen;
         ui.glyphs = if start.ascii { Glyphs::ASCII } else { Glyphs::UNICODE };
@@ -91,9 +95,11 @@ impl Player {
             What::Background { light: false } => Event::Background(Background::Dark),
             What::Entry { entry } => Event::Journal(entry),
             What::Gap => Event::JournalGap,
-            What::Lines { id, lines } => {
-                Event::Lines(EffectId(id), lines.into_iter().map(line).collect())
+            What::Lines { id, lines, left_out } => {
+                let lines = lines.into_iter().map(line).collect();
+                Event::Lines(EffectId(id), LogBatch { lines, left_out })
             }
+            What::Trouble { text } => Event::Trouble(Safe::new(&text)),
             What::Answer { id, answer } => Event::Done(EffectId(id), Ok(reply(*answer)?)),
             What::Alarm { alarm } => Event::Alarm(alarm),
             What::Lost { name } => return Err(format!("{name}: this was not recorded")),
@@ -138,14 +144,18 @@ impl Player {
                 | Effect::Discard(_)
                 | Effect::Dump(_)
                 | Effect::Repaint
+                | Effect::KeepBookmarks(_)
+                | Effect::Save { .. }
+                | Effect::Switch(..)
                 | Effect::Quit => {}
             }
         }
     }
 }
 
-fn line(line: Line) -> LogLine {
-    LogLine { at: line.at, stderr: line.stderr, text: line.text, skipped: line.skipped }
+fn line(line: Line) -> (u16, LogLine) {
+    let Line { source, at, stderr, text, skipped } = line;
+    (source, LogLine { at, stderr, text, skipped })
 }
 
 fn key(text: &str) -> Result<Key, String> {

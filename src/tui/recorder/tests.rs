@@ -126,7 +126,7 @@ fn session() -> Table {
         text: format!("{{\"n\": {n}}} \u{1b}[31mred"),
         skipped: n / 9,
     };
-    let lines = (0..40).map(line).collect();
+    let lines = (0..40).map(line).collect::<Vec<_>>().into();
     table.happen(Event::Lines(asked(&effects), lines));
     table.keys("P / r e d enter n");
     table.happen(Event::Paste("pasted".into()));

@@ -5,7 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use crate::engine::view::FleetView;
-use crate::tui::pages::row::Rows;
+use crate::model::time::Time;
+use crate::tui::pages::deltas::Deltas;
+use crate::tui::pages::row::{self, Rows};
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::words;
 use crate::tui::ui::Side;
@@ -23,6 +25,8 @@ const LEAST: u16 = 6;
 /// The rows of a page as a table's cells.
 pub(super) struct RowCells<'a> {
     pub rows: &'a dyn Rows,
+    pub deltas: &'a Deltas,
+    pub now: Time,
     pub look: Look<'a>,
 }
 
@@ -32,11 +36,15 @@ impl Cells for RowCells<'_> {
     }
 
     fn cell(&self, row: usize, column: &Column, out: &mut CellText) {
-        self.rows.cell(row, column, self.look, out);
+        row::cell(self.rows, row, column, self.look, out);
     }
 
     fn row_style(&self, row: usize) -> Option<Style> {
         self.rows.style(row, self.look)
+    }
+
+    fn delta(&self, row: usize, column: &Column) -> Option<bool> {
+        self.deltas.of(self.rows.id(row), column.key, self.now)
     }
 }
 
@@ -76,9 +84,11 @@ pub(super) fn frame(
 }
 
 pub(super) fn table_title(page: &TablePage) -> String {
-    let scope = match &page.owner {
-        Some(owner) => words::plain(&owner.name),
-        None => "all".to_owned(),
+    let scope = match (&page.owner, &page.scope) {
+        (Some(owner), None) => words::plain(&owner.name),
+        (Some(owner), Some(scope)) => format!("{scope}/{}", words::plain(&owner.name)),
+        (None, Some(scope)) => scope.to_string(),
+        (None, None) => "all".to_owned(),
     };
     let faults = if page.faults { ", faults" } else { "" };
     format!("{}({scope}{faults})", page.kind.name())

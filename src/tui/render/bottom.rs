@@ -107,6 +107,9 @@ fn shown_hints(ui: &Ui) -> Vec<Hint> {
     let bound = ui.keymap.reverse(&ui.scopes());
     let shown = wanted.iter().filter(|(action, _)| !(ui.readonly && action.changes_fleet()));
     shown
-        .filter_map(|(action, words)| Some((bound.get(action)?.first()?.clone(), *words)))
+        .filter_map(|(action, words)| {
+            let denied = action.right().is_some_and(|right| !ui.actor.role.may(right));
+            Some(Hint { denied, ..Hint::new(bound.get(action)?.first()?, words) })
+        })
         .collect()
 }

@@ -10,6 +10,8 @@ use crate::model::agent::Phase;
 use crate::model::health::HealthStatus;
 use crate::model::quantity::human_age;
 use crate::model::text::columns;
+use crate::tui::action::Action;
+use crate::tui::keymap::Scope;
 use crate::tui::pages::{Page, words};
 use crate::tui::ui::Ui;
 use crate::tui::widgets::{Look, paint, spark};
@@ -93,6 +95,7 @@ fn place(ui: &Ui, view: &FleetView, look: Look<'_>) -> Parts {
     let mut parts = Parts::new();
     mode(ui, look, &mut parts);
     stale(ui, view, look, &mut parts);
+    context(ui, look, &mut parts);
     let system = view.system.as_ref();
     part(&mut parts, look, "store", &system.store);
     part(&mut parts, look, "runtime", &system.runtime);
@@ -109,6 +112,22 @@ fn mode(ui: &Ui, look: Look<'_>, parts: &mut Parts) {
         parts.push((" READ-ONLY ".into(), look.theme.header_alert));
         parts.push(("  ".into(), look.theme.text));
     }
+}
+
+/// Which fleet it is, and how careful one has to be with it.
+fn context(ui: &Ui, look: Look<'_>, parts: &mut Parts) {
+    let theme = look.theme;
+    let name = &ui.context.name;
+    if name.as_str().is_empty() {
+        return;
+    }
+    parts.push(("ctx ".into(), theme.header_label));
+    parts.push((name.to_string(), theme.header_value));
+    if ui.context.protected {
+        parts.push((" ".into(), theme.text));
+        parts.push((" PROTECTED ".into(), theme.header_alert));
+    }
+    parts.push(("  ".into(), theme.text));
 }
 
 fn stale(ui: &Ui, view: &FleetView, look: Look<'_>, parts: &mut Parts) {
@@ -221,6 +240,7 @@ fn brief(ui: &Ui, view: &FleetView, look: Look<'_>) -> Parts {
     let mut parts = Parts::new();
     mode(ui, look, &mut parts);
     stale(ui, view, look, &mut parts);
+    context(ui, look, &mut parts);
     parts.extend(counts(view, look));
     parts.push(("  leader ".into(), look.theme.header_label));
     parts.push(leader(ui, view.system.as_ref(), look));
@@ -238,5 +258,10 @@ fn clock(ui: &Ui, look: Look<'_>) -> Parts {
     } else {
         at.strftime(" %H:%MZ ").to_string()
     };
-    vec![(text, look.theme.muted)]
+    let unseen = ui.notices.unseen();
+    if unseen == 0 {
+        return vec![(text, look.theme.muted)];
+    }
+    let key = ui.keymap.key_for(&[Scope::Global], Action::Notifications).unwrap_or_default();
+    vec![(format!(" {unseen} ({key}) "), look.theme.warn), (text, look.theme.muted)]
 }

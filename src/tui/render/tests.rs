@@ -71,6 +71,11 @@ fn every_theme_draws_the_same_words() {
 fn ascii_glyphs_leave_nothing_else_on_the_screen() {
     let (mut ui, view) = (ui(), fleet());
     ui.glyphs = crate::tui::theme::Glyphs::ASCII;
+    let mut view = view;
+    let mut row = view.agents[0].as_ref().clone();
+    row.name = crate::model::text::Safe::new("世界-é-1");
+    view.agents = view.agents.iter().skip(1).cloned().chain([std::sync::Arc::new(row)]).collect();
+    press(&mut ui, &view, "|");
     let shown = symbols(&draw(&mut ui, &view, 120, 30));
     assert!(shown.is_ascii(), "{shown}");
 }

@@ -4,26 +4,25 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::engine::handle::{CommandError, Handle};
+use crate::engine::handle::Handle;
 use crate::model::access::Actor;
-use crate::model::id::AgentId;
-use crate::ports::runtime::LogOptions;
-use crate::tui::effect::{Effect, EffectId, Fetch};
+use crate::model::text::Safe;
+use crate::tui::effect::{Effect, EffectId, Fetch, FollowLog};
 use crate::tui::event::{Event, Fault, Reply};
+use crate::tui::run::follow;
 
 /// How long the engine may take for one answer.
-const DEADLINE: Duration = Duration::from_secs(15);
+pub(super) const DEADLINE: Duration = Duration::from_secs(15);
 /// Answers that may wait for the console; a followed log waits when it is full.
 const QUEUE: usize = 64;
-/// Lines of a log that go to the console at once.
-const BATCH: usize = 512;
 
 pub struct Effects {
     engine: tokio::runtime::Handle,
@@ -91,7 +90,7 @@ impl Effects {
                 Ok(Reply::Cancelled)
             }),
             Effect::Fetch(id, fetch) => self.answer(id, read(handle, actor, fetch)),
-            Effect::Follow(id, agent, options) => self.follow(id, agent, options),
+            Effect::Follow(id, wanted) => self.follow(id, wanted),
             Effect::Forget(id) => {
                 if let Some(task) = self.running.remove(&id) {
                     task.abort();
@@ -108,8 +107,22 @@ impl Effects {
             | Effect::Repaint
             | Effect::LoadTheme(_)
             | Effect::LoadKeymap(_)
+            | Effect::KeepBookmarks(_)
+            | Effect::Switch(..)
+            | Effect::Save { .. }
             | Effect::Quit => {}
         }
+    }
+
+    /// Writes a file of the user's on a thread that may wait; what goes wrong is told.
+    pub fn write(&self, file: PathBuf, text: String) {
+        let events = self.events.clone();
+        self.engine.spawn(async move {
+            if let Err(error) = replace(&file, &text).await {
+                let said = format!("{}: cannot be written: {error}", file.display());
+                events.send(Event::Trouble(Safe::new(&said))).await.ok();
+            }
+        });
     }
 
     fn answer(
@@ -131,12 +144,12 @@ impl Effects {
         self.running.insert(id, task.abort_handle());
     }
 
-    fn follow(&mut self, id: EffectId, agent: AgentId, options: LogOptions) {
+    fn follow(&mut self, id: EffectId, wanted: FollowLog) {
         let (handle, actor, events) =
             (self.handle.clone(), self.actor.clone(), self.events.clone());
         let task = self.engine.spawn(async move {
             let work =
-                AssertUnwindSafe(lines(handle, actor, agent, options, id, &events)).catch_unwind();
+                AssertUnwindSafe(follow::lines(handle, actor, wanted, id, &events)).catch_unwind();
             let answer = work.await.unwrap_or(Err(Fault::Panicked));
             events.send(Event::Done(id, answer)).await.ok();
         });
@@ -152,10 +165,23 @@ impl Drop for Effects {
     }
 }
 
+/// Puts `text` in the place of a file at once, so that nobody ever reads half of it.
+async fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        tokio::fs::create_dir_all(folder).await?;
+    }
+    let new = file.with_extension("new");
+    tokio::fs::write(&new, text).await?;
+    tokio::fs::rename(&new, file).await
+}
+
 async fn read(handle: Handle, actor: Actor, fetch: Fetch) -> Result<Reply, Fault> {
     Ok(match fetch {
         Fetch::Document(noun, name) => {
             Reply::Document(Box::new(handle.document(&actor, noun, &name).await?))
+        }
+        Fetch::Reveal(noun, name) => {
+            Reply::Revealed(Box::new(handle.reveal(&actor, noun, &name).await?))
         }
         Fetch::Describe(noun, name) => {
             Reply::Described(handle.describe(&actor, noun, &name).await?)
@@ -165,34 +191,4 @@ async fn read(handle: Handle, actor: Actor, fetch: Fetch) -> Result<Reply, Fault
             Reply::Listed(documents, more)
         }
     })
-}
-
-async fn lines(
-    handle: Handle,
-    actor: Actor,
-    agent: AgentId,
-    options: LogOptions,
-    id: EffectId,
-    events: &mpsc::Sender<Event>,
-) -> Result<Reply, Fault> {
-    let stream = timeout(DEADLINE, handle.logs(&actor, &agent, options)).await;
-    let stream = stream.map_err(|_| Fault::Timeout(DEADLINE))??;
-    let mut batches = stream.ready_chunks(BATCH);
-    while let Some(batch) = batches.next().await {
-        let mut lines = Vec::with_capacity(batch.len());
-        let mut failed = None;
-        for line in batch {
-            match line {
-                Ok(line) => lines.push(line),
-                Err(error) => failed = Some(error),
-            }
-        }
-        if !lines.is_empty() && events.send(Event::Lines(id, lines)).await.is_err() {
-            break;
-        }
-        if let Some(error) = failed {
-            return Err(CommandError::Runtime(error).into());
-        }
-    }
-    Ok(Reply::LogEnded)
 }

@@ -20,7 +20,7 @@ use crate::tui::widgets::plan::{FormField, PlanText};
 impl Turn<'_> {
     /// An act on the marked or selected rows.
     pub(super) fn fleet_action(&mut self, action: Action) {
-        if let Some(why) = self.forbids() {
+        if let Some(why) = self.forbids().or_else(|| self.denies(action)) {
             return self.refuse(&why);
         }
         if action == Action::Undo {
@@ -47,6 +47,15 @@ impl Turn<'_> {
             return Some("the store cannot be reached: nothing is changed until it is back".into());
         }
         None
+    }
+
+    /// Why this actor may not do it. The engine asks again, and its word counts.
+    fn denies(&self, action: Action) -> Option<String> {
+        let right = action.right()?;
+        let role = self.ui.actor.role;
+        let name = action.name();
+        (!role.may(right))
+            .then(|| format!("{role} may not {name}: it takes the right to {right}  (:can-i)"))
     }
 
     fn ask(&self, action: Action, targets: &[TargetRef]) -> Result<Ask, Safe> {
@@ -167,6 +176,9 @@ impl Turn<'_> {
             return Ok(());
         }
         let action = action_of(verb);
+        if let Some(why) = self.denies(action) {
+            return Err(Safe::new(&why));
+        }
         let (ask, value) = match (verb, words) {
             (Verb::Scale | Verb::SetTemplate, [pool, value]) => {
                 (self.ask(action, &[self.resolve(Some(Noun::Pool), pool)?])?, Some(value))

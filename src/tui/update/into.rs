@@ -27,6 +27,9 @@ impl Turn<'_> {
         if kind == TableKind::Events {
             return self.open_event();
         }
+        if kind == TableKind::Xray {
+            return self.open_line();
+        }
         let Some(target) = self.selected() else {
             // A part of the system: the side pane has all there is to know.
             self.ui.detail = true;
@@ -40,16 +43,10 @@ impl Turn<'_> {
             }
             TableKind::Subscriptions => self.about(Action::Yaml, target),
             TableKind::Operations => self.open_text(TextKind::Steps, Some(target)),
-            TableKind::Agents | TableKind::Health | TableKind::Events => {
+            TableKind::Agents | TableKind::Health | TableKind::Events | TableKind::Xray => {
                 self.about(Action::Describe, target);
             }
         }
-    }
-
-    fn open_within(&mut self, kind: TableKind, owner: TargetRef) {
-        let mut page = TablePage::new(kind);
-        page.owner = Some(owner);
-        self.go(Page::Table(Box::new(page)));
     }
 
     /// Moves over the tiles, and into what is behind one.

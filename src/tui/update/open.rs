@@ -10,6 +10,7 @@ use crate::tui::pages::fetched::Need;
 use crate::tui::pages::pulse::PulsePage;
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::text::{TextKind, TextPage};
+use crate::tui::pages::xray::Root;
 use crate::tui::pages::{Page, TableKind};
 use crate::tui::run::Parting;
 use crate::tui::theme::Glyphs;
@@ -31,6 +32,20 @@ impl Turn<'_> {
             }
             Line::Act(verb, words) => return self.act_by_name(verb, &words),
             Line::Action(action) => self.act(action, None),
+            Line::Scope(None) => self.open_command("ns "),
+            Line::Scope(Some(name)) => {
+                let scope = self.scope_named(&name)?;
+                self.narrow(scope);
+            }
+            Line::Context(None) if self.ui.contexts.is_empty() => {
+                return Err(Safe::new("there is one context only: contexts.toml names others"));
+            }
+            Line::Context(None) => self.open_command("ctx "),
+            Line::Context(Some((name, line))) => return self.switch(&name, line),
+            Line::Unlock(name) => return self.unlock(&name),
+            Line::Bookmark(name) => self.bookmark(name),
+            Line::Go(name) => return self.go_to_bookmark(&name),
+            Line::Unmark(name) => self.unmark(&name)?,
             Line::Theme(name) => {
                 self.ui.theme_chosen = true;
                 self.effects.push(Effect::LoadTheme(name));
@@ -60,6 +75,7 @@ impl Turn<'_> {
 
     fn open_table(&mut self, to: Locator) -> Result<(), Safe> {
         let mut page = TablePage::new(to.kind);
+        page.root = to.root;
         if let Some((noun, name)) = to.owner {
             page.owner = Some(self.resolve(Some(noun), &name)?);
         }
@@ -72,6 +88,9 @@ impl Turn<'_> {
             page.sort.descending = descending;
         }
         (page.faults, page.wide) = (to.faults, to.wide);
+        if let Some(name) = &to.scope {
+            self.ui.scope = self.scope_named(name)?;
+        }
         if let Some(name) = to.name {
             self.aim(&mut page, &name);
         }
@@ -86,7 +105,14 @@ impl Turn<'_> {
             (0..rows.len()).any(|row| rows.name(row).as_str() == name || rows.id(row) == name);
         drop(rows);
         let pool = self.view.pools.iter().find(|pool| pool.name.as_str() == name);
-        if is_row {
+        if page.kind == TableKind::Xray
+            && let Ok(target) = self.resolve(None, name)
+        {
+            if target.noun == Noun::Agent {
+                page.root = Root::Agent;
+            }
+            page.owner = Some(target);
+        } else if is_row {
             page.goal = Some(name.to_owned());
         } else if let (TableKind::Agents, Some(pool)) = (page.kind, pool) {
             let (id, name) = (pool.id.to_string(), name.to_owned());
@@ -134,11 +160,14 @@ impl Turn<'_> {
     }
 
     /// Goes to `page`; the one left is remembered. A page of the same kind and owner below is gone back to instead.
-    pub(super) fn go(&mut self, page: Page) {
+    pub(super) fn go(&mut self, mut page: Page) {
+        self.keep_scope(&mut page);
         let left = self.ui.page().memo();
         self.ui.history.leave(&left);
         let same = self.ui.layers.iter().position(|layer| match (layer, &page) {
-            (Layer::Page(Page::Table(a)), Page::Table(b)) => a.kind == b.kind && a.owner == b.owner,
+            (Layer::Page(Page::Table(a)), Page::Table(b)) => {
+                (a.kind, a.root) == (b.kind, b.root) && a.owner == b.owner
+            }
             (Layer::Page(Page::Text(a)), Page::Text(b)) => a.kind == b.kind && a.about == b.about,
             (Layer::Page(Page::Pulse(_)), Page::Pulse(_)) => true,
             _ => false,
@@ -152,7 +181,8 @@ impl Turn<'_> {
 
     /// Goes to `page` as the first of a new way: what the command bar opens has no page below it. Esc goes back in the
     /// history from there.
-    fn go_anew(&mut self, page: Page) {
+    fn go_anew(&mut self, mut page: Page) {
+        self.keep_scope(&mut page);
         let left = self.ui.page().memo();
         self.ui.history.leave(&left);
         self.cut(0);
@@ -205,6 +235,7 @@ impl Turn<'_> {
         if let Some(left) = left {
             let line = self.ui.page().line();
             self.ui.history.retreat(&left, &line);
+            self.take_scope();
             self.ask_for_page();
         }
         true
@@ -215,6 +246,7 @@ impl Turn<'_> {
         let top = self.ui.layers.len() - 1;
         self.cut(top);
         self.ui.layers.push(Layer::Page(page));
+        self.take_scope();
         self.ask_for_page();
     }
 
@@ -261,16 +293,20 @@ impl Turn<'_> {
     }
 
     fn read_text(&mut self) {
-        let (keymap, readonly) = (self.keymap(), self.ui.readonly);
+        let (keymap, readonly, role) = (self.keymap(), self.ui.readonly, self.ui.actor.role);
         let pages: Vec<&Page> = self.ui.pages().collect();
         let below = pages.iter().rev().nth(1).map(|page| page.scopes()).unwrap_or_default();
         let notices: Vec<_> = self.ui.notices.all().cloned().collect();
+        if matches!(self.ui.page(), Page::Text(page) if page.kind == TextKind::Notices) {
+            self.ui.notices.seen();
+        }
         let now = self.ui.now;
         let Page::Text(page) = self.ui.page_mut() else { return };
         match page.kind {
             TextKind::Help => {
-                page.content = crate::tui::pages::help::help(&keymap, &below, readonly);
+                page.content = crate::tui::pages::help::help(&keymap, &below, readonly, role);
             }
+            TextKind::Rights => page.content = crate::tui::pages::help::rights(role),
             TextKind::Aliases => page.content = crate::tui::pages::help::aliases(),
             TextKind::Notices => page.content = crate::tui::pages::help::notices(&notices, now),
             TextKind::Describe

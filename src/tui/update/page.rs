@@ -9,9 +9,9 @@ use crate::tui::action::Action;
 use crate::tui::effect::Effect;
 use crate::tui::effect::EffectId;
 use crate::tui::event::{Fault, Reply};
-use crate::tui::pages::Page;
 use crate::tui::pages::table::{TablePage, place};
 use crate::tui::pages::text::TextKind;
+use crate::tui::pages::{Page, row, words};
 use crate::tui::ui::{PromptKind, Side};
 use crate::tui::widgets::Look;
 use crate::tui::widgets::table::CellText;
@@ -46,8 +46,9 @@ impl Turn<'_> {
             Action::LastView => self.last_view(),
             Action::HistoryBack => self.travel(false),
             Action::HistoryForward => self.travel(true),
+            Action::SaveView => self.save(),
             Action::Redraw => self.effects.push(Effect::Repaint),
-            Action::Refresh => self.read_again(),
+            Action::Refresh => self.refresh_now(),
             Action::ToggleHeader => self.ui.compact = !self.ui.compact,
             Action::ToggleCrumbs => self.ui.crumbs = !self.ui.crumbs,
             Action::ToggleDetail => {
@@ -73,6 +74,9 @@ impl Turn<'_> {
     }
 
     fn toggle_readonly(&mut self) {
+        if self.ui.readonly && self.ui.context.protected {
+            return self.open_command("unlock ");
+        }
         self.ui.readonly = !self.ui.readonly;
         let said = if self.ui.readonly {
             "read-only: nothing is changed from here"
@@ -92,8 +96,9 @@ impl Turn<'_> {
                 page.state.hit = None;
             }
             Page::Text(page) if page.filter.is_some() => {
-                page.filter = None;
+                let before = page.filter.take();
                 page.shown = None;
+                self.refilter_log(before.as_ref().map(regex::Regex::as_str));
             }
             Page::Table(_) | Page::Text(_) | Page::Pulse(_) => {
                 if !self.pop() {
@@ -119,6 +124,20 @@ impl Turn<'_> {
         }
     }
 
+    /// `ctrl-r`: reads anew, and says how old the picture is.
+    fn refresh_now(&mut self) {
+        self.read_again();
+        let age = self.ui.now.since(self.view.at);
+        let how = match self.view.stale_since {
+            Some(since) => format!(
+                "the store is away: this is as of {} ago",
+                words::exact(self.ui.now.since(since))
+            ),
+            None => format!("up to date: the fleet last changed {} ago", words::exact(age)),
+        };
+        self.say(Weight::Info, &how);
+    }
+
     /// Reads anew what the page in sight does not take from the view.
     pub(super) fn read_again(&mut self) {
         self.ask_for_page();
@@ -138,7 +157,7 @@ impl Turn<'_> {
         Some(acted)
     }
 
-    fn move_by(&mut self, by: isize) {
+    pub(super) fn move_by(&mut self, by: isize) {
         self.ui.side.top = 0; // it will be about another row
         self.with_rows(|page, rows| {
             page.state.step(by, page.listing.rows.len());
@@ -176,7 +195,7 @@ impl Turn<'_> {
     }
 
     fn table_action(&mut self, action: Action) {
-        if self.side_action(action) {
+        if self.side_action(action) || self.jump_action(action) {
             return;
         }
         let height = isize::try_from(self.ui.hits.table.height.max(1)).unwrap_or(1);
@@ -321,14 +340,14 @@ impl Turn<'_> {
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };
         let text = self.with_rows(|page, rows| {
-            let row = page.selected_row()?;
+            let at = page.selected_row()?;
             if action == Action::CopyName {
-                return Some(rows.name(row).clone());
+                return Some(rows.name(at).clone());
             }
             let columns = page.columns();
             let column = columns.get(page.state.picked)?;
             let mut cell = CellText::default();
-            rows.cell(row, column, look, &mut cell);
+            row::cell(rows, at, column, look, &mut cell);
             Some(Safe::new(cell.as_str()))
         });
         if let Some(text) = text.flatten() {
@@ -350,6 +369,9 @@ impl Turn<'_> {
     fn text_action(&mut self, action: Action) {
         if self.log_action(action) {
             return;
+        }
+        if action == Action::Reveal {
+            return self.reveal();
         }
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };

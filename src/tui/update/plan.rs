@@ -249,6 +249,7 @@ impl Turn<'_> {
             Ok(
                 Reply::Cancelled
                 | Reply::Document(_)
+                | Reply::Revealed(_)
                 | Reply::Described(_)
                 | Reply::Listed(..)
                 | Reply::LogEnded
@@ -264,6 +265,17 @@ impl Turn<'_> {
                 }
                 self.plan_refused(said);
             }
+        }
+        self.guard();
+    }
+
+    /// In a protected context every change wants the context's name, whatever its tier.
+    fn guard(&mut self) {
+        let context = self.ui.context.clone();
+        let Some(layer) = self.ui.plan_mut().filter(|_| context.protected) else { return };
+        if layer.plan.is_some() && layer.text.refused.is_none() && layer.text.word.is_none() {
+            layer.text.note = format!("{}, protected", layer.text.note);
+            layer.text.word = Some(context.name);
         }
     }
 }

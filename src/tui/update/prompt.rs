@@ -5,7 +5,7 @@ use regex::{Regex, RegexBuilder};
 use super::Turn;
 use crate::model::text::Safe;
 use crate::tui::action::Action;
-use crate::tui::command::suggest::{ghost, suggest};
+use crate::tui::command::suggest::{Known, ghost, suggest};
 use crate::tui::keys::Key;
 use crate::tui::pages::Page;
 use crate::tui::ui::{Layer, PromptKind, PromptLayer};
@@ -27,6 +27,15 @@ impl Turn<'_> {
         self.prompt_changed();
     }
 
+    /// Opens the command bar with `line` typed already.
+    pub(super) fn open_command(&mut self, line: &str) {
+        self.open_prompt(PromptKind::Command);
+        if let Some(prompt) = self.ui.prompt_mut() {
+            prompt.edit.set(line);
+        }
+        self.prompt_changed();
+    }
+
     /// Gives `key` to the line; every key that edits is taken.
     pub(super) fn edit_prompt(&mut self, key: Key) -> bool {
         let taken = self.ui.prompt_mut().is_some_and(|prompt| prompt.edit.key(key));
@@ -38,14 +47,21 @@ impl Turn<'_> {
 
     /// The line was edited: suggestions, filter and errors follow.
     pub(super) fn prompt_changed(&mut self) {
-        let view = self.view;
         let Some(prompt) = self.ui.prompt_mut() else { return };
         let line = prompt.edit.text().to_owned();
         match prompt.kind {
             PromptKind::Command => {
-                prompt.suggestions = suggest(&line, view);
-                prompt.chosen = None;
-                prompt.error = None;
+                let known = Known {
+                    view: self.view,
+                    bookmarks: &self.ui.bookmarks,
+                    contexts: &self.ui.contexts,
+                };
+                let suggestions = suggest(&line, known);
+                if let Some(prompt) = self.ui.prompt_mut() {
+                    prompt.suggestions = suggestions;
+                    prompt.chosen = None;
+                    prompt.error = None;
+                }
             }
             PromptKind::Filter => {
                 let Page::Table(page) = self.ui.page_mut() else { return };
@@ -115,7 +131,12 @@ impl Turn<'_> {
         let Some(prompt) = self.ui.prompt_mut() else { return };
         if prompt.kind != PromptKind::Command {
             if prompt.error.is_none() {
+                let (kind, before) = (prompt.kind, prompt.before.clone());
                 self.ui.layers.pop();
+                if kind == PromptKind::LineFilter {
+                    let before = Some(before.as_str()).filter(|before| !before.is_empty());
+                    self.refilter_log(before);
+                }
             }
             return;
         }

@@ -2,18 +2,22 @@
 //! has changed, never because time passed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Turn;
+use crate::engine::view::AgentRow;
+use crate::model::access::Right;
+use crate::model::agent::Phase;
 use crate::model::id::AgentId;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::tui::action::Action;
-use crate::tui::effect::Effect;
+use crate::tui::effect::{Effect, FollowLog, LineFilter};
 use crate::tui::event::Alarm;
 use crate::tui::pages::Page;
 use crate::tui::pages::fetched::Need;
-use crate::tui::pages::logs::{LogText, Since};
+use crate::tui::pages::logs::{LogText, SOURCES, Since};
 use crate::tui::pages::text::{Content, TextKind, TextPage};
 use crate::tui::ui::Layer;
 use crate::tui::widgets::toast::Weight;
@@ -78,7 +82,39 @@ impl Turn<'_> {
             // while it runs, what its targets are at is followed too
             row.filter(|row| !row.status.is_over()).map(|_| self.view.version).hash(&mut hasher);
         }
+        if let (TextKind::Yaml, Some(about)) = (page.kind, &page.about) {
+            self.hash_thing(about, &mut hasher);
+        }
         hasher.finish()
+    }
+
+    /// What a document would show of a thing, as far as the view carries it.
+    fn hash_thing(&self, about: &TargetRef, hasher: &mut DefaultHasher) {
+        match about.noun {
+            Noun::Agent => {
+                let id = AgentId::new(&about.id).ok();
+                if let Some(row) = id.and_then(|id| self.view.agent(&id)) {
+                    (row.phase, row.phase_since, row.incarnation, row.generation).hash(hasher);
+                    (row.failures, &row.reason, &row.health_message, &row.labels).hash(hasher);
+                }
+            }
+            Noun::Pool => {
+                let row = self.view.pools.iter().find(|row| row.id.as_str() == about.id);
+                if let Some(row) = row {
+                    (row.desired, row.ready, row.total, row.updated, row.generation).hash(hasher);
+                    (row.paused, row.halted, &row.reason, &row.last_decision).hash(hasher);
+                }
+            }
+            Noun::Template => {
+                let row = self.view.templates.iter().find(|row| row.id.as_str() == about.id);
+                row.map(|row| (&row.version, row.updated_at)).hash(hasher);
+            }
+            Noun::Operation => {
+                let row = self.view.operations.iter().find(|row| row.id.as_str() == about.id);
+                row.map(|row| (row.status, row.done, row.failed)).hash(hasher);
+            }
+            Noun::Message | Noun::Subscription | Noun::Publication => {}
+        }
     }
 
     /// Reads the document or the description that the text in sight shows.
@@ -88,8 +124,11 @@ impl Turn<'_> {
         let sign = self.sign_of(page);
         let id = self.ui.next_effect();
         let Page::Text(page) = self.ui.page_mut() else { return };
-        // Only what an operation does is followed; the rest is read again on demand.
-        let followed = page.kind == TextKind::Steps;
+        // What an operation does and a document as YAML are followed; the rest is read again on demand. What is revealed
+        // is not: each reading is written into the audit log.
+        let followed =
+            page.kind == TextKind::Steps || (page.kind == TextKind::Yaml && !page.revealed);
+        page.compares = page.sign.is_some();
         (page.sign, page.resting) = (followed.then_some(sign), followed);
         let before = page.asked.replace(id);
         if let Some(before) = before {
@@ -102,26 +141,58 @@ impl Turn<'_> {
     }
 
     pub(super) fn open_logs(&mut self, target: TargetRef, previous: bool) {
-        if target.noun != Noun::Agent {
-            return self.refuse("only agents have logs");
+        if !matches!(target.noun, Noun::Agent | Noun::Pool) {
+            return self.refuse("only agents and pools have logs");
         }
         let mut page = TextPage::new(TextKind::Logs, Some(target));
         page.content = Content::Log(Box::new(LogText::new(previous)));
         self.go(Page::Text(Box::new(page)));
     }
 
+    /// Whose lines the log in sight shows: the agent's, or those of the whole pool.
+    fn sources(&self, about: &TargetRef, all: bool) -> Vec<(AgentId, Safe)> {
+        let agents = &self.view.agents;
+        let named = |row: &Arc<AgentRow>| (row.id.clone(), row.name.clone());
+        let of_pool = |pool: &str| {
+            let rows = agents.iter().filter(|row| {
+                row.phase != Phase::Deleted
+                    && row.pool.as_ref().is_some_and(|it| it.as_str() == pool)
+            });
+            rows.take(SOURCES).map(named).collect::<Vec<_>>()
+        };
+        if about.noun == Noun::Pool {
+            return of_pool(&about.id);
+        }
+        let Ok(id) = AgentId::new(&about.id) else { return Vec::new() };
+        let pool = self.view.agent(&id).and_then(|row| row.pool.clone());
+        match pool.filter(|_| all) {
+            Some(pool) => of_pool(pool.as_str()),
+            None => vec![(id, Safe::new(&about.name))],
+        }
+    }
+
     /// Follows the log in sight from the start of what is asked for.
     pub(super) fn follow_log(&mut self) {
         let now = self.ui.now;
+        let Page::Text(page) = self.ui.page() else { return };
+        let sources = match (&page.about, &page.content) {
+            (Some(about), Content::Log(log)) => self.sources(about, log.all),
+            _ => Vec::new(),
+        };
         let Page::Text(page) = self.ui.page_mut() else { return };
-        let agent = page.about.as_ref().map(|about| AgentId::new(&about.id));
-        let Some(Ok(agent)) = agent else {
+        if sources.is_empty() {
             page.content = Content::Failed(Safe::new("it has no logs"));
             return;
-        };
+        }
         let Content::Log(log) = &mut page.content else { return };
         log.restart();
-        let options = log.options(now);
+        log.sources = sources;
+        let filter = page.filter.clone().map(LineFilter);
+        let wanted = FollowLog {
+            sources: log.sources.iter().map(|(id, _)| id.clone()).collect(),
+            options: log.options(now, filter.is_some()),
+            filter,
+        };
         (page.state.follow, page.state.hit) = (true, None);
         page.shown = page.filter.is_some().then(Vec::new);
         let before = page.asked.take();
@@ -132,7 +203,7 @@ impl Turn<'_> {
         if let Page::Text(page) = self.ui.page_mut() {
             page.asked = Some(id);
         }
-        self.effects.push(Effect::Follow(id, agent, options));
+        self.effects.push(Effect::Follow(id, wanted));
     }
 
     /// Carries out what only a log knows; returns whether `action` is such.
@@ -142,7 +213,7 @@ impl Turn<'_> {
         let look = crate::tui::widgets::Look { theme: &theme, glyphs: &glyphs };
         let Page::Text(page) = self.ui.page_mut() else { return false };
         let Content::Log(log) = &mut page.content else { return false };
-        let mut again = false;
+        let (mut again, mut anew) = (false, true);
         match action {
             Action::ToggleFollow => page.state.follow = !page.state.follow,
             Action::ToggleTime => log.time = !log.time,
@@ -150,6 +221,23 @@ impl Turn<'_> {
             Action::ClearText => log.clear(),
             Action::MarkLine => {
                 log.mark(now);
+            }
+            Action::LockColumns => page.state.locked = !page.state.locked,
+            Action::StopLog if log.stopped => {
+                log.resume();
+                (again, anew) = (true, false);
+            }
+            Action::StopLog => {
+                log.stop();
+                let asked = page.asked.take();
+                if let Some(asked) = asked {
+                    self.forget(asked);
+                }
+                return true;
+            }
+            Action::AllSources => {
+                log.all = !log.all;
+                again = true;
             }
             Action::PreviousLogs => {
                 log.previous = !log.previous;
@@ -163,12 +251,42 @@ impl Turn<'_> {
                 None => return false,
             },
         }
+        if again && anew {
+            log.anew();
+        }
         if again {
             self.follow_log();
         } else {
             page.refilter(look);
         }
         true
+    }
+
+    /// `x` on a document: shows the secrets in it, or hides them again.
+    pub(super) fn reveal(&mut self) {
+        let role = self.ui.actor.role;
+        if !role.may(Right::Manage) {
+            return self
+                .refuse(&format!("{role} may not reveal: it takes the right to manage  (:can-i)"));
+        }
+        let Page::Text(page) = self.ui.page_mut() else { return };
+        page.revealed = !page.revealed;
+        page.sign = None;
+        if page.revealed {
+            self.say(Weight::Warn, "secrets are shown; the audit log says who asked");
+        }
+        self.read_document();
+    }
+
+    /// The line filter has changed: a log is read anew through it, since matches may lie before what was kept.
+    pub(super) fn refilter_log(&mut self, before: Option<&str>) {
+        let Page::Text(page) = self.ui.page_mut() else { return };
+        let now = page.filter.as_ref().map(regex::Regex::as_str);
+        let Content::Log(log) = &mut page.content else { return };
+        if now != before {
+            log.anew();
+            self.follow_log();
+        }
     }
 
     /// `s` in a table of things as they come: freezes them, or lets them come again.

@@ -6,9 +6,9 @@ use super::Turn;
 use crate::model::event::Event;
 use crate::model::operation::OperationStatus;
 use crate::model::text::Safe;
-use crate::ports::runtime::LogLine;
 use crate::tui::action::Action;
 use crate::tui::effect::EffectId;
+use crate::tui::event::LogBatch;
 use crate::tui::pages::Page;
 use crate::tui::widgets::toast::Weight;
 
@@ -65,7 +65,7 @@ impl Turn<'_> {
         self.read_again();
     }
 
-    pub(super) fn lines(&mut self, id: EffectId, lines: Vec<LogLine>) {
+    pub(super) fn lines(&mut self, id: EffectId, lines: LogBatch) {
         if !self.ui.waiting.contains(&id) {
             return;
         }

@@ -7,20 +7,34 @@ use super::{Look, paint};
 use crate::model::text::columns;
 
 /// A key and what it does, in a word or two.
-pub type Hint = (String, &'static str);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    pub key: String,
+    pub words: &'static str,
+    /// It may not be done: shown all the same, so that nobody looks for it, but greyed and crossed out.
+    pub denied: bool,
+}
+
+impl Hint {
+    pub fn new(key: impl Into<String>, words: &'static str) -> Self {
+        Self { key: key.into(), words, denied: false }
+    }
+}
 
 /// Draws as many hints as fit whole into one line; returns how many.
 pub fn draw(buf: &mut Buffer, line: Rect, hints: &[Hint], look: Look<'_>) -> usize {
     let Look { theme, glyphs } = look;
     let line = line.intersection(buf.area);
     let mut x = line.x;
-    for (count, (key, words)) in hints.iter().enumerate() {
+    for (count, Hint { key, words, denied }) in hints.iter().enumerate() {
         let wide = u16::try_from(columns(key) + 1 + columns(words)).unwrap_or(u16::MAX);
         if line.is_empty() || x.saturating_add(wide) > line.right() {
             return count;
         }
-        let parts =
-            [(key.as_str(), theme.hint_key), (" ", theme.hint_text), (*words, theme.hint_text)];
+        let gone = theme.row_gone;
+        let (of_key, of_words) =
+            if *denied { (gone, gone) } else { (theme.hint_key, theme.hint_text) };
+        let parts = [(key.as_str(), of_key), (" ", theme.hint_text), (*words, of_words)];
         x = paint::pieces(buf, (x, line.y), line.right() - x, &parts, glyphs.ellipsis) + 2;
     }
     hints.len()
@@ -29,8 +43,7 @@ pub fn draw(buf: &mut Buffer, line: Rect, hints: &[Hint], look: Look<'_>) -> usi
 /// Draws how a half-typed chord goes on, in a box at the lower right of `area`.
 pub fn draw_chord(buf: &mut Buffer, area: Rect, typed: &str, hints: &[Hint], look: Look<'_>) {
     let area = area.intersection(buf.area);
-    let widest =
-        hints.iter().map(|(key, words)| columns(key) + columns(words) + 2).max().unwrap_or(0);
+    let widest = hints.iter().map(|it| columns(&it.key) + columns(it.words) + 2).max().unwrap_or(0);
     let width = u16::try_from(widest + 4).unwrap_or(u16::MAX).min(area.width);
     let height = u16::try_from(hints.len() + 2).unwrap_or(u16::MAX).min(area.height);
     if width < 6 || height < 3 {
@@ -52,7 +65,7 @@ mod tests {
     #[test]
     fn a_hint_is_shown_whole_or_not_at_all() {
         let hints: Vec<Hint> = [("r", "restart"), ("^d", "delete"), ("?", "help")]
-            .map(|(key, words)| (key.to_owned(), words))
+            .map(|(key, words)| Hint::new(key, words))
             .into();
         let mut buf = Buffer::empty(Rect::new(0, 0, 22, 1));
         let line = buf.area;
@@ -62,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_half_typed_chord_lists_how_it_goes_on() {
-        let hints = [("g".to_owned(), "first row"), ("e".to_owned(), "last row")];
+        let hints = [Hint::new("g", "first row"), Hint::new("e", "last row")];
         let mut buf = Buffer::empty(Rect::new(0, 0, 30, 6));
         let area = buf.area;
         draw_chord(&mut buf, area, "g", &hints, plain_look());

@@ -54,6 +54,11 @@ impl JsonLines {
         Self { lines: layout.lines }
     }
 
+    /// Where the line at `index` is in the document.
+    pub fn path(&self, index: usize) -> &str {
+        self.lines.get(index).map_or("", |line| line.path.as_str())
+    }
+
     /// The path that folding the line at `index` closes or opens; `None` when it holds nothing.
     pub fn fold_path(&self, index: usize) -> Option<&str> {
         self.lines.get(index).filter(|line| line.nested).map(|line| line.path.as_str())

@@ -65,8 +65,19 @@ impl CellText {
         self
     }
 
+    /// Puts a sign before what stands there.
+    pub fn sign(&mut self, sign: &'static str) -> &mut Self {
+        self.text.insert_str(0, sign);
+        self
+    }
+
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The style it was given.
+    pub fn own_style(&self) -> Option<Style> {
+        self.style
     }
 
     pub fn clear(&mut self) {
@@ -97,6 +108,10 @@ pub trait Cells {
     fn cell(&self, row: usize, column: &Column, out: &mut CellText);
     /// A style under every cell of the row that has none of its own.
     fn row_style(&self, row: usize) -> Option<Style>;
+    /// Whether a figure has just gone up (`true`) or down.
+    fn delta(&self, _row: usize, _column: &Column) -> Option<bool> {
+        None
+    }
 }
 
 /// What a table remembers between frames.
@@ -167,7 +182,7 @@ impl Table<'_> {
             return TableHits::default();
         }
         let (placed, hidden) = self.place(area);
-        self.head(&placed, area, buf);
+        self.head(&placed, hidden, area, buf);
         let height = area.height - 1;
         let first = self.state.first(self.rows.len(), usize::from(height));
         let mut cell = CellText::default();
@@ -229,7 +244,7 @@ impl Table<'_> {
         (placed, in_order.len() - count)
     }
 
-    fn head(&self, placed: &[(&Column, u16, u16)], area: Rect, buf: &mut Buffer) {
+    fn head(&self, placed: &[(&Column, u16, u16)], hidden: usize, area: Rect, buf: &mut Buffer) {
         let Look { theme, glyphs } = self.look;
         let y = area.top();
         for (column, x, width) in placed {
@@ -255,6 +270,13 @@ impl Table<'_> {
             };
             let used = paint::text(buf, (begin, y), room, column.title, style, glyphs.ellipsis);
             paint::text(buf, (begin + used, y), width - room, sign, style, glyphs.ellipsis);
+        }
+        // Columns out of sight are told by a sign on their side.
+        if let Some((_, x, width)) = placed.first().filter(|_| self.state.scrolled > 0) {
+            paint::text(buf, (x + width, y), 1, glyphs.left, theme.accent, "");
+        }
+        if hidden > 0 {
+            paint::text(buf, (area.right() - 1, y), 1, glyphs.right, theme.accent, "");
         }
     }
 
@@ -303,6 +325,11 @@ impl Table<'_> {
                 style,
                 glyphs.ellipsis,
             );
+            let gap = x.saturating_add(*width);
+            if let Some(up) = self.cells.delta(row, column).filter(|_| gap < area.right()) {
+                let sign = if up { glyphs.more } else { glyphs.less };
+                paint::text(buf, (gap, y), 1, sign, over.unwrap_or(theme.changed), "");
+            }
             let hits = (self.hits)(&cell.text);
             if !hits.is_empty() {
                 paint::emphasize(
@@ -421,7 +448,7 @@ mod tests {
         let state = TableState { scrolled: 2, ..TableState::default() };
         let (buf, hits, _) = draw(&state, &[7], 20, 2);
         let head: String = (0..20).map(|x| buf[(x, 0)].symbol()).collect();
-        assert_eq!(head, "  NAME           AGE");
+        assert_eq!(head, "  NAME         ← AGE", "and a sign says that others are on the left");
         assert_eq!(hits.hidden, 0);
         let (_, hits, _) = draw(&TableState::default(), &[7], 20, 2);
         assert_eq!(hits.hidden, 2);

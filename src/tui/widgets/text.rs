@@ -61,6 +61,10 @@ impl Pieces {
 pub trait Lines {
     fn count(&self) -> usize;
     fn line(&self, index: usize, look: Look<'_>, out: &mut Pieces);
+    /// How many bytes at the beginning of a line stay where they are while the rest is scrolled sideways.
+    fn anchor(&self, _index: usize) -> usize {
+        0
+    }
 }
 
 /// What a text view remembers between frames.
@@ -71,6 +75,8 @@ pub struct TextState {
     /// Columns scrolled out on the left, while lines are cut.
     pub left: usize,
     pub wrap: bool,
+    /// The beginnings of lines stay in sight while the rest is scrolled sideways.
+    pub locked: bool,
     /// Keeps the last line in sight.
     pub follow: bool,
     /// The line that keys act on, where lines can be folded.
@@ -165,6 +171,9 @@ impl TextView<'_> {
         let is_cursor = self.state.cursor == Some(position);
         let is_hit = self.state.hit == Some(position);
         let mut y = area.y;
+        if self.state.locked && self.state.left > 0 && !self.state.wrap {
+            return self.locked_line(position, pieces, &hits, area, buf);
+        }
         let rows = if self.state.wrap {
             wrapped(&pieces.text, usize::from(area.width))
         } else {
@@ -191,6 +200,30 @@ impl TextView<'_> {
             y += 1;
         }
         y
+    }
+
+    /// A line whose beginning stays where it is.
+    fn locked_line(
+        &self,
+        position: usize,
+        pieces: &Pieces,
+        hits: &[Range<usize>],
+        area: Rect,
+        buf: &mut Buffer,
+    ) -> u16 {
+        let anchor = self.lines.anchor(self.index(position)).min(pieces.text.len());
+        let rest = anchor + window(&pieces.text[anchor..], self.state.left);
+        let kept = u16::try_from(columns(&pieces.text[..anchor])).unwrap_or(u16::MAX);
+        let kept = kept.min(area.width);
+        self.row(pieces, 0..anchor, (area.x, area.y), kept, buf);
+        let (x, width) = (area.x + kept, area.width - kept);
+        self.row(pieces, rest..pieces.text.len(), (x, area.y), width, buf);
+        for hit in hits.iter().filter(|hit| hit.end > rest) {
+            let part = hit.start.max(rest) - rest..hit.end - rest;
+            let text = &pieces.text[rest..];
+            paint::emphasize(buf, (x, area.y), width, text, &[part], self.look.theme.hit);
+        }
+        area.y + 1
     }
 
     fn row(
@@ -324,6 +357,28 @@ mod tests {
         assert_eq!(drawn(&state, None, 8, 2).0, "pha beta\n界世界…\n");
         let state = TextState { wrap: true, ..TextState::default() };
         assert_eq!(drawn(&state, None, 8, 4).0, "0 alpha\nbeta\n1 世界世\n界世界\n");
+    }
+
+    #[test]
+    fn a_locked_beginning_stays_while_the_rest_is_scrolled() {
+        struct Log(Poem);
+        impl Lines for Log {
+            fn count(&self) -> usize {
+                self.0.count()
+            }
+            fn line(&self, index: usize, look: Look<'_>, out: &mut Pieces) {
+                self.0.line(index, look, out);
+            }
+            fn anchor(&self, _: usize) -> usize {
+                2
+            }
+        }
+        let state = TextState { left: 3, locked: true, ..TextState::default() };
+        let mut buf = Buffer::empty(Rect::new(0, 0, 20, 2));
+        let lines = Log(poem());
+        TextView { lines: &lines, shown: None, state: &state, look: plain_look() }
+            .draw(buf.area, &mut buf);
+        assert_eq!(symbols(&buf), "0 ha beta\n1 世界世界\n");
     }
 
     #[test]

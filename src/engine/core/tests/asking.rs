@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::filter::Filter;
 use crate::model::operation::OperationStatus;
+use crate::ports::store::Query;
 
 fn lines(description: &Description, section: &str) -> Vec<String> {
     let found = description.sections.iter().find(|it| it.title == section);
@@ -131,6 +132,28 @@ async fn lists_come_in_pages_newest_first_and_show_only_what_one_may_see() {
         .await;
     let seen = observer.core.document(&observer.me, Noun::Message, "n").await.unwrap();
     assert_eq!(seen.body["payload"], json!({"masked": "observer may not see payloads"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_shown_only_to_those_who_manage_and_the_audit_log_says_to_whom() {
+    let desk = Desk::new();
+    let mut agent = crate::engine::testing::agent("a", "running");
+    agent["config"]["env"] = json!({"API_KEY": "leaked"});
+    desk.world.put(Collection::Agents, "a", agent).await;
+    let masked = desk.core.document(&desk.me, Noun::Agent, "a").await.unwrap();
+    assert_eq!(masked.body["config"]["env"], json!({"API_KEY": "(masked)"}));
+    let developer = desk.as_role(Role::Developer);
+    let refused = developer.core.reveal(&developer.me, Noun::Agent, "a").await;
+    assert!(matches!(refused, Err(CommandError::Denied { .. })), "{refused:?}");
+    let shown = desk.core.reveal(&desk.me, Noun::Agent, "a").await.unwrap();
+    assert_eq!(shown.body["config"]["env"], json!({"API_KEY": "leaked"}));
+    let query = Query::new(Collection::AuditLog, Filter::eq("action", "reveal"));
+    let entries = desk.world.ctx.store.query(query).await.unwrap().documents;
+    let told: Vec<(&str, bool)> = entries
+        .iter()
+        .map(|it| (it.body["actor"].as_str().unwrap(), it.body["allowed"].as_bool().unwrap()))
+        .collect();
+    assert!(told.contains(&("ann@desk", true)) && told.contains(&("bob@desk", false)), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Slice, Stamp, TablePage};
 use crate::engine::view::{AgentRow, FleetView};
 use crate::model::time::Time;
-use crate::tui::pages::row::Rows;
+use crate::tui::pages::row::{Rows, sort_key};
 
 /// Of more changed rows than this it is not asked: listing anew costs no more.
 const MOST: usize = 2_000;
@@ -31,15 +31,17 @@ impl TablePage {
             self.kind.rows(&old_view, &self.fetched, now),
             self.kind.rows(view, &self.fetched, now),
         );
+        let column = self.order().column;
         changed.into_iter().all(|row| {
             self.verdict(was.as_ref(), row) == self.verdict(is.as_ref(), row)
-                && was.sort_key(row, self.sort.column) == is.sort_key(row, self.sort.column)
+                && sort_key(was.as_ref(), row, column) == sort_key(is.as_ref(), row, column)
         })
     }
 
     /// Whether a row counts, and whether it is shown.
     pub(super) fn verdict(&self, rows: &dyn Rows, row: usize) -> (bool, bool) {
-        let elsewhere = self.owner.as_ref().is_some_and(|owner| !rows.is_within(row, owner));
+        let elsewhere = self.owner.as_ref().is_some_and(|owner| !rows.is_within(row, owner))
+            || self.scope.as_ref().is_some_and(|scope| !rows.is_of(row, scope));
         if elsewhere || !rows.is_listed(row) {
             return (false, false);
         }
@@ -130,9 +132,9 @@ mod tests {
             let mut kept = page(filter);
             for blow in blows {
                 view = struck(&view, blow);
-                kept.prepare(&view, now());
+                kept.prepare(&view, 30, now());
                 let mut fresh = page(filter);
-                fresh.prepare(&view, now());
+                fresh.prepare(&view, 30, now());
                 prop_assert_eq!(&kept.listing.rows, &fresh.listing.rows);
                 prop_assert_eq!(kept.listing.total, fresh.listing.total);
             }
