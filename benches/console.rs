@@ -74,6 +74,7 @@ fn agent(n: usize, dice: &mut Dice) -> AgentRow {
             ""
         }),
         health,
+        health_since: Time::EPOCH,
         health_message: Safe::default(),
         incarnation: 1 + dice.below(4),
         wanted_incarnation: 1,

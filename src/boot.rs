@@ -154,7 +154,7 @@ pub fn missing_store(ground: &Ground) -> Result<Option<PathBuf>, BootError> {
     })
 }
 
-pub use store::agent_store;
+pub use store::{agent_store, schema};
 
 /// The hidden verb under which this program is an agent's shim.
 pub const SHIM_VERB: &str = local::shim::VERB;
@@ -275,6 +275,7 @@ fn engine_settings(
         host: host(),
         contend: part != Part::Observe,
         priority: part == Part::Priority,
+        protected: settings.fleet.protected,
         lease_ttl: settings.leader.ttl,
         health_interval: settings.health.interval,
         usage_interval: settings.health.usage_interval,

@@ -101,7 +101,12 @@ fn run(mut cli: Cli) -> Result<(), Fail> {
         None if cli.console.check => look::check(&request),
         None if cli.console.snapshot.is_some() => look::snapshot(&request, &cli.console),
         None => contexts::open_console(&request, &cli, given),
-        Some(Verb::Doctor { output }) => threads()?.block_on(status::doctor(&request, output)),
+        Some(Verb::Doctor { output, schema: true }) => {
+            threads()?.block_on(status::schema(&request, output))
+        }
+        Some(Verb::Doctor { output, schema: false }) => {
+            threads()?.block_on(status::doctor(&request, output))
+        }
         Some(verb) => {
             let ground = boot::ground(&request)?;
             let level = cli.global.log_level.is_some();
@@ -381,6 +386,30 @@ impl From<BootError> for Fail {
             BootError::Settings(_) | BootError::Usage(_) => Self::usage(error.to_string()),
             BootError::Store(store) => Self::from_store(store),
             BootError::Runtime(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_agree_with_each_other_and_with_those_of_every_verb() {
+        Cli::command().debug_assert();
+        let lines = [
+            "cvxc agent run --role flaky --targets pool=a --rate 6/s",
+            "cvxc demo --simulated 10 --updates 5 --ascii",
+            "cvxc get agents -o wide --filter -f",
+            "cvxc send --to a --from b --type x --ttl 5s",
+            "cvxc logs a -f --tail 5 --since 5m",
+        ];
+        for line in lines {
+            let read = Cli::try_parse_from(line.split(' '));
+            assert!(read.is_ok(), "{line}: {:?}", read.err().map(|error| error.to_string()));
+            // what every verb takes is read beside what only this one takes
+            let with = format!("{line} --data-dir d --as observer --log-level debug");
+            assert!(Cli::try_parse_from(with.split(' ')).is_ok(), "{with}");
         }
     }
 }

@@ -28,6 +28,7 @@ pub struct Settings {
     pub kubernetes: KubernetesSettings,
     pub agents: AgentsSettings,
     pub leader: LeaderSettings,
+    pub fleet: FleetSettings,
     pub health: HealthSettings,
     pub autoscale: AutoscaleSettings,
     pub recovery: RecoverySettings,
@@ -80,6 +81,13 @@ pub enum RuntimeKind {
 pub struct LeaderSettings {
     #[serde(with = "span")]
     pub ttl: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FleetSettings {
+    /// Every change asks for a typed word.
+    pub protected: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

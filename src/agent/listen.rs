@@ -39,6 +39,25 @@ impl Client {
         H: Fn(Publication) -> F,
         F: Future<Output = ()>,
     {
+        let end = self.hear_out(id, pattern, handle, stop).await;
+        // whoever reads on need not wait for the lease to end
+        if let Err(error) = self.pubsub.release(id, &self.receiver.owner).await {
+            tracing::debug!(error = chain(&error), "the subscription was not given back");
+        }
+        end
+    }
+
+    async fn hear_out<H, F>(
+        &self,
+        id: &SubscriptionId,
+        pattern: &str,
+        handle: H,
+        stop: &CancellationToken,
+    ) -> Result<(), PubSubError>
+    where
+        H: Fn(Publication) -> F,
+        F: Future<Output = ()>,
+    {
         let pattern = Pattern::new(pattern)
             .map_err(|bad| PubSubError::Bad { id: id.clone(), why: bad.to_string() })?;
         let watch =
@@ -115,13 +134,17 @@ impl Client {
         }
         match self.pubsub.ack(id, &self.receiver.owner, batch.upto, matched).await {
             Ok(()) => *acked = batch.upto,
-            // the next batch's acknowledgement covers this one
-            Err(PubSubError::Store(error)) => {
+            // the next batch's acknowledgement covers this one; what is no longer kept was handled all the same
+            Err(error @ (PubSubError::Store(_) | PubSubError::Ahead { .. })) => {
                 tracing::warn!(error = chain(&error), "publications could not be acknowledged");
             }
             // the lease went to another process, which reads on from the cursor: what was handled comes there again
             Err(PubSubError::Busy { .. }) => {}
-            Err(error) => return Err(error),
+            Err(
+                error @ (PubSubError::Unknown(_)
+                | PubSubError::Inactive(_)
+                | PubSubError::Bad { .. }),
+            ) => return Err(error),
         }
         Ok(())
     }

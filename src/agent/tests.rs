@@ -6,9 +6,11 @@ use std::rc::Rc;
 use super::*;
 use crate::engine::messaging::read;
 use crate::engine::testing::{World, agent};
+use crate::model::filter::Filter;
 use crate::model::message::{Message, MessageStatus};
 use crate::model::pubsub::Publication;
 use crate::ports::ids::RandomIds;
+use crate::ports::store::Query;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -322,4 +324,65 @@ fn a_wrong_environment_names_the_variable() {
     assert!(says(&[("CVXC_AGENT_ID", "B!"), fine[1]]).contains("not a valid id"));
     assert!(says(&[fine[0]]).starts_with("CVXC_STORE is not set"));
     assert!(says(&[fine[0], fine[1], ("CVXC_INCARNATION", "x")]).contains("whole number"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_whose_publications_are_gone_before_it_is_done_goes_on_listening() {
+    let world = fleet().await;
+    world.put(Collection::Agents, "a", agent("a", "running")).await;
+    let (listener, speaker) = (connect(&world, "b").await, connect(&world, "a").await);
+    let id = listener.subscribe("task.*").await.unwrap();
+    for name in ["task.old", "task.new"] {
+        speaker.publish(name, Map::new()).await.unwrap();
+    }
+    let heard = RefCell::new(Vec::new());
+    let (world, said) = (&world, &heard);
+    let handle = move |publication: Publication| async move {
+        if publication.event_name == "task.new" {
+            // the newest passes its time while it is handled; an older one is kept
+            let all = Query::new(Collection::AgentPublications, Filter::All);
+            for found in world.ctx.store.query(all).await.unwrap().documents {
+                if found.body["event_name"] == "task.new" {
+                    world.remove(Collection::AgentPublications, found.key.as_str()).await;
+                }
+            }
+        }
+        said.borrow_mut().push(publication.event_name);
+    };
+    let stop = CancellationToken::new();
+    let script = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        speaker.publish("task.later", Map::new()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        stop.cancel();
+    };
+    let (end, ()) = tokio::join!(listener.listen(&id, "task.*", handle, &stop), script);
+    end.unwrap();
+    assert_eq!(*heard.borrow(), ["task.old", "task.new", "task.later"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_stops_leaves_its_subscription_to_the_next_at_once() {
+    let world = fleet().await;
+    world.put(Collection::Agents, "a", agent("a", "running")).await;
+    let speaker = connect(&world, "a").await;
+    let mut id = None;
+    for round in 0..2 {
+        let listener = connect(&world, "b").await;
+        let id = id.insert(listener.subscribe("task.*").await.unwrap());
+        speaker.publish("task.one", Map::new()).await.unwrap();
+        let heard = RefCell::new(0);
+        let handle = |_| {
+            *heard.borrow_mut() += 1;
+            std::future::ready(())
+        };
+        let stop = CancellationToken::new();
+        let script = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            stop.cancel();
+        };
+        let (end, ()) = tokio::join!(listener.listen(id, "task.*", handle, &stop), script);
+        end.unwrap();
+        assert_eq!(*heard.borrow(), 1, "process {round}");
+    }
 }

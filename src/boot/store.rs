@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::adapters::arango::ArangoStore;
 use crate::adapters::arango::options::{ArangoOptions, Login, Secret, TlsOptions};
+use crate::adapters::arango::{ArangoStore, Standing};
 use crate::adapters::sqlite::{SqliteOptions, SqliteStore};
 use crate::model::text::Safe;
 use crate::ports::clock::Clock;
@@ -41,7 +41,9 @@ pub(super) fn place(ground: &Ground) -> Result<Place, BootError> {
     let settings = &ground.loaded.settings.database;
     if is_database(url) {
         let target = settings.named(url).map_err(|what| usage("--store", &what))?;
-        return database(settings, target).map(Box::new).map(Place::Database);
+        return database(&target.tls_over(settings.clone()), target)
+            .map(Box::new)
+            .map(Place::Database);
     }
     if url.is_empty() {
         if ground.loaded.wants_database() {
@@ -116,6 +118,27 @@ pub(super) async fn open(
     })
 }
 
+/// Each part of a shared database's schema, and whether it is `there`, `missing` or how it differs. Makes nothing.
+///
+/// # Errors
+/// [`BootError::Usage`] for the embedded store, which checks itself; else those of the adapter.
+pub async fn schema(ground: &Ground) -> Result<Vec<(String, String)>, BootError> {
+    let database = match place(ground)? {
+        Place::Database(database) => database,
+        Place::File(path) => {
+            let what = format!("{} is checked whenever it is opened", path.display());
+            return Err(usage("doctor --schema", &what));
+        }
+    };
+    let parts = ArangoStore::inspect(&database.options, &ground.clock).await?;
+    let said = |standing| match standing {
+        Standing::There => "there".to_owned(),
+        Standing::Missing => "missing".to_owned(),
+        Standing::Differs(how) => format!("different: {how}"),
+    };
+    Ok(parts.into_iter().map(|part| (part.name, said(part.standing))).collect())
+}
+
 /// How an agent on this machine finds the store. The password goes by a file that its owner alone can read.
 ///
 /// # Errors
@@ -137,7 +160,7 @@ pub(super) fn for_agents(place: &Place, ground: &Ground) -> Result<String, BootE
     };
     database
         .target
-        .url(file.as_deref())
+        .url(file.as_deref(), settings)
         .ok_or_else(|| usage("[database]", "the password file's path is no text"))
 }
 
@@ -169,6 +192,7 @@ pub async fn agent_store(url: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn St
             .settings
             .database;
         let target = settings.named(url).map_err(invalid)?;
+        let settings = target.tls_over(settings);
         let mut options =
             database(&settings, target).map_err(|error| invalid(error.to_string()))?.options;
         options.make = false;

@@ -43,7 +43,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "local|kubernetes", value_parser = runtime_kind)]
     pub runtime: Option<RuntimeKind>,
     /// Act as less than you are: platform-admin, tenant-admin, developer, observer
-    #[arg(long = "as", global = true, value_name = "ROLE")]
+    #[arg(id = "as", long = "as", global = true, value_name = "ROLE")]
     pub role: Option<Role>,
     /// The kubeconfig of the cluster that agents run in
     #[arg(long, global = true, value_name = "FILE")]
@@ -195,6 +195,9 @@ pub enum Verb {
     Doctor {
         #[arg(short, long, default_value = "text")]
         output: ActOutput,
+        /// Print each collection, index and graph of a shared database: there, missing or different
+        #[arg(long)]
+        schema: bool,
     },
     /// Where everything is kept
     Info {

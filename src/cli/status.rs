@@ -231,3 +231,27 @@ async fn parts(opened: &Opened, checks: &mut Vec<(&'static str, Result<String, S
         },
     ));
 }
+
+/// Prints what of the store's schema is there, and fails if anything is not as it should be.
+///
+/// # Errors
+/// Exit code 1 when something is missing or different, 2 for the embedded store, 3 when the store is unreachable.
+pub async fn schema(request: &boot::Request, format: ActOutput) -> Result<(), Fail> {
+    let ground = boot::ground(request)?;
+    let parts = boot::schema(&ground).await?;
+    let bad = parts.iter().filter(|(_, standing)| standing != "there").count();
+    if format == ActOutput::Json {
+        let row = |(name, standing): &(String, String)| json!({"part": name, "standing": standing});
+        output::json(&parts.iter().map(row).collect::<Vec<_>>())?;
+    } else {
+        let row = |(name, standing): &(String, String)| vec![Safe::new(name), Safe::new(standing)];
+        output::table(&["PART", "STANDING"], &parts.iter().map(row).collect::<Vec<_>>())?;
+    }
+    if bad == 0 {
+        return Ok(());
+    }
+    Err(Fail::failed(format!(
+        "{bad} of {} parts are not as they should be: what is missing is made when the store is opened",
+        parts.len()
+    )))
+}

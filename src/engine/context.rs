@@ -28,6 +28,8 @@ pub struct EngineSettings {
     pub contend: bool,
     /// A daemon that takes over politely from a console.
     pub priority: bool,
+    /// Every change asks for a typed word (`console.md` §2: a protected context).
+    pub protected: bool,
     /// How long a lease lives without renewal; renewed at a third of it. At least 2 s.
     pub lease_ttl: Duration,
     pub health_interval: Duration,
@@ -54,6 +56,7 @@ impl Default for EngineSettings {
             host: "localhost".into(),
             contend: true,
             priority: false,
+            protected: false,
             lease_ttl: Duration::from_secs(15),
             health_interval: Duration::from_secs(10),
             usage_interval: Duration::from_secs(10),

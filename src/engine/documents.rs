@@ -1,10 +1,14 @@
 //! Between stored documents and the model's types: reading one, and writing a change back without touching what is not ours.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::ports::store::{Body, Document, StoreError};
+use crate::model::agent::Agent;
+use crate::model::id::AgentId;
+use crate::ports::store::{Body, Document, StoreError, chain};
 
 /// The document as the model's type.
 ///
@@ -14,6 +18,35 @@ pub fn read<T: DeserializeOwned>(document: &Document) -> Result<T, StoreError> {
     serde_json::from_value(Value::Object(document.body.clone())).map_err(|error| {
         StoreError::Corrupt { message: format!("{} cannot be read: {error}", document.key) }
     })
+}
+
+/// Agents as they are in the store. One whose document cannot be read is there all the same: whoever wrote it may mend it,
+/// and until then it is neither missing nor nobody's.
+#[derive(Debug, Default)]
+pub struct Agents {
+    pub found: BTreeMap<AgentId, (Document, Agent)>,
+    pub unreadable: BTreeSet<AgentId>,
+}
+
+impl Extend<Document> for Agents {
+    fn extend<I: IntoIterator<Item = Document>>(&mut self, documents: I) {
+        for document in documents {
+            let id = match AgentId::new(document.key.as_str()) {
+                Ok(id) => id,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "no agent's key");
+                    continue;
+                }
+            };
+            match read::<Agent>(&document) {
+                Ok(agent) => drop(self.found.insert(id, (document, agent))),
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "an agent is left alone");
+                    self.unreadable.insert(id);
+                }
+            }
+        }
+    }
 }
 
 /// The body of a new document.

@@ -23,6 +23,26 @@ pub enum Fault {
     Runtime(#[from] RuntimeError),
 }
 
+impl Fault {
+    /// Whether it would have met any other work of the loop as well. Anything else concerns one thing alone, which is
+    /// passed over so that what comes after it has its turn.
+    pub fn is_general(&self) -> bool {
+        match self {
+            Self::Deposed | Self::Runtime(_) => true,
+            Self::Store(error) => match error {
+                StoreError::Unavailable(_)
+                | StoreError::OutcomeUnknown(_)
+                | StoreError::Denied { .. } => true,
+                StoreError::NotFound { .. }
+                | StoreError::Exists { .. }
+                | StoreError::Conflict { .. }
+                | StoreError::Invalid { .. }
+                | StoreError::Corrupt { .. } => false,
+            },
+        }
+    }
+}
+
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         match error {

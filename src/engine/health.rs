@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::restarts::Restarts;
 use crate::engine::context::Context;
-use crate::engine::documents::{body, overlay, read};
+use crate::engine::documents::{self, body, overlay};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
 use crate::engine::reconcile::diff;
@@ -30,7 +30,7 @@ use crate::model::id::AgentId;
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::model::time::Time;
-use crate::ports::store::{BoxError, Document, Key, Write, chain};
+use crate::ports::store::{BoxError, Document, Key, Write};
 
 const NAME: &str = "health";
 const ACTOR: &str = "loop:health";
@@ -241,11 +241,11 @@ impl Monitor {
     }
 
     async fn tell_batch(&mut self, batch: &[News], now: Time) -> Result<(), Fault> {
-        let mut documents = documents(&self.pen.ctx, batch.iter().map(|news| &news.id)).await?;
+        let mut found = agents(&self.pen.ctx, batch.iter().map(|news| &news.id)).await?.found;
         // the journal takes one reason a commit: what is said alike goes together
         let mut alike: HashMap<&str, Vec<(&News, Change)>> = HashMap::new();
         for news in batch {
-            let Some((document, agent)) = documents.remove(news.id.as_str()) else { continue };
+            let Some((document, agent)) = found.remove(&news.id) else { continue };
             let change = change(&document, &agent, news, now);
             alike.entry(news.check.verdict.message.as_str()).or_default().push((news, change));
         }
@@ -288,7 +288,7 @@ impl Monitor {
 
     /// What runs and does not answer fails like what has crashed; the reconcile loop ends it and starts it again.
     async fn restart(&mut self, silent: Vec<AgentId>, now: Time) -> Result<(), Fault> {
-        for (document, agent) in documents(&self.pen.ctx, silent.iter()).await?.into_values() {
+        for (document, agent) in agents(&self.pen.ctx, silent.iter()).await?.found.into_values() {
             let up = matches!(agent.phase, Phase::Running | Phase::Paused);
             if !up || agent.health.status != HealthStatus::Unhealthy {
                 continue;
@@ -338,22 +338,17 @@ impl Monitor {
     }
 }
 
-/// The agents' documents as they are now, by key.
-async fn documents(
+/// The agents as they are now.
+async fn agents(
     ctx: &Context,
     ids: impl Iterator<Item = &AgentId>,
-) -> Result<HashMap<String, (Document, Agent)>, Fault> {
+) -> Result<documents::Agents, Fault> {
     let keys: Vec<Key> = ids.map(|id| Key::new(id.as_str())).collect::<Result<_, _>>()?;
-    let mut found = HashMap::new();
+    let mut agents = documents::Agents::default();
     for keys in keys.chunks(1_000) {
-        for document in ctx.store.get_many(Collection::Agents, keys).await? {
-            match read::<Agent>(&document) {
-                Ok(agent) => drop(found.insert(document.key.to_string(), (document, agent))),
-                Err(error) => tracing::warn!(error = chain(&error), "an agent is skipped"),
-            }
-        }
+        agents.extend(ctx.store.get_many(Collection::Agents, keys).await?);
     }
-    Ok(found)
+    Ok(agents)
 }
 
 fn is_wanted_up(row: &AgentRow) -> bool {

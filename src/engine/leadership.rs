@@ -104,7 +104,9 @@ fn judge(lease: Option<&Lease>, me: &str, priority: bool, unchanged: Duration) -
     if unchanged >= lease.ttl() {
         return Verdict::Take("the holder did not renew in time");
     }
-    if priority && !lease.priority && lease.wanted_by.is_none() {
+    // asking writes the lease anew, which must not cost what could not be read of it
+    let asks = lease.is_readable() && !lease.priority && lease.wanted_by.is_none();
+    if priority && asks {
         return Verdict::Ask;
     }
     Verdict::Wait(lease.ttl() - unchanged)
@@ -156,7 +158,7 @@ impl Candidate {
         let mut news: Option<Document> = None;
         while !stop.is_cancelled() {
             let look = match news.take() {
-                Some(document) => Ok(lease::seen(document)),
+                Some(document) => Ok(lease::seen(document, self.ttl)),
                 None => self.bounded(lease::read(&self.ctx)).await,
             };
             let pause = match look {
@@ -382,16 +384,15 @@ impl Candidate {
                 if let Ok(Some(End::Lost(why))) = look {
                     return Err(why);
                 }
-                Ok(self.ctx.clock.instant())
             }
             StoreError::Exists { .. }
             | StoreError::Invalid { .. }
             | StoreError::Denied { .. }
             | StoreError::Unavailable(_)
-            | StoreError::Corrupt { .. } => {
-                Ok(deadline.min(self.ctx.clock.instant() + self.ttl / 10))
-            }
+            | StoreError::Corrupt { .. } => {}
         }
+        // still ours, or nobody can say: a store that fails each time is not asked without a pause
+        Ok(deadline.min(self.ctx.clock.instant() + self.ttl / 10))
     }
 
     /// What is left of the time in which nobody else can hold the lease.

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::fleet::{Fleet, ROWS};
 use self::flow::{Flow, Pace};
-use self::jobs::{Answer, Jobs};
+use self::jobs::{Answer, Counted, Jobs};
 use self::listing::Listing;
 use self::status::Status;
 use self::table::mark;
@@ -106,6 +106,8 @@ struct Mirror {
     /// The reconcile loop may have something to do.
     wanted: bool,
     messages: Pace,
+    /// Counts of what is open, beside those of all messages while these are slow.
+    open: Pace,
     publications: Pace,
     relist_at: Instant,
     probe_at: Instant,
@@ -123,7 +125,7 @@ impl Mirror {
         Self {
             fleet: Fleet::default(),
             flow: Flow::default(),
-            status: Status::new(contends),
+            status: Status::new(contends, ctx.settings.protected),
             listing: Listing::default(),
             cursor: None,
             last_event: None,
@@ -134,6 +136,7 @@ impl Mirror {
             news: false,
             wanted: false,
             messages: Pace::new(COUNT),
+            open: Pace::new(COUNT),
             publications: Pace::new(COUNT * 4),
             relist_at: now + RELIST,
             probe_at: now,
@@ -161,6 +164,8 @@ impl Mirror {
         self.listing = Listing::default();
         self.begin_listing(&mut jobs);
         (self.messages, self.publications) = (Pace::new(COUNT), Pace::new(COUNT * 4));
+        self.open = Pace::new(COUNT);
+        self.flow.forget();
         self.probe_at = ctx.clock.instant();
         self.status.leading(leading.borrow_and_update().is_some());
         self.status.tasks(&tasks.borrow_and_update());
@@ -194,11 +199,15 @@ impl Mirror {
             self.begin_listing(jobs);
         }
         if self.messages.due(now).is_some_and(|due| due <= now) {
-            self.messages.begin();
+            self.messages.begin(now);
             jobs.count_messages();
         }
+        if self.open_due(now).is_some_and(|due| due <= now) {
+            self.open.begin(now);
+            jobs.count_open_messages();
+        }
         if self.publications.due(now).is_some_and(|due| due <= now) {
-            self.publications.begin();
+            self.publications.begin(now);
             jobs.count_publications();
         }
         if now >= self.tick_at {
@@ -213,6 +222,7 @@ impl Mirror {
             Some(self.probe_at),
             (!self.listing.is_open()).then_some(self.relist_at),
             self.messages.due(now),
+            self.open_due(now),
             self.publications.due(now),
             (!self.flow.is_quiet()).then_some(self.tick_at),
             self.status.late_at(),
@@ -220,6 +230,10 @@ impl Mirror {
             self.publish_at(now),
         ];
         due.into_iter().flatten().min().unwrap_or(self.probe_at)
+    }
+
+    fn open_due(&self, now: Instant) -> Option<Instant> {
+        Some(self.messages.slow_from(now)?.max(self.open.due(now)?))
     }
 
     fn rows_changed(&mut self, batch: Vec<Change>, jobs: &mut Jobs) {
@@ -263,15 +277,18 @@ impl Mirror {
             match change {
                 Change::Put { collection: Collection::AgentMessages, .. } => {
                     self.messages.want();
+                    self.open.want();
                     sent = true;
                 }
                 Change::Removed { collection: Collection::AgentMessages, .. } => {
                     self.flow.note_removed(1);
                     self.messages.want();
+                    self.open.want();
                 }
                 Change::Put { .. } | Change::Removed { .. } => self.publications.want(),
                 Change::Resync { .. } => {
                     self.messages.want();
+                    self.open.want();
                     self.publications.want();
                     sent = true;
                 }
@@ -290,15 +307,22 @@ impl Mirror {
                 self.heard = wall;
                 self.status.store(&info, wall);
             }
-            Answer::Counted { began, tallies } => {
-                self.messages.done(began, now);
-                let queues = self.flow.count(&tallies, now);
+            Answer::Counted { counted, began, tallies } => {
+                self.counted(counted, began, now);
+                let queues = match counted {
+                    Counted::Open => self.flow.count_open(&tallies),
+                    Counted::Messages | Counted::Publications => self.flow.count(&tallies, now),
+                };
                 self.fleet.put_queues(queues);
                 self.news = true; // `publish` finds out whether anything is to be seen
             }
             Answer::Publications { began, count } => {
-                self.publications.done(began, now);
+                self.counted(Counted::Publications, began, now);
                 self.news |= self.flow.set_publications(count);
+            }
+            Answer::Uncounted(counted, began) => {
+                tracing::warn!(?counted, "the store did not finish counting");
+                self.counted(counted, began, now);
             }
             Answer::Listed(..)
             | Answer::Scanned { .. }
@@ -311,6 +335,19 @@ impl Mirror {
                 self.listed(answer, jobs);
                 self.caught_up |= self.loaded && !self.listing.is_open();
             }
+        }
+    }
+
+    /// A count has ended.
+    fn counted(&mut self, counted: Counted, began: Instant, now: Instant) {
+        match counted {
+            Counted::Messages => {
+                self.messages.done(began, now);
+                // what is open was counted at its begin: where that is long ago, it is counted once more
+                self.open.want();
+            }
+            Counted::Open => self.open.done(began, now),
+            Counted::Publications => self.publications.done(began, now),
         }
     }
 

@@ -262,6 +262,27 @@ impl PubSub {
         Err(StoreError::Unavailable("the subscription kept changing".into()).into())
     }
 
+    /// `reader` reads no further for now: another may at once. Nothing happens if it is not the one that reads.
+    ///
+    /// # Errors
+    /// `Unknown`; `Bad`; `Store`.
+    pub async fn release(&self, id: &SubscriptionId, reader: &str) -> Result<(), PubSubError> {
+        let key = Key::new(id.as_str())?;
+        for _ in 0..TRIES {
+            let (rev, subscription) = self.read(id, &key).await?;
+            if subscription.lease_owner.as_deref() != Some(reader) {
+                return Ok(());
+            }
+            let fields = json!({ "lease_owner": null, "lease_until": null });
+            match self.store.transact(at_rev(&key, &rev, fields), Durability::Relaxed).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Unavailable("the subscription kept changing".into()).into())
+    }
+
     async fn read(
         &self,
         id: &SubscriptionId,

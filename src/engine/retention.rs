@@ -56,7 +56,8 @@ impl Broom {
         self.pools(now, stop).await?;
         let old = now.minus(KEEP);
         self.operations(old, stop).await?;
-        self.events(old, stop).await
+        self.events(old, stop).await?;
+        self.audit(old, stop).await
     }
 
     /// Tombstones whose day is over, with what was kept beside them.
@@ -84,6 +85,7 @@ impl Broom {
             rev: None,
         });
         self.sweep(health.collect()).await?;
+        self.unsubscribe(keys).await?;
         for key in keys {
             let Ok(id) = AgentId::new(key.as_str()) else { continue };
             // its files may stay behind; the record is gone, so the next orphan sweep forgets them
@@ -92,6 +94,27 @@ impl Broom {
             }
         }
         Ok(())
+    }
+
+    /// Nobody listens for who is gone.
+    async fn unsubscribe(&self, agents: &[Key]) -> Result<(), Fault> {
+        let agents: Vec<Value> = agents.iter().map(|key| key.as_str().into()).collect();
+        if agents.is_empty() {
+            return Ok(());
+        }
+        let theirs = Filter::In(field("subscriber_agent_id")?, agents);
+        let collection = Collection::AgentSubscriptions;
+        let mut query = Query { limit: BATCH, ..Query::new(collection, theirs) };
+        loop {
+            let page = self.pen.ctx.store.query(query.clone()).await?;
+            let ids = page.documents.into_iter().map(|document| document.key);
+            let remove = |key| Write::Remove { collection, key, rev: None };
+            self.sweep(ids.map(remove).collect()).await?;
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(()),
+            }
+        }
     }
 
     async fn pools(&self, now: Time, stop: &CancellationToken) -> Result<(), Fault> {
@@ -152,8 +175,9 @@ impl Broom {
         let too_old =
             Filter::And(vec![Filter::Lt(field("at")?, old.to_string().into()), below(seq)?]);
         let too_many = below(seq.saturating_sub(most.saturating_sub(1)).min(seq))?;
-        for over in [too_old, too_many] {
-            let mut batches = Batches::of(Collection::Events, over);
+        // each in the order of the index that finds it
+        for (over, order) in [(too_old, "at"), (too_many, "seq")] {
+            let mut batches = Batches::of(Collection::Events, over).by(field(order)?);
             while let Some(documents) = batches.next(&self.pen.ctx, stop).await? {
                 self.sweep(removals(Collection::Events, &documents)).await?;
             }
@@ -161,19 +185,37 @@ impl Broom {
         Ok(())
     }
 
-    /// Removes what needs no event; gone already is as good.
+    /// Who did what is kept as long as what came of it.
+    async fn audit(&self, old: Time, stop: &CancellationToken) -> Result<(), Fault> {
+        let over = Filter::Lt(field("at")?, old.to_string().into());
+        let mut batches = Batches::of(Collection::AuditLog, over).by(field("at")?);
+        while let Some(documents) = batches.next(&self.pen.ctx, stop).await? {
+            self.sweep(removals(Collection::AuditLog, &documents)).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what needs no event. One that is gone already, or was changed meanwhile, keeps none of the others.
     async fn sweep(&self, writes: Vec<Write>) -> Result<(), Fault> {
         if writes.is_empty() {
             return Ok(());
         }
-        match self.pen.sample(writes).await {
-            Err(Fault::Store(StoreError::NotFound { .. } | StoreError::Conflict { .. })) => Ok(()),
-            other => other,
+        match self.pen.sample(writes.clone()).await {
+            Err(Fault::Store(StoreError::NotFound { .. } | StoreError::Conflict { .. })) => {}
+            other => return other,
         }
+        for write in writes {
+            match self.pen.sample(vec![write]).await {
+                Ok(())
+                | Err(Fault::Store(StoreError::NotFound { .. } | StoreError::Conflict { .. })) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
     }
 }
 
-/// What matches, in key order, a batch at a time.
+/// What matches, in key order unless it is said otherwise, a batch at a time.
 struct Batches {
     query: Option<Query>,
     left: usize,
@@ -183,6 +225,13 @@ impl Batches {
     fn of(collection: Collection, filter: Filter) -> Self {
         let query = Query { limit: BATCH, ..Query::new(collection, filter) };
         Self { query: Some(query), left: BATCHES }
+    }
+
+    fn by(mut self, order: Field) -> Self {
+        if let Some(query) = &mut self.query {
+            query.sort = vec![(order, Direction::Ascending)];
+        }
+        self
     }
 
     /// The next batch; `None` at the end, and when this turn has done enough.

@@ -90,6 +90,8 @@ pub struct AgentRow {
     pub phase_since: Time,
     pub reason: Safe,
     pub health: HealthStatus,
+    #[serde(default)]
+    pub health_since: Time,
     pub health_message: Safe,
     pub incarnation: u64,
     pub wanted_incarnation: u64,
@@ -241,6 +243,9 @@ pub struct Totals {
     pub phases: BTreeMap<Phase, u64>,
     pub health: BTreeMap<HealthStatus, u64>,
     pub messages: BTreeMap<MessageStatus, u64>,
+    /// What waits has been counted; until then nothing is known of it.
+    #[serde(default)]
+    pub counted: bool,
     /// Messages sent and delivered a second, over the last 10 seconds; one value a second for the last 60, oldest first.
     pub sent_rate: f64,
     pub delivered_rate: f64,
@@ -274,6 +279,9 @@ pub struct System {
     pub tasks: Board,
     /// True while restarts and scale-downs are held back because too much changed at once (`console.md` §5, blast radius).
     pub brake: Option<Safe>,
+    /// Every change of this fleet from here asks for a typed word.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

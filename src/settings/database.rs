@@ -140,13 +140,19 @@ pub struct Target {
     pub username: String,
     /// Overrides the settings' own.
     pub password_file: Option<PathBuf>,
+    /// The same for what TLS needs, by the names of the settings.
+    pub tls: Vec<(String, String)>,
     /// Plain text to another machine: to be shown red.
     pub exposed: bool,
 }
 
 impl Target {
     /// The short form of the same, for other processes. It holds no secret.
-    pub fn url(&self, password_file: Option<&std::path::Path>) -> Option<String> {
+    pub fn url(
+        &self,
+        password_file: Option<&std::path::Path>,
+        settings: &DatabaseSettings,
+    ) -> Option<String> {
         let first = self.endpoints.first()?;
         let scheme = if first.scheme() == "http" { "arangodb+http" } else { "arangodb+https" };
         let hosts = self.endpoints.iter().map(|url| {
@@ -155,13 +161,48 @@ impl Target {
         });
         let hosts = hosts.collect::<Vec<_>>().join(",");
         let mut url = format!("{scheme}://{}@{hosts}/{}", self.username, self.database);
+        let absolute = |path: &str| {
+            let path = std::path::absolute(path).ok()?;
+            path.to_str().map(str::to_owned)
+        };
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        let mut any = false;
         if let Some(path) = password_file {
-            let path: String =
-                url::form_urlencoded::byte_serialize(path.to_str()?.as_bytes()).collect();
-            url.push_str("?password-file=");
-            url.push_str(&path);
+            query.append_pair("password-file", path.to_str()?);
+            any = true;
+        }
+        for (name, path) in [
+            ("tls-ca-file", &settings.tls_ca_file),
+            ("tls-cert-file", &settings.tls_cert_file),
+            ("tls-key-file", &settings.tls_key_file),
+        ] {
+            if first.scheme() == "https" && !path.is_empty() {
+                query.append_pair(name, &absolute(path)?);
+                any = true;
+            }
+        }
+        if first.scheme() == "https" && settings.tls_skip_verify {
+            query.append_pair("tls-skip-verify", "true");
+            any = true;
+        }
+        if any {
+            url.push('?');
+            url.push_str(&query.finish());
         }
         Some(url)
+    }
+
+    /// The settings with what the short form says of TLS.
+    pub fn tls_over(&self, mut settings: DatabaseSettings) -> DatabaseSettings {
+        for (name, value) in &self.tls {
+            match name.as_str() {
+                "tls-ca-file" => settings.tls_ca_file.clone_from(value),
+                "tls-cert-file" => settings.tls_cert_file.clone_from(value),
+                "tls-key-file" => settings.tls_key_file.clone_from(value),
+                _ => settings.tls_skip_verify = value == "true",
+            }
+        }
+        settings
     }
 }
 
@@ -200,7 +241,7 @@ impl DatabaseSettings {
         let far =
             |url: &Url| url.scheme() == "http" && !is_loopback(url.host_str().unwrap_or_default());
         let exposed = endpoints.iter().any(far);
-        Target { endpoints, database, username, password_file, exposed }
+        Target { endpoints, database, username, password_file, tls: Vec::new(), exposed }
     }
 
     /// `host:port`, `http(s)://host:port` or `tcp://…`, `ssl://…` as ArangoDB's own tools write it.
@@ -237,15 +278,14 @@ impl DatabaseSettings {
                         put it into a file (database.password-file) or CVXC_DATABASE_PASSWORD"
                 .to_owned());
         }
-        let mut password_file = None;
+        let (mut password_file, mut tls) = (None, Vec::new());
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "password-file" => password_file = Some(PathBuf::from(&*value)),
-                _ => {
-                    return Err(format!(
-                        "{name:?} is unknown: a store's URL takes password-file alone"
-                    ));
+                "tls-ca-file" | "tls-cert-file" | "tls-key-file" | "tls-skip-verify" => {
+                    tls.push((name.into_owned(), value.into_owned()));
                 }
+                _ => return Err(format!("{name:?} is unknown in a store's URL")),
             }
         }
         let secure = |host: &str| match scheme {
@@ -269,7 +309,8 @@ impl DatabaseSettings {
             if given.is_empty() { else_.clone() } else { given.to_owned() }
         };
         let database = or(database.trim_end_matches('/'), &self.database);
-        Ok(self.made(endpoints, database, or(user, &self.username), password_file))
+        let target = self.made(endpoints, database, or(user, &self.username), password_file);
+        Ok(Target { tls, ..target })
     }
 
     /// The password: of `file`, of the settings' file, or their own.
@@ -376,8 +417,52 @@ mod tests {
     fn the_short_form_is_written_as_it_is_read() {
         let target = settings().named("arangodb+https://me@h:1,i:2/mine").unwrap();
         let file = std::path::Path::new("/run/secrets/a b");
-        let again = settings().named(&target.url(Some(file)).unwrap()).unwrap();
+        let with_ca = DatabaseSettings { tls_ca_file: "/etc/a ca.pem".into(), ..settings() };
+        let again = settings().named(&target.url(Some(file), &with_ca).unwrap()).unwrap();
         assert_eq!(again.password_file.as_deref(), Some(file));
-        assert_eq!(Target { password_file: None, ..again }, target);
+        assert_eq!(again.tls_over(settings()), with_ca);
+        assert_eq!(Target { password_file: None, tls: Vec::new(), ..again }, target);
+    }
+
+    #[test]
+    fn both_shapes_of_the_specification_and_the_environment_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let nested = "[database]\nendpoints = [\"https://a:1\", \"b:2\"]\nname = \"mine\"\npassword = \"hush\"\n\
+            [database.tls]\nenabled = true\ncaCertificatePath = \"/ca.pem\"\ninsecureSkipVerify = true\n\
+            [database.connection]\nmaxConnections = 5\nrequestTimeout = \"3s\"\n";
+        std::fs::write(&path, nested).unwrap();
+        let none = std::collections::BTreeMap::new();
+        let loaded = crate::settings::load(Some(&path), &none, &[]).unwrap();
+        let read = &loaded.settings.database;
+        assert_eq!(
+            (read.tls, &*read.tls_ca_file, read.tls_skip_verify),
+            (Tls::On, "/ca.pem", true)
+        );
+        assert_eq!((&*read.database, read.max_connections), ("mine", 5));
+        assert_eq!(read.request_timeout, Duration::from_secs(3));
+        let endpoints: Vec<String> =
+            read.target().unwrap().endpoints.iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints, ["https://a:1/", "https://b:2/"]);
+        assert!(loaded.wants_database());
+        assert!(
+            !format!("{loaded:?}").contains("hush"),
+            "nothing that is shown holds the password"
+        );
+        let environment = [
+            ("CVXC_DATABASE_HOST", "db.example"),
+            ("CVXC_DATABASE_PORT", "1"),
+            ("CVXC_DATABASE_NAME", "theirs"),
+            ("CVXC_DATABASE_PASSWORD", "hush"),
+            ("CVXC_DATABASE_SSL_MODE", "disable"),
+        ];
+        let environment =
+            environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let loaded = crate::settings::load(None, &environment, &[]).unwrap();
+        let target = loaded.settings.database.target().unwrap();
+        assert_eq!(target.endpoints[0].as_str(), "http://db.example:1/");
+        assert!(target.exposed && target.database == "theirs");
+        assert_eq!(loaded.settings.database.secret(None).unwrap().reveal(), "hush");
+        assert!(!crate::settings::load(None, &none, &[]).unwrap().wants_database());
     }
 }

@@ -112,6 +112,7 @@ pub fn agent(name: &str, pool: &str, phase: Phase, health: HealthStatus) -> Agen
         phase_since: ago(now, 2),
         reason: Safe::default(),
         health,
+        health_since: ago(now, 3_600),
         health_message: Safe::default(),
         incarnation: 1,
         wanted_incarnation: 1,

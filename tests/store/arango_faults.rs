@@ -112,7 +112,7 @@ async fn hostile_texts_never_reach_another_path_or_host() {
         drop(store.transact(vec![one], Durability::Relaxed).await);
     }
     let log = server.control(reqwest::Method::GET, "/_sim/log?count=0", Value::Null).await;
-    let log = log["log"].as_array().or(log.as_array()).expect("a list of requests").clone();
+    let log = log["entries"].as_array().expect("a list of requests").clone();
     assert!(log.len() > 20);
     for request in log {
         let path = request["path"].as_str().unwrap();
@@ -413,4 +413,69 @@ async fn each_fault_of_a_certificate_is_refused_in_its_own_words() {
         ..ca("ca.pem")
     };
     open(with(&asking, known)).await.unwrap().close().await;
+}
+
+/// What the server says of how it would run a statement: the indexes, and the nodes that show that none was good enough.
+async fn plan(server: &Server, asked: &Value) -> (Vec<String>, Vec<String>) {
+    let body: Value = serde_json::from_str(asked["body"].as_str().unwrap()).unwrap();
+    let explain = json!({"query": body["query"], "bindVars": body["bindVars"]});
+    let plan = server.control(reqwest::Method::POST, "/_db/fleet/_api/explain", explain).await;
+    let nodes = plan["plan"]["nodes"].as_array().unwrap_or_else(|| panic!("{plan}")).clone();
+    let (mut indexes, mut slow) = (Vec::new(), Vec::new());
+    for node in nodes {
+        for index in node["indexes"].as_array().into_iter().flatten() {
+            indexes.push(index["name"].as_str().unwrap().to_owned());
+        }
+        let kind = node["type"].as_str().unwrap();
+        if ["EnumerateCollectionNode", "SortNode"].contains(&kind) {
+            slow.push(kind.to_owned());
+        }
+    }
+    (indexes, slow)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs CVXC_TEST_ARANGO_RUN"]
+async fn hot_questions_are_answered_by_their_index_alone() {
+    use cvxc::model::schema::Collection::Events;
+    use cvxc::ports::store::{Bookmark, Query};
+    let server = Server::start(&[]);
+    let store = server.store().await;
+    let now = "2026-01-01T00:00:00.000Z";
+    let to_b = || Filter::eq("to_agent_id", "b").and(Filter::eq("status", "pending"));
+    let page = |query: Query| async { drop(store.query(query).await.unwrap()) };
+    let claim = UpdateWhere {
+        sort: up(&["rank", "created_at"]),
+        set: vec![("status".into(), json!("leased"))],
+        ..update(AgentMessages, to_b())
+    };
+    let after = Bookmark { values: vec![json!(now)], key: key("a") };
+    let leased = Filter::eq("status", "leased").and(Filter::Lte("expires_at".into(), json!(now)));
+    let mut wanted = Vec::new();
+    store.update_where(claim).await.unwrap();
+    wanted.push("by_to_agent_id_status_rank_created_at");
+    page(Query::new(Agents, Filter::eq("phase", "running"))).await;
+    wanted.push("by_phase");
+    page(Query { sort: up(&["expires_at"]), ..Query::new(AgentMessages, leased) }).await;
+    wanted.push("by_status_expires_at");
+    page(Query { sort: down("seq"), limit: 1, ..Query::new(Events, Filter::All) }).await;
+    wanted.push("unique_seq");
+    page(Query {
+        sort: up(&["created_at"]),
+        after: Some(after),
+        ..Query::new(Agents, Filter::All)
+    })
+    .await;
+    wanted.push("by_created_at");
+    let log = server
+        .control(reqwest::Method::GET, "/_sim/log?count=0&body=true&path=_api/cursor", Value::Null)
+        .await;
+    let asked = log["entries"].as_array().unwrap();
+    assert_eq!(asked.len(), wanted.len());
+    for (asked, wanted) in asked.iter().zip(wanted) {
+        let (indexes, slow) = plan(&server, asked).await;
+        assert!(indexes.iter().any(|index| index == wanted), "{wanted}: {indexes:?}");
+        assert_eq!(slow, Vec::<String>::new(), "{wanted}");
+    }
+    store.close().await;
 }

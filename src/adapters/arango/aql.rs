@@ -67,22 +67,23 @@ fn is_total(collection: Collection, sort: &[(Field, Direction)]) -> bool {
     by("_key") || collection.indexes().iter().filter(whole).any(|i| i.fields.iter().all(|f| by(f)))
 }
 
-/// What ties are broken by, if there can be any.
-fn tie(collection: Collection, sort: &[(Field, Direction)]) -> Option<&'static str> {
+/// What ties are broken by, if there can be any. Whole collections go by the bytes of the key; where a filter or a sort
+/// chose an index first, the key as the server sorts it follows in that index.
+fn tie(collection: Collection, of: &Filter, sort: &[(Field, Direction)]) -> Option<&'static str> {
     match sort {
-        [] => Some("TO_HEX(d._key)"),
+        [] if *of == Filter::All => Some("TO_HEX(d._key)"),
         sort if is_total(collection, sort) => None,
         _ => Some("d._key"),
     }
 }
 
-fn sort_by(aql: &mut Aql, collection: Collection, sort: &[(Field, Direction)]) {
+fn sort_by(aql: &mut Aql, collection: Collection, of: &Filter, sort: &[(Field, Direction)]) {
     let mut parts: Vec<String> = Vec::new();
     for (field, direction) in sort {
         let word = if *direction == Direction::Descending { " DESC" } else { "" };
         parts.push(format!("{}{word}", sorted(field)));
     }
-    parts.extend(tie(collection, sort).map(str::to_owned));
+    parts.extend(tie(collection, of, sort).map(str::to_owned));
     aql.push(&format!(" SORT {}", parts.join(", ")));
 }
 
@@ -107,7 +108,7 @@ fn beyond(
     let Some((((field, direction), more), (value, values))) =
         sort.split_first().zip(values.split_first())
     else {
-        match tie(query.collection, &query.sort) {
+        match tie(query.collection, &query.filter, &query.sort) {
             None => aql.push("false"),
             Some(by) => {
                 aql.push(&format!("{by} > "));
@@ -138,7 +139,7 @@ pub(super) fn page(query: &Query, filtered: bool) -> Aql {
     if let Some(bookmark) = &query.after {
         after(&mut aql, query, bookmark);
     }
-    sort_by(&mut aql, query.collection, &query.sort);
+    sort_by(&mut aql, query.collection, &query.filter, &query.sort);
     aql.push(" LIMIT ");
     aql.value((query.limit + 1).into());
     aql.push(" RETURN d");
@@ -408,7 +409,7 @@ pub(super) fn update(update: &UpdateWhere, sync: bool) -> Aql {
     }
     aql.push(" FILTER ");
     filter(&mut aql, "d", &update.filter);
-    sort_by(&mut aql, update.collection, &update.sort);
+    sort_by(&mut aql, update.collection, &update.filter, &update.sort);
     aql.push(" LIMIT ");
     aql.value(update.limit.into());
     for (field, _) in &update.add {

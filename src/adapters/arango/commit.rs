@@ -1,8 +1,9 @@
 //! Transactions: all writes or none. What fits into one statement is one; the rest is a stream transaction.
 //!
 //! One statement can change each collection once. It takes its locks as it begins and leaves nothing behind when its
-//! answer is lost. A stream transaction does its steps in order, and so is also what finds out which write it was that
-//! could not be done.
+//! answer is lost, which a stream transaction does until the server ends it.
+
+mod diagnosis;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -24,11 +25,11 @@ pub(super) type Row = (String, Option<String>, Option<Value>);
 
 /// Why a try did not work.
 #[derive(Debug)]
-enum Trouble {
+pub(super) enum Trouble {
     /// Another writer was first; the same again may work.
     Met(Failure),
-    /// Some write of several cannot be done, and it is not known which.
-    Unmet,
+    /// Some write cannot be done, and it is not known which; or the fields of the unique index that refused it.
+    Unmet(Option<String>),
     /// The definite answer.
     Wrong(StoreError),
     /// Nothing came back.
@@ -44,23 +45,20 @@ pub(super) async fn commit(
     let sync = durability == Durability::Durable;
     let mut pause = http.pause();
     let mut unknown: Option<Failure> = None;
-    let mut exactly = false;
+    let plan = groups(steps);
+    let fits = fits_one(steps, &plan);
     loop {
-        let plan = groups(steps, !exactly);
-        let tried = if !exactly && fits_one(steps, &plan) {
+        let tried = if fits {
             one(http, steps, &plan, sync).await
         } else {
             stream(http, steps, &plan, sync).await
         };
         let trouble = match tried {
             Ok(rows) => return Ok(rows),
+            Err(Trouble::Unmet(taken)) => diagnosis::of(http, steps, taken.as_deref()).await,
             Err(trouble) => trouble,
         };
         let failure = match trouble {
-            Trouble::Unmet if !exactly => {
-                exactly = true;
-                continue;
-            }
             Trouble::Wrong(error) => {
                 let Some(failure) = unknown else { return Err(error) };
                 // an earlier try may have done it all; then this one found its own traces
@@ -69,7 +67,7 @@ pub(super) async fn commit(
                     None => Err(StoreError::OutcomeUnknown(Box::new(failure))),
                 };
             }
-            Trouble::Unmet => Failure::Strange(aql::UNMET.to_owned()),
+            Trouble::Unmet(_) => Failure::Strange(aql::UNMET.to_owned()),
             Trouble::Met(failure) => failure,
             Trouble::Unknown(failure) => {
                 unknown = Some(failure.clone());
@@ -139,14 +137,10 @@ async fn one(
     };
     let rows = match answer {
         Ok(answer) => answer.into_iter().next().unwrap_or_default(),
-        Err(failure) => return Err(refused(http, failure, steps, None).await),
+        Err(failure) => return Err(refused(failure, false)),
     };
     let rows: Vec<Row> = rows.into_iter().flatten().collect();
-    match ordered(steps, rows) {
-        Some(rows) => Ok(rows),
-        None if steps.len() > 1 => Err(Trouble::Unmet),
-        None => Err(unmet(http, steps, None).await),
-    }
+    ordered(steps, rows).ok_or(Trouble::Unmet(None))
 }
 
 /// The rows in the order of the steps; none when a step has no row.
@@ -169,77 +163,34 @@ fn ordered(steps: &[Step], rows: Vec<Row>) -> Option<Vec<Row>> {
         .collect()
 }
 
-/// What the failure of a statement over `steps` means.
-async fn refused(
-    http: &Http,
-    failure: Failure,
-    steps: &[Step],
-    transaction: Option<&Transaction>,
-) -> Trouble {
-    let several = steps.len() > 1;
+/// What the failure of a statement means.
+fn refused(failure: Failure, inside: bool) -> Trouble {
     if failure.is_conflict() {
         return Trouble::Met(failure);
     }
     if let Some(what) = failure.taken() {
-        let Some(step) = steps.first().filter(|_| !several) else { return Trouble::Unmet };
-        let raced = matches!(step.kind, Kind::Put | Kind::MergeOrMake) && what == "key";
-        if raced {
-            return Trouble::Met(failure);
-        }
-        let (collection, key) = (step.collection, step.key.clone());
-        return Trouble::Wrong(StoreError::Exists { collection, key, what });
+        return Trouble::Unmet(Some(what));
     }
     match &failure {
         Failure::Answered { number: number::ASSERT, message, .. }
             if message.contains(aql::UNMET) =>
         {
-            if several {
-                Trouble::Unmet
-            } else {
-                unmet(http, steps, transaction).await
-            }
+            Trouble::Unmet(None)
         }
-        Failure::Refused(_) | Failure::Closed => Trouble::Wrong(failure.nothing_written()),
-        Failure::Silent(_) | Failure::Strange(_) if transaction.is_none() => {
-            Trouble::Unknown(failure)
-        }
-        Failure::Silent(_) | Failure::Strange(_) => Trouble::Met(failure),
         Failure::Answered { .. } if failure.is_busy() => Trouble::Met(failure),
-        Failure::Answered { status: 500.., .. } if transaction.is_none() => {
-            Trouble::Unknown(failure)
+        // nothing of a transaction counts before its commit
+        Failure::Silent(_) | Failure::Strange(_) if inside => Trouble::Met(failure),
+        Failure::Silent(_) | Failure::Strange(_) => Trouble::Unknown(failure),
+        Failure::Answered { status: 500.., .. } if !inside => Trouble::Unknown(failure),
+        Failure::Refused(_) | Failure::Closed | Failure::Answered { .. } => {
+            Trouble::Wrong(failure.nothing_written())
         }
-        Failure::Answered { .. } => Trouble::Wrong(failure.nothing_written()),
     }
 }
 
-/// Why the one step that did not find its document did not.
-async fn unmet(http: &Http, steps: &[Step], transaction: Option<&Transaction>) -> Trouble {
-    let Some(step) = steps.first() else { return Trouble::Unmet };
-    let (collection, key) = (step.collection, step.key.clone());
-    let rev = match revision(http, step, transaction).await {
-        Ok(rev) => rev,
-        Err(failure) if failure.is_conflict() => return Trouble::Met(failure),
-        Err(failure) => return Trouble::Wrong(failure.nothing_written()),
-    };
-    let wanted = step.rev();
-    match rev {
-        _ if step.kind == Kind::Check => Trouble::Wrong(StoreError::Conflict { collection, key }),
-        None => Trouble::Wrong(StoreError::NotFound { collection, key }),
-        Some(rev) if wanted.is_some_and(|wanted| *wanted != rev) => {
-            Trouble::Wrong(StoreError::Conflict { collection, key })
-        }
-        // by now it is as it should be
-        Some(_) => Trouble::Met(Failure::Strange(aql::UNMET.to_owned())),
-    }
-}
-
-async fn revision(
-    http: &Http,
-    step: &Step,
-    transaction: Option<&Transaction>,
-) -> Result<Option<String>, Failure> {
+async fn revision(http: &Http, step: &Step) -> Result<Option<String>, Failure> {
     let aql = aql::many_revisions(step.collection, &[step.key.as_str()]);
-    let rows: Vec<(String, String)> = desk::run(http, &aql, transaction, Again::Harmless).await?;
+    let rows: Vec<(String, String)> = desk::read(http, &aql).await?;
     Ok(rows.into_iter().next().map(|(_, rev)| rev))
 }
 
@@ -275,14 +226,10 @@ async fn group_of(
     let again = if first.kind == Kind::Check { Again::Harmless } else { Again::Unbegun };
     let rows: Vec<Row> = match desk::run(http, &aql, Some(transaction), again).await {
         Ok(rows) => rows,
-        Err(failure) => return Err(refused(http, failure, steps, Some(transaction)).await),
+        Err(failure) => return Err(refused(failure, true)),
     };
     let met = if first.kind == Kind::Check { rows.is_empty() } else { rows.len() == steps.len() };
-    match ordered(steps, rows) {
-        Some(rows) if met => Ok(rows),
-        _ if steps.len() > 1 => Err(Trouble::Unmet),
-        _ => Err(unmet(http, steps, Some(transaction)).await),
-    }
+    ordered(steps, rows).filter(|_| met).ok_or(Trouble::Unmet(None))
 }
 
 async fn begin(http: &Http, steps: &[Step], sync: bool) -> Result<Transaction, Trouble> {
@@ -380,7 +327,7 @@ async fn after_restart(
     let Some((step, (_, rev, _))) = last else {
         return Err(Trouble::Wrong(StoreError::OutcomeUnknown(Box::new(failure))));
     };
-    match revision(http, step, None).await {
+    match revision(http, step).await {
         Ok(found) if found == *rev => Ok(()),
         Ok(None) if step.kind == Kind::Insert => Err(Trouble::Met(failure)),
         _ => Err(Trouble::Wrong(StoreError::OutcomeUnknown(Box::new(failure)))),

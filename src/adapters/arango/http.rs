@@ -168,7 +168,8 @@ impl Pause {
     }
 }
 
-/// One segment of a path: everything but letters, digits, `-`, `_` and `.` is encoded, and a lone dot cannot lead up.
+/// One segment of a path: everything but letters, digits, `-`, `_` and `.` is encoded. Segments of dots alone lead up even
+/// when encoded once; so they are encoded twice, which names nothing.
 pub(super) fn segment(text: &str) -> String {
     use std::fmt::Write;
     let mut out = String::with_capacity(text.len());
@@ -176,7 +177,8 @@ pub(super) fn segment(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
-            b'.' if !dots => out.push('.'),
+            b'.' if dots => out.push_str("%252E"),
+            b'.' => out.push('.'),
             _ => drop(write!(out, "%{byte:02X}")), // writing to a String cannot fail
         }
     }
@@ -367,7 +369,9 @@ fn in_words(cause: &str, timeout: bool) -> String {
             "UnknownIssuer",
             "its certificate is signed by nobody we trust: name its CA with tls-ca-file",
         ),
+        ("not valid for name", "its certificate is for another name"),
         ("NotValidForName", "its certificate is for another name"),
+        ("certificate expired", "its certificate has expired"),
         ("Expired", "its certificate has expired"),
         ("CertificateRequired", "it wants a client certificate: name one with tls-cert-file"),
         ("UnknownCA", "it does not trust our client certificate"),

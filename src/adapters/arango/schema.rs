@@ -256,6 +256,9 @@ fn wanted(index: &Index) -> ArangoIndex {
         IndexKind::Elements => format!("{field}[*]"),
         IndexKind::Sorted | IndexKind::Expiry | IndexKind::Geo => (*field).to_owned(),
     });
+    // ties are broken by the key, and so need no sorting
+    let tied = index.kind == IndexKind::Sorted && !unique && !sparse;
+    let fields = fields.chain(tied.then(|| "_key".to_owned()));
     let settings = match index.kind {
         IndexKind::Sorted => IndexSettings::Persistent { unique, sparse, deduplicate: false },
         IndexKind::Elements => IndexSettings::Persistent { unique, sparse, deduplicate: true },

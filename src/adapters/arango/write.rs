@@ -144,14 +144,15 @@ fn is_within(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// Runs of steps that one statement can do: of one kind and collection, no key twice. Each step alone unless `together`.
-pub(super) fn groups(steps: &[Step], together: bool) -> Vec<Range<usize>> {
+/// Runs of steps that one statement can do: of one kind and collection, no key twice.
+pub(super) fn groups(steps: &[Step]) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut keys: HashSet<&Key> = HashSet::new();
     for (at, step) in steps.iter().enumerate() {
-        let joins = at.checked_sub(1).and_then(|before| steps.get(before)).is_some_and(|before| {
-            together && before.kind == step.kind && before.collection == step.collection
-        });
+        let joins = at
+            .checked_sub(1)
+            .and_then(|before| steps.get(before))
+            .is_some_and(|before| before.kind == step.kind && before.collection == step.collection);
         if joins
             && keys.insert(&step.key)
             && let Some(last) = groups.last_mut()
@@ -205,7 +206,6 @@ mod tests {
             insert(Collection::Events, "a"),
         ];
         let steps = steps(writes).unwrap();
-        assert_eq!(groups(&steps, true), [0..2, 2..3, 3..4]);
-        assert_eq!(groups(&steps, false).len(), 4);
+        assert_eq!(groups(&steps), [0..2, 2..3, 3..4]);
     }
 }

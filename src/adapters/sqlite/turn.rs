@@ -88,16 +88,26 @@ impl Turnstile {
     /// # Errors
     /// `Unavailable`: another process held it all the while.
     pub(super) fn take(&self) -> Result<Turn<'_>, StoreError> {
+        self.take_with(|shared| {
+            let waiter = thread::Builder::new().name("store-lock".into());
+            waiter.spawn(move || shared.wait()).map(drop)
+        })
+    }
+
+    /// `send` gets somebody to wait for the turn.
+    fn take_with(
+        &self,
+        send: impl FnOnce(Arc<Shared>) -> io::Result<()>,
+    ) -> Result<Turn<'_>, StoreError> {
         let shared = &*self.shared;
         let mut state = shared.state();
         if !state.waiting {
             if shared.try_take().map_err(|error| failed(&error))? {
                 return Ok(Turn { shared });
             }
+            send(self.shared.clone()).map_err(|error| failed(&error))?;
+            // only now: where nobody could be sent, nobody waits
             state.waiting = true;
-            let shared = self.shared.clone();
-            let waiter = thread::Builder::new().name("store-lock".into());
-            waiter.spawn(move || shared.wait()).map_err(|error| failed(&error))?;
         }
         state.wanted = true;
         let until = |state: &mut State| state.answer.is_none();
@@ -165,5 +175,27 @@ impl Shared {
         {
             tracing::error!(error = %error, "the store's write lock is stuck");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_could_be_sent_to_wait_the_next_write_waits_for_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("fleet.db");
+        let open = || Turnstile::open(&store, Duration::from_secs(5)).unwrap();
+        let (other, mine) = (open(), open());
+        let theirs = other.take().unwrap();
+        let refused = mine.take_with(|_| Err(io::Error::other("no more threads")));
+        assert!(refused.unwrap_err().to_string().contains("not available"));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| mine.take().map(drop));
+            drop(theirs);
+            waiting.join().unwrap().unwrap();
+        });
+        mine.take().unwrap();
     }
 }

@@ -58,7 +58,9 @@ pub async fn inputs(ctx: &Context, id: &PoolId, pool: &Pool) -> Result<Inputs, S
         .map(|row| sample(row, window, now, reports.get(&row.id).cloned().unwrap_or_default()))
         .collect();
     let (current, min, max) = (pool.desired, pool.min, pool.max);
-    Ok(Inputs { now, current, min, max, agents, queue: Some(queue) })
+    // what was not counted yet is not nothing
+    let queue = view.totals.counted.then_some(queue);
+    Ok(Inputs { now, current, min, max, agents, queue })
 }
 
 fn sample(row: &AgentRow, window: Duration, now: Time, custom: BTreeMap<String, f64>) -> Sample {
@@ -73,7 +75,13 @@ fn sample(row: &AgentRow, window: Duration, now: Time, custom: BTreeMap<String, 
         state,
         ready: row.phase == Phase::Running && row.health != HealthStatus::Unhealthy,
         started: Some(row.phase_since),
-        ready_changed: Some(row.phase_since),
+        // one that is not ready now ceased to be so when its health turned; before that it has run well
+        ready_changed: Some(match row.health {
+            HealthStatus::Unhealthy => row.health_since.max(row.phase_since),
+            HealthStatus::Unknown | HealthStatus::Healthy | HealthStatus::Degraded => {
+                row.phase_since
+            }
+        }),
         cpu_requested: row.cpu_request.map(Cpu),
         cpu: fresh.map(|usage| CpuUse { at: usage.at, window, used: Cpu(usage.cpu_millis) }),
         custom,
@@ -143,4 +151,47 @@ async fn service(
         .filter_map(|message| Some(message.acked_at?.since(message.delivered_at?).as_secs_f64()))
         .collect();
     Ok((!spans.is_empty()).then(|| spans.iter().sum::<f64>() / spans.len() as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::loops::look;
+    use crate::engine::testing::{World, agent};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    async fn gathered(world: &World) -> Inputs {
+        let id = PoolId::new("web").unwrap();
+        inputs(&world.ctx, &id, &Pool::default()).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_counted_is_not_an_empty_queue() {
+        let world = World::new();
+        let mut view = look(&world).await;
+        view.totals.counted = false;
+        world.ctx.views.send_replace(Arc::new(view));
+        assert_eq!(gathered(&world).await.queue, None);
+        world.ctx.views.send_replace(Arc::new(look(&world).await));
+        assert_eq!(gathered(&world).await.queue, Some(QueueSample::default()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_ran_well_for_an_hour_was_ready_once() {
+        let world = World::new();
+        let hour = Duration::from_secs(3_600);
+        let (began, turned) = (world.ctx.clock.now(), world.ctx.clock.now().plus(hour));
+        for (name, status) in [("ailing", "unhealthy"), ("well", "healthy")] {
+            let mut member = agent(name, "running");
+            member["pool_id"] = json!("web");
+            member["phase_since"] = json!(began);
+            member["health"] = json!({"status": status, "since": turned});
+            world.put(Collection::Agents, name, member).await;
+        }
+        world.ctx.views.send_replace(Arc::new(look(&world).await));
+        let agents = gathered(&world).await.agents;
+        let seen: Vec<_> = agents.iter().map(|it| (it.ready, it.ready_changed)).collect();
+        assert_eq!(seen, [(false, Some(turned)), (true, Some(began))]);
+    }
 }

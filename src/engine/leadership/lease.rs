@@ -18,6 +18,9 @@ use crate::ports::store::{Body, Document, Durability, Key, Rev, StoreError, Writ
 /// Key of the lease in `leases`.
 pub const LEASE_KEY: &str = "engine";
 
+/// Holder and instance of a lease that cannot be read: nobody's that is known.
+const UNREADABLE: &str = "unreadable";
+
 /// Document `leases/engine`. Who holds it renews it every third of its life; whoever sees one revision of it for
 /// longer than its life may take it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -91,7 +94,9 @@ impl Lease {
     pub fn read(body: &Body) -> Self {
         let unreadable = |error: serde_json::Error| {
             tracing::warn!(error = %Safe::new(&error.to_string()).as_str(), "the lease cannot be read");
-            Self { holder: "unreadable".into(), instance: "unreadable".into(), ..Self::default() }
+            let ttl_ms = body.get("ttl_ms").and_then(Value::as_u64).unwrap_or_default();
+            let (holder, instance) = (UNREADABLE.into(), UNREADABLE.into());
+            Self { holder, instance, ttl_ms, ..Self::default() }
         };
         serde_json::from_value(Value::Object(body.clone())).unwrap_or_else(unreadable)
     }
@@ -99,6 +104,10 @@ impl Lease {
     /// How long it lives without renewal, held inside bounds that no document can break.
     pub fn ttl(&self) -> Duration {
         Duration::from_millis(self.ttl_ms).clamp(Duration::from_secs(1), Duration::from_secs(600))
+    }
+
+    pub fn is_readable(&self) -> bool {
+        self.instance != UNREADABLE
     }
 
     pub fn is_held(&self) -> bool {
@@ -109,13 +118,18 @@ impl Lease {
 /// The lease as it was last read: `None` when there is no document.
 pub type Seen = Option<(Lease, Document)>;
 
-pub fn seen(document: Document) -> Seen {
-    Some((Lease::read(&document.body), document))
+/// Where the document does not say how long it lives, it is taken to be as long as ours does.
+pub fn seen(document: Document, ours: Duration) -> Seen {
+    let mut lease = Lease::read(&document.body);
+    if lease.ttl_ms == 0 {
+        lease.ttl_ms = u64::try_from(ours.as_millis()).unwrap_or(u64::MAX);
+    }
+    Some((lease, document))
 }
 
 pub async fn read(ctx: &Context) -> Result<Seen, StoreError> {
     match ctx.store.get(Collection::Leases, &Key::new(LEASE_KEY)?).await {
-        Ok(document) => Ok(seen(document)),
+        Ok(document) => Ok(seen(document, ctx.settings.lease_ttl)),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
     }

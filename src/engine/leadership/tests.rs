@@ -290,6 +290,43 @@ async fn a_removed_lease_ends_the_term_and_the_epoch_still_grows() {
     assert_eq!(fence.epoch, 2);
 }
 
+fn body(value: serde_json::Value) -> crate::ports::store::Body {
+    match value {
+        serde_json::Value::Object(body) => body,
+        other => panic!("{other} is no document"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_read_is_not_taken_from_who_renews_it_at_its_usual_pace() {
+    let (world, terms) = (World::with(settings("a")), Terms::default());
+    let renew = async {
+        for n in 0..20 {
+            let newer = json!({"holder": {"name": "b"}, "instance": n});
+            world.put(Collection::Leases, lease::LEASE_KEY, newer).await;
+            sleep(Duration::from_secs(5)).await;
+        }
+    };
+    let mut contender = Contender::start(world.beside(settings("a")), &terms);
+    renew.await;
+    assert!(!contender.leads());
+    contender.leads_within(TTL * 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_leaves_every_renewal_open_is_asked_with_pauses() {
+    let (world, terms) = (World::with(settings("a")), Terms::default());
+    let mut leader = Contender::start(world.clone(), &terms);
+    leader.leads_within(TTL).await;
+    world.store.set_unsure(true);
+    let before = world.store.calls();
+    leader.yields_within(TTL).await;
+    let asked = world.store.calls() - before;
+    assert!(asked < 50, "{asked} calls");
+    world.store.set_unsure(false);
+    leader.leads_within(TTL * 2).await;
+}
+
 #[test]
 fn the_lease_is_judged_by_how_long_it_was_seen_unchanged() {
     let secs = Duration::from_secs;
@@ -312,6 +349,8 @@ fn the_lease_is_judged_by_how_long_it_was_seen_unchanged() {
     assert!(takes(Some(&kept), false, secs(5)));
     let mine = Lease { wanted_by: Some("me".into()), ..free };
     assert!(takes(Some(&mine), false, secs(0)));
+    let strange = Lease::read(&body(json!({"holder": 7, "ttl_ms": 20_000})));
+    assert_eq!(judge(Some(&strange), "me", true, secs(4)), Verdict::Wait(secs(16)));
     let hostile = Lease { ttl_ms: 0, ..held };
     assert_eq!(judge(Some(&hostile), "me", false, secs(0)), Verdict::Wait(secs(1)));
 }

@@ -16,7 +16,7 @@ use crate::model::message::{KEEP_FINAL, KEEP_KEY, MessageStatus, moves};
 use crate::model::schema::Collection;
 use crate::model::time::Time;
 use crate::ports::store::{
-    BoxError, Direction, Document, Durability, Key, Query, StoreError, UpdateWhere, chain,
+    BoxError, Direction, Document, Durability, Key, Query, StoreError, UpdateWhere, Write, chain,
 };
 
 /// What one sweep did.
@@ -31,6 +31,8 @@ pub struct Swept {
     pub forgotten: u64,
     /// Messages finished by agents that set no date for their removal, dated now.
     pub dated: u64,
+    /// Up to which time to live finished messages have been looked through for undated ones.
+    pub dated_to: Time,
     /// When the next lease or message runs out, as far as is known.
     pub next: Option<Time>,
 }
@@ -42,6 +44,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 /// Between two rounds over what is not urgent.
 const SELDOM: Duration = Duration::from_secs(60);
+/// Pages of finished messages that one look for undated ones reads; the rest is the next look's.
+const PAGES: usize = 20;
+/// The document in `leases` that says up to when finished messages have been looked through, for the next leader.
+const DATED_KEY: &str = "messages-dated";
+/// It is written when it is this old. The next leader looks once more at what came since.
+const NOTE_EVERY: Duration = Duration::from_secs(600);
 
 impl Messaging {
     /// One sweep over what is due: expired leases, expired messages.
@@ -62,11 +70,9 @@ impl Messaging {
     /// # Errors
     /// `Store`; what was done before stands.
     pub async fn sweep_seldom(&self, since: Time, now: Time) -> Result<Swept, MessagingError> {
-        Ok(Swept {
-            forgotten: self.keys_are_forgotten(now).await?,
-            dated: self.strangers_are_dated(since, now).await?,
-            ..Swept::default()
-        })
+        let forgotten = self.keys_are_forgotten(now).await?;
+        let (dated, dated_to) = self.strangers_are_dated(since, now).await?;
+        Ok(Swept { forgotten, dated, dated_to, ..Swept::default() })
     }
 
     async fn leases_run_out(&self, now: Time, swept: &mut Swept) -> Result<(), MessagingError> {
@@ -141,7 +147,8 @@ impl Messaging {
                 Filter::eq("status", MessageStatus::Pending.name()),
                 Filter::Lte(Field::of("expires_at"), stamp(now)),
             ]),
-            sort: Vec::new(),
+            // an index's order, so that a batch costs no more than itself
+            sort: vec![(Field::of("expires_at"), Direction::Ascending)],
             limit: BATCH,
             set: set.collect::<Result<_, _>>()?,
             add: Vec::new(),
@@ -158,7 +165,7 @@ impl Messaging {
                 Filter::Exists(Field::of("idempotency_key")),
                 Filter::Lte(Field::of("created_at"), stamp(now.minus(KEEP_KEY))),
             ]),
-            sort: Vec::new(),
+            sort: vec![(Field::of("created_at"), Direction::Ascending)],
             limit: BATCH,
             set: vec![(Field::of("idempotency_key"), Value::Null)],
             add: Vec::new(),
@@ -169,29 +176,92 @@ impl Messaging {
     }
 
     /// Agents that know only the seed fields write `pending → delivered` and no more; such messages would stay for ever.
-    /// They are found once their time to live has passed, in the window since the last look.
-    async fn strangers_are_dated(&self, since: Time, now: Time) -> Result<u64, MessagingError> {
-        let mut dated = 0;
+    /// They are found once their time to live has passed, in the window since the last look. Nearly all that is in it is
+    /// dated already, so it is read in pages and only what is not dated is written. Returns how many that were, and how
+    /// far it came: not to the end when there is too much for one look.
+    async fn strangers_are_dated(
+        &self,
+        since: Time,
+        now: Time,
+    ) -> Result<(u64, Time), MessagingError> {
+        let (mut dated, mut upto) = (0, now);
         for status in [MessageStatus::Delivered, MessageStatus::Failed] {
-            dated += self
-                .update_all(UpdateWhere {
-                    collection: Collection::AgentMessages,
-                    filter: Filter::And(vec![
-                        Filter::eq("status", status.name()),
-                        Filter::Gt(Field::of("expires_at"), stamp(since)),
-                        Filter::Lte(Field::of("expires_at"), stamp(now)),
-                        Filter::Not(Box::new(Filter::Exists(Field::of("purge_at")))),
-                    ]),
-                    sort: Vec::new(),
-                    limit: BATCH,
-                    set: vec![(Field::of("purge_at"), stamp(now.plus(KEEP_FINAL)))],
-                    add: Vec::new(),
-                    guard: None,
-                    durability: Durability::Relaxed,
-                })
-                .await?;
+            let expires_at = Field::of("expires_at");
+            let mut pages = Query {
+                filter: Filter::And(vec![
+                    Filter::eq("status", status.name()),
+                    Filter::Gte(expires_at.clone(), stamp(since)),
+                    Filter::Lte(expires_at.clone(), stamp(now)),
+                ]),
+                sort: vec![(expires_at.clone(), Direction::Ascending)],
+                limit: BATCH,
+                ..Query::new(Collection::AgentMessages, Filter::All)
+            };
+            for read in 1.. {
+                let page = self.store.query(pages.clone()).await?;
+                let last = page.documents.last();
+                let last = last.and_then(|last| expires_at.of_document(&last.body).as_str());
+                let last: Option<Time> = last.and_then(|at| at.parse().ok());
+                dated += self.date(page.documents, now).await?;
+                pages.after = page.next;
+                if pages.after.is_none() {
+                    break;
+                }
+                // however many have the same time, the next look must begin later than this one
+                if read >= PAGES
+                    && let Some(last) = last.filter(|last| *last > since)
+                {
+                    upto = upto.min(last);
+                    break;
+                }
+            }
+        }
+        Ok((dated, upto))
+    }
+
+    /// Dates those of `documents` that have no date; who was faster with one of them has done it.
+    async fn date(&self, documents: Vec<Document>, now: Time) -> Result<u64, MessagingError> {
+        let purge_at = Field::of("purge_at");
+        let undated =
+            documents.into_iter().filter(|document| purge_at.of_document(&document.body).is_null());
+        let ends = stream::iter(undated)
+            .map(|document| async move {
+                let fields = json!({"purge_at": now.plus(KEEP_FINAL)});
+                let fields = fields.as_object().cloned().unwrap_or_default();
+                let writes = at_rev(&document.key, &document.rev, fields);
+                match self.store.transact(writes, Durability::Relaxed).await {
+                    Ok(_) => Ok(1),
+                    Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(0),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        let mut dated = 0;
+        for end in ends {
+            dated += end?;
         }
         Ok(dated)
+    }
+
+    /// Up to which time to live the leaders so far have looked through.
+    async fn dated_to(&self) -> Result<Time, StoreError> {
+        match self.store.get(Collection::Leases, &Key::new(DATED_KEY)?).await {
+            Ok(document) => {
+                let at = document.body.get("dated_to").and_then(Value::as_str);
+                Ok(at.and_then(|at| at.parse().ok()).unwrap_or(Time::EPOCH))
+            }
+            Err(StoreError::NotFound { .. }) => Ok(Time::EPOCH),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn note_dated_to(&self, at: Time) -> Result<(), StoreError> {
+        let fields = json!({"dated_to": at}).as_object().cloned().unwrap_or_default();
+        let (collection, key) = (Collection::Leases, Key::new(DATED_KEY)?);
+        let write = Write::Merge { collection, key, fields, create: true };
+        self.store.transact(vec![write], Durability::Relaxed).await.map(drop)
     }
 
     async fn update_all(&self, update: UpdateWhere) -> Result<u64, MessagingError> {
@@ -247,9 +317,8 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
     let messaging = Messaging::new(ctx.store.clone(), ctx.clock.clone(), ctx.ids.clone());
     let fence_key = Key::new(FENCE_KEY)?;
     let mut seldom = ctx.clock.instant();
-    // everything whose time passed before this leader came is looked at once
-    let mut since = Time::EPOCH;
-    let mut first = true;
+    // what was looked through for undated messages: by this leader, and as far as the next one is told
+    let (mut since, mut noted): (Option<Time>, Time) = (None, Time::EPOCH);
     while !stop.is_cancelled() {
         let (began, now) = (ctx.clock.instant(), ctx.clock.now());
         let sweep = async {
@@ -257,10 +326,22 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
                 return Ok(None);
             }
             let mut swept = messaging.sweep(now).await?;
-            if first || began.duration_since(seldom) >= SELDOM {
-                let more = messaging.sweep_seldom(since, now).await?;
+            let from = match since {
+                Some(since) => since,
+                None => {
+                    noted = messaging.dated_to().await?.min(now);
+                    noted.minus(SELDOM) // clocks differ
+                }
+            };
+            let behind = now.since(from) > SELDOM * 2;
+            if since.is_none() || behind || began.duration_since(seldom) >= SELDOM {
+                let more = messaging.sweep_seldom(from, now).await?;
                 (swept.forgotten, swept.dated) = (more.forgotten, more.dated);
-                (first, seldom, since) = (false, began, now);
+                (seldom, since) = (began, Some(more.dated_to));
+                if more.dated_to.since(noted) >= NOTE_EVERY {
+                    messaging.note_dated_to(more.dated_to).await?;
+                    noted = more.dated_to;
+                }
             }
             Ok::<_, MessagingError>(Some(swept))
         };
@@ -287,7 +368,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
 }
 
 fn note(swept: &Swept) {
-    let Swept { returned, dead, expired, forgotten, dated, next: _ } = *swept;
+    let Swept { returned, dead, expired, forgotten, dated, dated_to: _, next: _ } = *swept;
     if returned + dead + expired > 0 {
         tracing::info!(returned, dead, expired, "messages ran out of time");
     }

@@ -339,6 +339,107 @@ async fn keys_are_forgotten_after_a_day() {
     assert_eq!(post.look(&id).await.idempotency_key, None);
 }
 
+/// Messages in a status, the later by name the earlier out of time.
+async fn many(post: &Post, count: u64, status: &str, more: serde_json::Value) {
+    let now = post.world.ctx.clock.now();
+    let mut writes = Vec::new();
+    for n in 0..count {
+        let at = now.minus(Duration::from_secs(n + 1));
+        let mut message = json!({"status": status, "expires_at": at, "created_at": at});
+        let fields = message.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        if let Some(key) = fields.get_mut("idempotency_key") {
+            *key = json!(format!("k{n}"));
+        }
+        let (collection, key) = (Collection::AgentMessages, Key::new(&format!("m{n:05}")).unwrap());
+        let serde_json::Value::Object(body) = message else { unreachable!() };
+        writes.push(Write::Put { collection, key, body });
+    }
+    post.world.ctx.store.transact(writes, Durability::Durable).await.unwrap();
+}
+
+/// Takes away the date of some of those.
+async fn undate(post: &Post, names: &[&str]) {
+    for name in names {
+        let mut message = post.world.body(Collection::AgentMessages, name).await.unwrap();
+        message.remove("purge_at");
+        post.world.put(Collection::AgentMessages, name, message).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ran_out_of_time_first_expires_first() {
+    let post = Post::new().await;
+    many(&post, 600, "pending", json!({})).await;
+    post.world.store.lose_after(2); // the leases, and one batch
+    post.messaging.sweep(post.world.ctx.clock.now()).await.unwrap_err();
+    post.world.store.find_again();
+    let first = post.world.body(Collection::AgentMessages, "m00000").await.unwrap();
+    let last = post.world.body(Collection::AgentMessages, "m00599").await.unwrap();
+    assert_eq!((&first["status"], &last["status"]), (&json!("pending"), &json!("expired")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_keys_are_forgotten_first() {
+    let post = Post::new().await;
+    many(&post, 600, "delivered", json!({"purge_at": "2027-01-01", "idempotency_key": ""})).await;
+    let later = post.world.ctx.clock.now().plus(KEEP_KEY);
+    post.world.store.lose_after(1);
+    post.messaging.sweep_seldom(later, later).await.unwrap_err();
+    post.world.store.find_again();
+    let first = post.world.body(Collection::AgentMessages, "m00000").await.unwrap();
+    let last = post.world.body(Collection::AgentMessages, "m00599").await.unwrap();
+    assert!(first.contains_key("idempotency_key") && !last.contains_key("idempotency_key"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dated_already_is_read_and_never_written() {
+    let post = Post::new().await;
+    many(&post, 1_200, "delivered", json!({"purge_at": "2027-01-01T00:00:00.000Z"})).await;
+    undate(&post, &["m00007", "m01100"]).await;
+    let (now, cursor) = (post.world.ctx.clock.now(), post.world.ctx.store.cursor().await.unwrap());
+    let swept = post.messaging.sweep_seldom(Time::EPOCH, now).await.unwrap();
+    assert_eq!((swept.dated, swept.dated_to), (2, now));
+    for name in ["m00007", "m01100"] {
+        let message = post.world.body(Collection::AgentMessages, name).await.unwrap();
+        assert!(message.contains_key("purge_at"), "{name}");
+    }
+    let written = |cursor: crate::ports::store::Cursor| cursor.0.parse::<u64>().unwrap();
+    let after = post.world.ctx.store.cursor().await.unwrap();
+    assert_eq!(written(after) - written(cursor), 2);
+    assert_eq!(post.world.store.bulk_updates(), 1, "only the keys'");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_looks_through_what_the_last_one_has_not() {
+    let post = Post::new().await;
+    post.world.put(Collection::Leases, FENCE_KEY, json!({"epoch": 1})).await;
+    let key = Key::new(FENCE_KEY).unwrap();
+    let rev = post.world.ctx.store.get(Collection::Leases, &key).await.unwrap().rev;
+    many(&post, 10_600, "delivered", json!({"purge_at": "2027-01-01T00:00:00.000Z"})).await;
+    undate(&post, &["m00000", "m10599"]).await; // of the last page, and of the first
+    let lead = |seconds| {
+        let stop = CancellationToken::new();
+        let looping =
+            run(post.world.ctx.clone(), Fence { epoch: 1, rev: rev.clone() }, stop.clone());
+        async move {
+            let end = async {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                stop.cancel();
+            };
+            tokio::join!(looping, end).0.unwrap();
+        }
+    };
+    lead(8).await;
+    let undated = Filter::Not(Box::new(Filter::Exists(Field::of("purge_at"))));
+    let left = post.world.ctx.store.count(Collection::AgentMessages, undated).await.unwrap();
+    assert_eq!(left, 0, "two looks");
+    let before = post.world.store.calls();
+    lead(1).await;
+    let asked = post.world.store.calls() - before;
+    assert!(asked < 12, "the next leader need not look at all of them: {asked} calls");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_loop_returns_what_ran_out_and_ends_when_another_leader_begins() {
     let post = Post::new().await;

@@ -61,7 +61,10 @@ pub struct Flow {
     second: u64,
     last: Option<Counts>,
     statuses: BTreeMap<MessageStatus, u64>,
+    queues: HashMap<AgentId, Queue>,
     oldest: Option<Time>,
+    /// What waits is known: it was counted since the store was last found.
+    counted: bool,
     publications: u64,
     /// Messages that the feed saw removed since the last count.
     removed: u64,
@@ -87,23 +90,47 @@ impl Flow {
 
     /// Takes in counts by receiver and status with the oldest of each; returns what waits for each receiver.
     pub fn count(&mut self, tallies: &[Tally], at: Instant) -> HashMap<AgentId, Queue> {
-        let mut queues: HashMap<AgentId, Queue> = HashMap::new();
-        let mut statuses: BTreeMap<MessageStatus, u64> = BTreeMap::new();
-        let mut oldest: Option<Time> = None;
+        self.queues.clear();
+        self.statuses.clear();
+        self.add(tallies);
+        let delivered = self.statuses.get(&MessageStatus::Delivered).copied().unwrap_or(0);
+        self.rate(Counts { at, all: self.statuses.values().sum(), delivered });
+        self.queues.clone()
+    }
+
+    /// Takes in a count of what waits or is under way; the rest stays as it was counted last.
+    pub fn count_open(&mut self, tallies: &[Tally]) -> HashMap<AgentId, Queue> {
+        for queue in self.queues.values_mut() {
+            (queue.pending, queue.leased, queue.oldest) = (0, 0, None);
+        }
+        for status in [MessageStatus::Pending, MessageStatus::Leased] {
+            self.statuses.remove(&status);
+        }
+        self.add(tallies);
+        self.queues.clone()
+    }
+
+    /// The store was lost: what waits is to be counted anew.
+    pub fn forget(&mut self) {
+        self.counted = false;
+    }
+
+    fn add(&mut self, tallies: &[Tally]) {
+        (self.counted, self.oldest) = (true, None);
         for tally in tallies {
             let [receiver, status] = &tally.values[..] else { continue };
             let Some(Ok(status)) = status.as_str().map(str::parse::<MessageStatus>) else {
                 continue;
             };
-            *statuses.entry(status).or_default() += tally.count;
+            *self.statuses.entry(status).or_default() += tally.count;
             let least = tally.least.as_str().and_then(|text| text.parse().ok());
             let Some(Ok(receiver)) = receiver.as_str().map(AgentId::new) else { continue };
-            let queue = queues.entry(receiver).or_default();
+            let queue = self.queues.entry(receiver).or_default();
             match status {
                 MessageStatus::Pending => {
                     queue.pending += tally.count;
                     queue.oldest = least;
-                    oldest = [oldest, least].into_iter().flatten().min();
+                    self.oldest = [self.oldest, least].into_iter().flatten().min();
                 }
                 MessageStatus::Leased => queue.leased += tally.count,
                 MessageStatus::Delivered => queue.delivered += tally.count,
@@ -111,10 +138,6 @@ impl Flow {
                 MessageStatus::Expired | MessageStatus::Cancelled | MessageStatus::Purged => {}
             }
         }
-        let delivered = statuses.get(&MessageStatus::Delivered).copied().unwrap_or(0);
-        self.rate(Counts { at, all: statuses.values().sum(), delivered });
-        (self.statuses, self.oldest) = (statuses, oldest);
-        queues
     }
 
     fn rate(&mut self, now: Counts) {
@@ -150,6 +173,7 @@ impl Flow {
     pub fn show(&self, totals: &mut Totals) {
         totals.messages.clone_from(&self.statuses);
         totals.oldest = self.oldest;
+        totals.counted = self.counted;
         totals.publications = self.publications;
         (totals.sent_rate, totals.delivered_rate) = (self.sent.rate(), self.delivered.rate());
         totals.sent_history = self.sent.0.to_vec();
@@ -157,17 +181,23 @@ impl Flow {
     }
 }
 
+/// A count that takes longer is slow: what matters most is counted beside it.
+const SLOW: Duration = Duration::from_millis(250);
+
 /// When to count anew: at once after a quiet time, and never so often that counting takes more than a tenth of a core.
 #[derive(Debug)]
 pub struct Pace {
     wanted: bool,
+    /// Since when a count is under way.
+    since: Option<Instant>,
+    cost: Duration,
     not_before: Option<Instant>,
     shortest: Duration,
 }
 
 impl Pace {
     pub fn new(shortest: Duration) -> Self {
-        Self { wanted: true, not_before: None, shortest }
+        Self { wanted: true, since: None, cost: Duration::ZERO, not_before: None, shortest }
     }
 
     pub fn want(&mut self) {
@@ -176,16 +206,22 @@ impl Pace {
 
     /// When the next count is due, if one is wanted.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        self.wanted.then(|| self.not_before.unwrap_or(now).max(now))
+        (self.wanted && self.since.is_none()).then(|| self.not_before.unwrap_or(now).max(now))
     }
 
-    pub fn begin(&mut self) {
-        self.wanted = false;
+    pub fn begin(&mut self, now: Instant) {
+        (self.wanted, self.since) = (false, Some(now));
+    }
+
+    /// From when on counting is slow, if it was the last time or is now.
+    pub fn slow_from(&self, now: Instant) -> Option<Instant> {
+        if self.cost > SLOW { Some(now) } else { self.since.map(|since| (since + SLOW).max(now)) }
     }
 
     pub fn done(&mut self, began: Instant, ended: Instant) {
-        let cost = ended.saturating_duration_since(began);
-        self.not_before = Some(began + (cost * 10).max(self.shortest));
+        self.since = None;
+        self.cost = ended.saturating_duration_since(began);
+        self.not_before = Some(began + (self.cost * 10).max(self.shortest));
     }
 }
 
@@ -276,12 +312,47 @@ mod tests {
         let mut pace = Pace::new(Duration::from_millis(500));
         let start = Instant::now();
         assert_eq!(pace.due(start), Some(start), "the first count is due at once");
-        pace.begin();
+        pace.begin(start);
         assert_eq!(pace.due(start), None);
         pace.done(start, start + Duration::from_millis(200));
         pace.want();
         assert_eq!(pace.due(start), Some(start + Duration::from_secs(2)));
         let later = start + Duration::from_secs(60);
         assert_eq!(pace.due(later), Some(later), "after a quiet time at once");
+    }
+    #[test]
+    fn a_count_that_is_slow_has_a_quick_one_beside_it_until_it_is_quick_again() {
+        let mut pace = Pace::new(Duration::from_millis(500));
+        let start = Instant::now();
+        assert_eq!(pace.slow_from(start), None);
+        pace.begin(start);
+        pace.want();
+        assert_eq!(pace.due(start), None, "one at a time");
+        assert_eq!(pace.slow_from(start), Some(start + SLOW));
+        pace.done(start, start + SLOW * 2);
+        assert_eq!(pace.slow_from(start), Some(start));
+        pace.begin(start);
+        pace.done(start, start + SLOW / 2);
+        assert_eq!(pace.slow_from(start), None);
+    }
+
+    #[test]
+    fn a_count_of_what_is_open_leaves_the_rest_as_it_was() {
+        let mut flow = Flow::default();
+        let (early, late) = ("2026-11-21T00:00:01.000Z", "2026-11-21T00:00:02.000Z");
+        let all = [tally("a", "pending", 3, early), tally("a", "delivered", 9, early)];
+        flow.count(&all, Instant::now());
+        let queues = flow.count_open(&[tally("b", "pending", 2, late)]);
+        let (a, b) = (queues[&AgentId::new("a").unwrap()], queues[&AgentId::new("b").unwrap()]);
+        assert_eq!((a.pending, a.delivered, a.oldest), (0, 9, None));
+        assert_eq!((b.pending, b.oldest), (2, Some(late.parse().unwrap())));
+        let mut totals = Totals::default();
+        flow.show(&mut totals);
+        assert_eq!(totals.messages(MessageStatus::Pending), 2);
+        assert_eq!(totals.messages(MessageStatus::Delivered), 9);
+        assert!(totals.counted);
+        flow.forget();
+        flow.show(&mut totals);
+        assert!(!totals.counted);
     }
 }

@@ -13,6 +13,7 @@ use super::recent::NEWEST;
 use crate::engine::context::Context;
 use crate::engine::leadership::lease::LEASE_KEY;
 use crate::model::filter::{Field, Filter};
+use crate::model::message::MessageStatus;
 use crate::model::schema::Collection;
 use crate::ports::runtime::{RuntimeError, RuntimeInfo};
 use crate::ports::store::{
@@ -21,6 +22,9 @@ use crate::ports::store::{
 
 /// A store that says nothing for so long counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Counting may take long where there is much to count, and says nothing of whether the store is there: other questions
+/// find that out. Only so that one that is never answered does not end all counting.
+const COUNT_PATIENCE: Duration = Duration::from_secs(120);
 /// Documents, or keys and revisions, asked for at once.
 const PAGE: usize = 1_000;
 /// The first page of agents is small, so that the first rows are on the screen early.
@@ -51,6 +55,7 @@ pub enum Answer {
     /// Journal entries after the last one known, oldest first; with `false`, only the newest there is.
     Events(Vec<Document>, bool),
     Counted {
+        counted: Counted,
         began: Instant,
         tallies: Vec<Tally>,
     },
@@ -58,8 +63,20 @@ pub enum Answer {
         began: Instant,
         count: u64,
     },
+    /// The count was not answered in time.
+    Uncounted(Counted, Instant),
     Store(StoreInfo),
     Runtime(Result<RuntimeInfo, RuntimeError>),
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// All messages there are.
+    Messages,
+    /// Those that wait or are under way.
+    Open,
+    Publications,
 }
 
 pub struct Jobs {
@@ -88,6 +105,21 @@ impl Jobs {
         self.running.push(Box::pin(async {
             let silent = |_| Err(StoreError::Unavailable("no answer in time".into()));
             timeout(PATIENCE, question).await.unwrap_or_else(silent)
+        }));
+    }
+
+    fn count<F>(
+        &mut self,
+        counted: Counted,
+        question: impl FnOnce(Arc<Context>, Instant) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<Answer, StoreError>> + Send + 'static,
+    {
+        let began = self.ctx.clock.instant();
+        let question = question(self.ctx.clone(), began);
+        self.running.push(Box::pin(async move {
+            let silent = |_| Ok(Answer::Uncounted(counted, began));
+            timeout(COUNT_PATIENCE, question).await.unwrap_or_else(silent)
         }));
     }
 
@@ -161,19 +193,27 @@ impl Jobs {
     }
 
     pub fn count_messages(&mut self) {
-        self.ask(|ctx| async move {
-            let began = ctx.clock.instant();
+        self.tally(Counted::Messages, Filter::All);
+    }
+
+    /// Counts what waits or is under way, which is little where there is much to count in all.
+    pub fn count_open_messages(&mut self) {
+        let open = [MessageStatus::Pending, MessageStatus::Leased];
+        let open = open.iter().map(|status| status.name().into()).collect();
+        self.tally(Counted::Open, Filter::In(Field::of("status"), open));
+    }
+
+    fn tally(&mut self, counted: Counted, filter: Filter) {
+        self.count(counted, move |ctx, began| async move {
             let (by, least) = (by_receiver_and_status(), Field::of("created_at"));
-            let all = Filter::All;
-            let tallies =
-                ctx.store.tally(Collection::AgentMessages, all, &by, Some(&least)).await?;
-            Ok(Answer::Counted { began, tallies })
+            let messages = Collection::AgentMessages;
+            let tallies = ctx.store.tally(messages, filter, &by, Some(&least)).await?;
+            Ok(Answer::Counted { counted, began, tallies })
         });
     }
 
     pub fn count_publications(&mut self) {
-        self.ask(|ctx| async move {
-            let began = ctx.clock.instant();
+        self.count(Counted::Publications, |ctx, began| async move {
             let count = ctx.store.count(Collection::AgentPublications, Filter::All).await?;
             Ok(Answer::Publications { began, count })
         });

@@ -178,6 +178,7 @@ impl Mirror {
             }
             Answer::Counted { .. }
             | Answer::Publications { .. }
+            | Answer::Uncounted(..)
             | Answer::Store(_)
             | Answer::Runtime(_) => {}
         }

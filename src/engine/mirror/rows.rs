@@ -90,6 +90,7 @@ pub fn agent<P: Paper>(id: AgentId, paper: &P, known: &mut Interner, beside: Bes
         phase_since: time(paper, "phase_since").unwrap_or_default(),
         reason: known.text(text(paper, "reason")),
         health: named(inside(health, "status")),
+        health_since: health.and_then(|part| time(part, "since")).unwrap_or_default(),
         health_message: known.text(inside(health, "message")),
         incarnation: whole(paper, "incarnation"),
         wanted_incarnation: whole(paper, "wanted_incarnation"),

@@ -35,9 +35,9 @@ pub struct Status {
 }
 
 impl Status {
-    pub fn new(contends: bool) -> Self {
+    pub fn new(contends: bool, protected: bool) -> Self {
         let leader = Leader { contends, ..Leader::default() };
-        Self { system: System { leader, ..System::default() }, ..Self::default() }
+        Self { system: System { leader, protected, ..System::default() }, ..Self::default() }
     }
 
     pub fn store(&mut self, info: &StoreInfo, now: Time) {

@@ -278,6 +278,28 @@ async fn waiting_messages_are_counted_by_receiver_and_pool_and_flow_by_the_secon
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_counts_slowly_is_not_lost_and_what_waits_is_known_soon() {
+    let world = World::new();
+    world.store.set_counting(Duration::from_secs(45));
+    world.put(Collection::Agents, "a", agent("a", "running")).await;
+    let _tasks = start(&world);
+    assert!(!world.view(|view| view.loaded).await.totals.counted);
+    let message = json!({"to_agent_id": "a", "status": "pending"});
+    for n in 0..3 {
+        world.put(Collection::AgentMessages, &format!("m{n}"), message.clone()).await;
+        sleep(Duration::from_secs(2)).await;
+        let view = world.ctx.view();
+        assert_eq!(view.agent(&id("a")).unwrap().queue.pending, n + 1);
+        assert!(view.totals.counted);
+    }
+    for _ in 0..100 {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.ctx.view().stale_since, None);
+    }
+    assert_eq!(world.ctx.view().agent(&id("a")).unwrap().queue.pending, 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_feed_told_while_a_list_was_read_is_newer_than_the_list() {
     let world = World::new();
     let body = |phase: &str| match agent("a", phase) {

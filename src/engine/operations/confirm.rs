@@ -28,8 +28,22 @@ pub(crate) async fn plan(
     command: Command,
 ) -> Result<Plan, CommandError> {
     authorize::permit(ctx, actor, &command).await?;
-    let draft = Planner::new(ctx, actor, None).draft(&command).await?;
+    let draft = drafted(ctx, actor, &command, None).await?;
     Ok(draft.plan(command))
+}
+
+/// What `command` comes to, and what of it the settings ask for.
+async fn drafted(
+    ctx: &Context,
+    actor: &Actor,
+    command: &Command,
+    prefer: Option<&Plan>,
+) -> Result<Draft, CommandError> {
+    let mut draft = Planner::new(ctx, actor, prefer).draft(command).await?;
+    if ctx.settings.protected {
+        draft.protect(command.verb());
+    }
+    Ok(draft)
 }
 
 /// A reason is a sentence for the journal, not a document.
@@ -53,7 +67,7 @@ pub(crate) async fn confirm(
     let id = OperationId::mint(ctx.ids.draw());
     let mut last = None;
     for _ in 0..TRIES {
-        let draft = Planner::new(ctx, actor, Some(plan)).draft(&plan.command).await?;
+        let draft = drafted(ctx, actor, &plan.command, Some(plan)).await?;
         let fresh = draft.plan(plan.command.clone());
         if fresh.fingerprint != plan.fingerprint {
             return Err(CommandError::PlanChanged { plan: Box::new(fresh) });

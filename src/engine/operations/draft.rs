@@ -92,6 +92,27 @@ impl Draft {
         self.tier = self.tier.max(tier);
     }
 
+    /// Takes a typed word, whatever it is about.
+    pub(crate) fn protect(&mut self, verb: &str) {
+        if self.steps.is_empty() {
+            return;
+        }
+        self.at_least(Tier::Three);
+        let mut names: Vec<&str> =
+            self.steps.iter().map(|it| it.step.target.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let word = match &names[..] {
+            [one] if !one.is_empty() => (*one).to_owned(),
+            several => format!("{verb} {}", several.len()),
+        };
+        self.confirm_word.get_or_insert(word);
+        self.warnings.push(
+            "this fleet is protected ([fleet] protected): each change is confirmed by a typed word"
+                .to_owned(),
+        );
+    }
+
     /// The plan relies on this part of the world being as it is.
     pub(crate) fn rely(&mut self, fact: Value) {
         self.relied.push(fact);

@@ -1,7 +1,7 @@
 //! Releases one batch of an operation: what its steps want of their agents, as changes for the journal. The first batch is
 //! written when the operation is confirmed; the leader releases each one after that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
@@ -72,6 +72,7 @@ pub async fn release(
             return Ok(released);
         }
     }
+    let mut names = HashSet::new();
     for (at, step, key) in steps {
         let Some(document) = found.remove(&key) else {
             released.refused.push((at, "it is gone".to_owned()));
@@ -83,12 +84,22 @@ pub async fn release(
             Err(_) => continue, // written with the operation itself
         };
         match change {
+            // two that had one name cannot both have it back, and one transaction with both would never be taken
+            Ok(Some(change)) if step.action == RESTORE && !names.insert(name_of(&change)) => {
+                released.refused.push((at, "another that comes back has its name".to_owned()));
+            }
             Ok(Some(change)) => released.changes.push(change),
             Ok(None) => {}
             Err(why) => released.refused.push((at, why)),
         }
     }
     Ok(released)
+}
+
+/// The tenant and the name that an agent will have.
+fn name_of(change: &Change) -> (Option<Value>, Option<Value>) {
+    let field = |name| change.after.as_ref().and_then(|body| body.get(name)).cloned();
+    (field("tenant"), field("live_name"))
 }
 
 /// The next numbers of the pools that this operation scales batch by batch, or why one has none: somebody wants another
@@ -112,7 +123,10 @@ async fn scaled_on(
             Err(StoreError::NotFound { .. }) => return Ok(Err("it is gone".to_owned())),
             Err(error) => return Err(error),
         };
-        let before: Pool = read(&document)?;
+        let before: Pool = match read(&document) {
+            Ok(pool) => pool,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
         if before.deleting || before.purge_at.is_some() {
             return Ok(Err("it was deleted meanwhile".to_owned()));
         }
@@ -222,7 +236,10 @@ async fn take_back(
         Goal::Agent { phase: Phase::Stopped, .. } => Desired::Stopped,
         other => return Ok(Err(format!("{other:?} cannot be restored"))),
     };
-    let before: Agent = read(document)?;
+    let before: Agent = match read(document) {
+        Ok(agent) => agent,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
     if before.desired == to {
         return Ok(Ok(None));
     }

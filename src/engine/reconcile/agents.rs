@@ -21,7 +21,7 @@ use self::glance::Glance;
 use super::sights::Sights;
 use super::workload;
 use crate::engine::context::Context;
-use crate::engine::documents::{overlay, read};
+use crate::engine::documents::{self, overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
 use crate::model::agent::lifecycle::{self, Act, Facts, RestartPolicy};
@@ -48,6 +48,8 @@ const FINISH: Duration = Duration::from_secs(5);
 /// An agent that fails this soon after the leader began fell while nobody led, and says nothing about the present.
 const SETTLING: Duration = Duration::from_secs(5);
 const ORPHAN_GRACE: Duration = Duration::from_secs(10);
+/// How long an agent is left alone whose document cannot be read.
+const UNREADABLE: Duration = Duration::from_secs(10);
 
 /// What a call to the runtime came to.
 struct Done {
@@ -190,8 +192,12 @@ impl Agents {
         let mut writes: BTreeMap<String, Vec<Change>> = BTreeMap::new();
         let mut written: HashMap<Key, (AgentId, Agent)> = HashMap::new();
         for id in batch {
-            let Some((document, agent)) = look.agents.get(id) else {
-                self.orphan(id);
+            let Some((document, agent)) = look.agents.found.get(id) else {
+                if look.agents.unreadable.contains(id) {
+                    self.book.hold(id, now.plus(UNREADABLE));
+                } else {
+                    self.orphan(id, now);
+                }
                 continue;
             };
             self.book.compared(id, self.sights.of(id));
@@ -266,17 +272,23 @@ impl Agents {
     }
 
     /// A workload without a record ends and is forgotten, unless it may be another fleet's.
-    fn orphan(&mut self, id: &AgentId) {
+    fn orphan(&mut self, id: &AgentId, now: Time) {
         if !self.pen.ctx.runtime.is_ours_alone() {
             return self.book.drop(id);
         }
         let Some(seen) = self.sights.of(id) else { return self.book.drop(id) };
+        let tried = self.book.tried(id);
         let act = if seen.is_alive() {
-            tracing::warn!(agent = %id, "a workload without a record is removed");
-            Act::Remove { incarnation: seen.incarnation, grace: ORPHAN_GRACE }
+            lifecycle::removal(tried, seen.incarnation, ORPHAN_GRACE, now)
+        } else if tried.forgotten {
+            // the runtime shows it a moment longer; if it stays, it is forgotten once more
+            return self.book.hold(id, now.plus(lifecycle::REMOVED_WITHIN));
         } else {
             Act::Forget
         };
+        if matches!(act, Act::Remove { .. }) {
+            tracing::warn!(agent = %id, "a workload without a record is removed");
+        }
         self.take_up(id, &Agent::default(), act);
     }
 
@@ -328,7 +340,7 @@ async fn perform(ctx: Arc<Context>, job: Job) -> Done {
 /// The documents that a batch is decided on.
 #[derive(Default)]
 struct Look {
-    agents: HashMap<AgentId, (Document, Agent)>,
+    agents: documents::Agents,
     /// When the last heartbeat came, and from which incarnation; of those that are being deployed.
     beats: HashMap<AgentId, (Time, u64)>,
     /// Messages held, by those that are draining.
@@ -341,25 +353,25 @@ impl Look {
             ids.iter().map(|id| Key::new(id.as_str())).collect()
         };
         let mut look = Self::default();
-        for document in ctx.store.get_many(Collection::Agents, &keys(batch)?).await? {
-            match (AgentId::new(document.key.as_str()), read::<Agent>(&document)) {
-                (Ok(id), Ok(agent)) => drop(look.agents.insert(id, (document, agent))),
-                (Err(error), _) => tracing::warn!(error = chain(&error), "no agent's key"),
-                (_, Err(error)) => tracing::warn!(error = chain(&error), "an agent is skipped"),
-            }
-        }
+        look.agents.extend(ctx.store.get_many(Collection::Agents, &keys(batch)?).await?);
         let within = |phase| -> Vec<AgentId> {
-            let found = look.agents.iter().filter(|(_, (_, agent))| agent.phase == phase);
+            let found = look.agents.found.iter().filter(|(_, (_, agent))| agent.phase == phase);
             found.map(|(id, _)| id.clone()).collect()
         };
         let (deploying, draining) = (within(Phase::Deploying), within(Phase::Draining));
         if !deploying.is_empty() {
             for document in ctx.store.get_many(Collection::AgentHealth, &keys(&deploying)?).await? {
-                let health: AgentHealth = read(&document)?;
-                if let (Ok(id), Some(at)) =
-                    (AgentId::new(document.key.as_str()), health.last_heartbeat)
-                {
-                    look.beats.insert(id, (at, health.incarnation));
+                let id = AgentId::new(document.key.as_str());
+                match (id, read::<AgentHealth>(&document)) {
+                    (Ok(id), Ok(health)) => {
+                        let beat = health.last_heartbeat.map(|at| (at, health.incarnation));
+                        look.beats.extend(beat.map(|beat| (id, beat)));
+                    }
+                    // agents write this themselves: what cannot be read is no heartbeat
+                    (_, Err(error)) => {
+                        tracing::warn!(error = chain(&error), "a heartbeat is passed over");
+                    }
+                    (Err(_), Ok(_)) => {}
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! that has come. The view only says which pools need a look; what is done is decided on the documents.
 
 mod create;
+mod known;
 #[cfg(test)]
 mod tests;
 
@@ -14,28 +15,29 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::create::Mould;
+use self::known::{agents_of, essence, glimpse, sketch, unreadable};
 use super::diff;
 use crate::engine::context::Context;
-use crate::engine::documents::{overlay, read};
+use crate::engine::documents::{Agents, overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
 use crate::engine::view::{AgentRow, FleetView, PoolRow};
+use crate::model::agent::Phase;
 use crate::model::agent::intent::Intent;
 use crate::model::agent::lifecycle::KEEP_TOMBSTONE;
-use crate::model::agent::{Agent, Desired, Phase};
-use crate::model::filter::{Field, Filter};
-use crate::model::health::HealthStatus;
 use crate::model::id::{AgentId, PoolId};
 use crate::model::pool::members::{self, Member, Steps};
-use crate::model::pool::{Pool, PoolStatus, UpdatePolicy};
+use crate::model::pool::{Pool, PoolStatus};
 use crate::model::schema::Collection;
-use crate::ports::store::{BoxError, Document, Key, Query, StoreError, Write, chain};
+use crate::ports::store::{BoxError, Document, Key, StoreError, Write, chain};
 
 const NAME: &str = "pools";
 /// Every pool is looked at again after this long, whatever was missed.
 const FULL_LOOK: Duration = Duration::from_secs(10);
 /// A pool's status is written at most this often, unless there is something to do.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// A pool whose turn failed is left alone for so long.
+const AFTER_FAULT: Duration = Duration::from_secs(5);
 /// Changes are taken together for a moment, so that a burst of them is one turn.
 const GATHER: Duration = Duration::from_millis(50);
 /// Documents in one transaction.
@@ -113,8 +115,23 @@ impl Pools {
                     self.due.insert(id.clone(), at);
                     continue;
                 }
-                Needs::Count => self.count(id, members, &view).await?,
-                Needs::Look => self.bring(id, &view).await?,
+                Needs::Count | Needs::Look => {
+                    let done = match needs {
+                        Needs::Count => self.count(id, members, &view).await,
+                        Needs::Nothing | Needs::Later(_) | Needs::Look => {
+                            self.bring(id, &view).await
+                        }
+                    };
+                    match done {
+                        Ok(()) => {}
+                        Err(fault) if fault.is_general() => return Err(fault),
+                        Err(fault) => {
+                            tracing::warn!(pool = %id, fault = chain(&fault), "a pool is passed over");
+                            self.due.insert(id.clone(), now + AFTER_FAULT);
+                            continue;
+                        }
+                    }
+                }
             }
             // only now: a look that failed stays due
             self.due.remove(id);
@@ -228,20 +245,25 @@ impl Pools {
         let waiting = |row: &&Arc<AgentRow>| row.pool.as_ref() == Some(id);
         let queue = |row: &Arc<AgentRow>| (row.id.clone(), row.queue.pending + row.queue.leased);
         let busy: HashMap<AgentId, u64> = view.agents.iter().filter(waiting).map(queue).collect();
-        let agents = members_of(&ctx, id).await?;
-        let members: Vec<Member> = agents
+        let agents = agents_of(&ctx, id).await?;
+        let mut members: Vec<Member> = agents
+            .found
             .iter()
-            .map(|(agent_id, _, agent)| {
+            .map(|(agent_id, (_, agent))| {
                 let waiting = busy.get(agent_id).copied().unwrap_or(0);
                 Member::of(agent_id.clone(), agent.clone(), waiting)
             })
             .collect();
+        members.extend(agents.unreadable.iter().map(|agent| unreadable(&ctx, agent, &pool)));
         let steps = members::next(&pool, &members);
         let mut trouble = None;
         if steps.create > 0 {
             match Mould::of(&ctx, id, &pool).await? {
-                // the newcomers are the next look's reason, and only then does the status count them
-                Ok(mould) => return self.create(&document, &mould, &steps).await,
+                Ok(mould) => match self.create(&document, &mould, &steps).await {
+                    Err(fault) if !fault.is_general() => trouble = Some(chain(&fault)),
+                    // the newcomers are the next look's reason, and only then does the status count them
+                    done => return done,
+                },
                 Err(why) => trouble = Some(why),
             }
         }
@@ -283,16 +305,11 @@ impl Pools {
     }
 
     /// Wishes members deleted; they drain first.
-    async fn let_go(
-        &self,
-        pool: &Document,
-        agents: &[(AgentId, Document, Agent)],
-        steps: &Steps,
-    ) -> Result<(), Fault> {
+    async fn let_go(&self, pool: &Document, agents: &Agents, steps: &Steps) -> Result<(), Fault> {
         let now = self.pen.ctx.clock.now();
-        let leaving = agents.iter().filter(|(id, _, _)| steps.delete.contains(id));
+        let leaving = steps.delete.iter().filter_map(|id| agents.found.get(id));
         let changes: Vec<Change> = leaving
-            .filter_map(|(_, document, agent)| {
+            .filter_map(|(document, agent)| {
                 let mut after = Intent::Delete.apply(agent, None, now).ok().flatten()?;
                 after.drain_deadline = Some(now.plus(DRAIN));
                 Some(Change {
@@ -373,82 +390,4 @@ enum Needs {
 fn unchanged(pool: &Document) -> Write {
     let (key, rev) = (pool.key.clone(), Some(pool.rev.clone()));
     Write::Check { collection: Collection::AgentPools, key, rev }
-}
-
-/// The pool's agents but its tombstones, as they are in the store.
-async fn members_of(
-    ctx: &Context,
-    pool: &PoolId,
-) -> Result<Vec<(AgentId, Document, Agent)>, StoreError> {
-    let field =
-        |name| Field::new(name).map_err(|error| StoreError::Invalid { message: error.to_string() });
-    let filter = Filter::And(vec![
-        Filter::Eq(field("pool_id")?, pool.as_str().into()),
-        Filter::Ne(field("phase")?, Phase::Deleted.name().into()),
-    ]);
-    let mut query = Query::new(Collection::Agents, filter);
-    let mut found = Vec::new();
-    loop {
-        let page = ctx.store.query(query.clone()).await?;
-        for document in page.documents {
-            match (AgentId::new(document.key.as_str()), read::<Agent>(&document)) {
-                (Ok(id), Ok(agent)) => found.push((id, document, agent)),
-                (Err(error), _) => tracing::warn!(error = chain(&error), "no agent's key"),
-                (_, Err(error)) => tracing::warn!(error = chain(&error), "an agent is skipped"),
-            }
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(found),
-        }
-    }
-}
-
-/// What the row tells of a member. Whether it ever ran is not in it: a failed one is looked up.
-fn glimpse(row: &AgentRow) -> Member {
-    Member {
-        id: row.id.clone(),
-        name: row.name.as_str().to_owned(),
-        version: row.template_version.as_str().to_owned(),
-        desired: row.desired,
-        phase: row.phase,
-        health: row.health,
-        busy: 0,
-        pinned: row.pinned,
-        created_at: row.created_at,
-        failures: row.failures,
-        ran: row.phase != Phase::Failed,
-        reason: row.reason.as_str().to_owned(),
-    }
-}
-
-/// What the row tells of a pool.
-fn sketch(row: &PoolRow) -> Pool {
-    Pool {
-        name: row.name.as_str().to_owned(),
-        desired: row.desired,
-        template_version: row.template_version.as_str().to_owned(),
-        update: UpdatePolicy { max_surge: row.max_surge, max_unavailable: row.max_unavailable },
-        paused: row.paused,
-        deleting: row.deleting,
-        purge_at: row.purge_at,
-        status: PoolStatus {
-            ready: row.ready,
-            updated: row.updated,
-            unhealthy: row.unhealthy,
-            pending: row.pending,
-            total: row.total,
-            reason: row.reason.as_str().to_owned(),
-            halted: row.halted,
-            ..PoolStatus::default()
-        },
-        ..Pool::default()
-    }
-}
-
-/// What of an agent's row matters to its pool.
-fn essence(row: &AgentRow) -> impl PartialEq + use<'_> {
-    let is: (Desired, Phase, HealthStatus, u32) =
-        (row.desired, row.phase, row.health, row.failures);
-    (row.pool.as_ref(), is, &row.template_version, row.pinned, &row.reason)
 }

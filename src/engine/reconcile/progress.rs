@@ -37,6 +37,8 @@ struct Progress {
     /// The running ones as they were read last.
     running: BTreeMap<Key, Operation>,
     written: BTreeMap<Key, Instant>,
+    /// Those that could not go on, and until when they are left alone.
+    held: BTreeMap<Key, Instant>,
     full_look: Instant,
 }
 
@@ -46,6 +48,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
         rows: Arc::default(),
         running: BTreeMap::new(),
         written: BTreeMap::new(),
+        held: BTreeMap::new(),
         full_look: ctx.clock.instant(),
         pen: Fenced::new(ctx.clone(), fence, "loop:operations"),
     };
@@ -85,16 +88,28 @@ impl Progress {
         }
         let keys: Vec<Key> = self.running.keys().cloned().collect();
         for key in keys {
-            if self.is_due(&key, &view, now) {
-                self.go_on(&key, &view).await?;
+            if !self.is_due(&key, &view, now) {
+                continue;
+            }
+            match self.go_on(&key, &view).await {
+                Ok(()) => {}
+                Err(fault) if fault.is_general() => return Err(fault),
+                Err(fault) => {
+                    tracing::warn!(operation = %key, fault = chain(&fault), "an operation is passed over");
+                    self.held.insert(key, now + FULL_LOOK);
+                }
             }
         }
+        self.held.retain(|_, until| *until > now);
         Ok(())
     }
 
     /// Whether anything would be written for it now.
     fn is_due(&self, key: &Key, view: &FleetView, now: Instant) -> bool {
         let Some(operation) = self.running.get(key) else { return false };
+        if self.held.get(key).is_some_and(|until| *until > now) {
+            return false;
+        }
         let mut after = operation.clone();
         let onward = advance(&mut after, self.pen.ctx.clock.now(), |step| verdict(step, view));
         if onward != Onward::Wait || after.status != OperationStatus::Running {

@@ -121,3 +121,67 @@ async fn another_leader_ends_it() {
     assert_eq!(end.unwrap_err().to_string(), "another leader has begun");
     assert!(world.body(Collection::AgentPools, "web").await.is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_purged_agent_listened_for_goes_with_it() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    let mut tombstone = agent("old", "deleted");
+    tombstone["purge_at"] = json!(days(&world, 1));
+    world.put(Collection::Agents, "old", tombstone).await;
+    for (id, who) in [("s1", "old"), ("s2", "old"), ("s3", "alive")] {
+        let subscription = json!({"subscriber_agent_id": who, "active": true});
+        world.put(Collection::AgentSubscriptions, id, subscription).await;
+    }
+    a_while(&world, fence).await;
+    assert_eq!(world.body(Collection::AgentSubscriptions, "s1").await, None);
+    assert_eq!(world.body(Collection::AgentSubscriptions, "s2").await, None);
+    assert!(world.body(Collection::AgentSubscriptions, "s3").await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_lines_of_the_audit_log_go_and_young_ones_stay() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    for (name, age) in [("old", 31), ("young", 29)] {
+        let line = json!({"at": days(&world, age), "actor": "me", "action": "stop"});
+        world.put(Collection::AuditLog, name, line).await;
+    }
+    a_while(&world, fence).await;
+    assert_eq!(world.body(Collection::AuditLog, "old").await, None);
+    assert!(world.body(Collection::AuditLog, "young").await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_document_that_is_gone_already_keeps_none_of_its_batch() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    world.put(Collection::Operations, "a", json!({"status": "succeeded"})).await;
+    world.put(Collection::Operations, "c", json!({"status": "succeeded"})).await;
+    let remove = |name: &str| {
+        let (collection, key) = (Collection::Operations, Key::new(name).unwrap());
+        Write::Remove { collection, key, rev: None }
+    };
+    let broom = Broom { pen: Fenced::new(world.ctx.clone(), fence, "loop:retention") };
+    broom.sweep(vec![remove("a"), remove("b"), remove("c")]).await.unwrap();
+    assert_eq!(world.body(Collection::Operations, "a").await, None);
+    assert_eq!(world.body(Collection::Operations, "c").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_too_old_go_in_the_order_of_their_time() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    // the later its number, the earlier its time: a clock was put back
+    for n in 0..600_u64 {
+        let event = json!({"seq": n + 1, "at": days(&world, 40 + n), "type": "config.changed"});
+        world.put(Collection::Events, &format!("{n:020}"), event).await;
+    }
+    world
+        .put(Collection::Events, "z", json!({"seq": 601, "at": days(&world, 0), "type": "x"}))
+        .await;
+    let broom = Broom { pen: Fenced::new(world.ctx.clone(), fence, "loop:retention") };
+    let old = world.ctx.clock.now().minus(KEEP);
+    // the newest, one page, one removal
+    world.store.lose_after(3);
+    broom.events(old, &CancellationToken::new()).await.unwrap_err();
+    world.store.find_again();
+    assert!(world.body(Collection::Events, &format!("{:020}", 0)).await.is_some());
+    assert_eq!(world.body(Collection::Events, &format!("{:020}", 599)).await, None);
+}

@@ -12,7 +12,7 @@ use crate::engine::context::EngineSettings;
 use crate::engine::documents::read;
 use crate::engine::journal::{FENCE_KEY, Fence};
 use crate::engine::testing::World;
-use crate::engine::view::{AgentRow, FleetView, PoolRow, Queue, UsageNote};
+use crate::engine::view::{AgentRow, FleetView, PoolRow, Queue, Totals, UsageNote};
 use crate::model::agent::Agent;
 use crate::model::event::Event;
 use crate::model::filter::{Field, Filter};
@@ -21,7 +21,7 @@ use crate::model::id::{AgentId, PoolId};
 use crate::model::pool::Pool;
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
-use crate::ports::store::{BoxError, Direction, Key, Query, Store, Watch};
+use crate::ports::store::{BoxError, Direction, Document, Key, Query, Store, Watch};
 
 pub type Loop = BoxFuture<'static, Result<(), BoxError>>;
 
@@ -94,7 +94,7 @@ pub async fn look(world: &World) -> FleetView {
     let health: std::collections::HashMap<String, AgentHealth> = page(Collection::AgentHealth)
         .await
         .iter()
-        .map(|document| (document.key.to_string(), read(document).unwrap()))
+        .filter_map(|document| Some((document.key.to_string(), read(document).ok()?)))
         .collect();
     let messages = page(Collection::AgentMessages).await;
     let queue = |id: &str| {
@@ -110,7 +110,7 @@ pub async fn look(world: &World) -> FleetView {
         .iter()
         .map(|document| {
             let id = document.key.as_str();
-            Arc::new(row(id, read(document).unwrap(), health.get(id), queue(id)))
+            Arc::new(row(id, lenient(document), health.get(id), queue(id)))
         })
         .collect();
     let pools = page(Collection::AgentPools).await;
@@ -131,8 +131,19 @@ pub async fn look(world: &World) -> FleetView {
         agents: agents.into(),
         pools: pools.into(),
         loaded: true,
+        totals: Totals { counted: true, ..Totals::default() },
         ..FleetView::default()
     }
+}
+
+/// The document without whichever field keeps it from being read: rows take what is there.
+fn lenient(document: &Document) -> Agent {
+    let without = |name: &String| {
+        let mut document = document.clone();
+        document.body.remove(name);
+        read(&document).ok()
+    };
+    read(document).ok().or_else(|| document.body.keys().find_map(without)).unwrap()
 }
 
 fn row(id: &str, agent: Agent, health: Option<&AgentHealth>, queue: Queue) -> AgentRow {
@@ -153,6 +164,7 @@ fn row(id: &str, agent: Agent, health: Option<&AgentHealth>, queue: Queue) -> Ag
         phase_since: agent.phase_since,
         reason: Safe::new(&agent.reason),
         health: agent.health.status,
+        health_since: agent.health.since,
         health_message: Safe::new(&agent.health.message),
         incarnation: agent.incarnation,
         wanted_incarnation: agent.wanted_incarnation,

@@ -29,6 +29,13 @@ struct Inner {
     mute: bool,
     lost: bool,
     hangs: bool,
+    /// So many calls more, and it is lost.
+    left: Option<u64>,
+    /// Transactions change nothing and nobody knows.
+    unsure: bool,
+    /// How long a count of everything takes.
+    counting: Duration,
+    bulk_updates: u64,
 }
 
 /// Clones are the same store, seen through the same wire.
@@ -84,6 +91,27 @@ impl MemoryStore {
         self.0.moved.send_modify(|n| *n += 1);
     }
 
+    /// The store is lost after so many calls more.
+    pub fn lose_after(&self, calls: u64) {
+        self.inner().left = Some(calls);
+    }
+
+    /// As it was before it was lost.
+    pub fn find_again(&self) {
+        let mut inner = self.inner();
+        (inner.left, inner.lost) = (None, false);
+    }
+
+    /// From now on transactions write nothing and end with `OutcomeUnknown`, until `set_unsure(false)`.
+    pub fn set_unsure(&self, unsure: bool) {
+        self.inner().unsure = unsure;
+    }
+
+    /// From now on a tally of a whole collection takes so long.
+    pub fn set_counting(&self, takes: Duration) {
+        self.inner().counting = takes;
+    }
+
     /// While muted, writes reach no feed.
     pub fn set_mute(&self, mute: bool) {
         self.inner().mute = mute;
@@ -98,6 +126,11 @@ impl MemoryStore {
             inner.floor = inner.log.len();
         }
         self.0.moved.send_modify(|n| *n += 1);
+    }
+
+    /// How many updates of all that matches were made so far.
+    pub fn bulk_updates(&self) -> u64 {
+        self.inner().bulk_updates
     }
 
     /// How many calls were made so far.
@@ -116,7 +149,11 @@ impl MemoryStore {
         while self.inner().hangs {
             let _ = moved.changed().await;
         }
-        let inner = self.inner();
+        let mut inner = self.inner();
+        if let Some(left) = inner.left {
+            inner.left = left.checked_sub(1);
+            inner.lost |= left == 0;
+        }
         if inner.lost || self.1.load(SeqCst) { Err(gone()) } else { Ok(inner) }
     }
 }
@@ -342,6 +379,10 @@ impl Store for MemoryStore {
         by: &[Field],
         least: Option<&Field>,
     ) -> Result<Vec<Tally>, StoreError> {
+        let takes = self.inner().counting;
+        if matches!(filter, Filter::All) && !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         let inner = self.begin().await?;
         let mut tallies: Vec<Tally> = Vec::new();
         for document in inner.select(collection, &filter, &[]) {
@@ -378,6 +419,12 @@ impl Store for MemoryStore {
         writes: Vec<Write>,
         _durability: Durability,
     ) -> Result<Vec<Option<Rev>>, StoreError> {
+        let unsure = self.inner().unsure;
+        if unsure {
+            drop(self.begin().await?);
+            tokio::time::sleep(Duration::from_millis(1)).await; // so that time passes for whoever asks again at once
+            return Err(StoreError::OutcomeUnknown("on purpose".into()));
+        }
         let done = {
             let mut inner = self.begin().await?;
             let before = (inner.collections.clone(), inner.log.len(), inner.seq);
@@ -397,6 +444,7 @@ impl Store for MemoryStore {
     async fn update_where(&self, update: UpdateWhere) -> Result<Vec<Document>, StoreError> {
         let changed = {
             let mut inner = self.begin().await?;
+            inner.bulk_updates += 1;
             if let Some(guard) = &update.guard {
                 let found = inner.found(guard.collection, &guard.key);
                 if !found.is_some_and(|(_, body)| guard.filter.matches(body)) {

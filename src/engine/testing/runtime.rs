@@ -24,6 +24,8 @@ struct Inner {
     lost: bool,
     /// Applied workloads stay in `Starting` until the test says otherwise.
     slow: bool,
+    /// Removed workloads go on until the test ends them.
+    stubborn: bool,
     pids: u32,
 }
 
@@ -62,6 +64,11 @@ impl FakeRuntime {
     /// While slow, applied workloads stay in `Starting`; see [`FakeRuntime::come_up`].
     pub fn set_slow(&self, slow: bool) {
         self.inner().slow = slow;
+    }
+
+    /// While stubborn, removed workloads go on; see [`FakeRuntime::exit`].
+    pub fn set_stubborn(&self, stubborn: bool) {
+        self.inner().stubborn = stubborn;
     }
 
     pub fn come_up(&self, agent: &AgentId) {
@@ -152,6 +159,9 @@ impl Runtime for FakeRuntime {
     async fn remove(&self, agent: &AgentId, _grace: Duration) -> Result<(), RuntimeError> {
         let mut inner = self.begin()?;
         inner.removed.push(agent.clone());
+        if inner.stubborn {
+            return Ok(());
+        }
         if let Some(seen) = inner.workloads.get_mut(agent).filter(|s| s.state != State::Exited) {
             seen.state = State::Exited;
             seen.exit = Some(Exit::Code(0));

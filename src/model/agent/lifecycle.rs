@@ -403,18 +403,22 @@ impl Facts<'_> {
 
     /// Ends `incarnation`, unless that was asked for and still has its time.
     fn remove(&self, incarnation: u64) -> Act {
-        let grace = self.agent.config.grace;
-        match self.tried.removed {
-            Some((removed, at)) if removed == incarnation => {
-                let again = at.plus(grace).plus(REMOVED_WITHIN);
-                if self.now < again {
-                    Act::Wait(Some(again))
-                } else {
-                    Act::Remove { incarnation, grace: Duration::ZERO }
-                }
+        removal(self.tried, incarnation, self.agent.config.grace, self.now)
+    }
+}
+
+/// Ends `incarnation`: once with its grace, and without any if it is still there after that.
+pub fn removal(tried: &Tried, incarnation: u64, grace: Duration, now: Time) -> Act {
+    match tried.removed {
+        Some((removed, at)) if removed == incarnation => {
+            let again = at.plus(grace).plus(REMOVED_WITHIN);
+            if now < again {
+                Act::Wait(Some(again))
+            } else {
+                Act::Remove { incarnation, grace: Duration::ZERO }
             }
-            Some(_) | None => Act::Remove { incarnation, grace },
         }
+        Some(_) | None => Act::Remove { incarnation, grace },
     }
 }
 

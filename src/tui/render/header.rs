@@ -136,6 +136,10 @@ fn stale(ui: &Ui, view: &FleetView, look: Look<'_>, parts: &mut Parts) {
         parts.push((format!(" STALE {age} "), look.theme.header_alert));
         parts.push(("  ".into(), look.theme.text));
     }
+    if view.system.protected {
+        parts.push((" PROTECTED ".into(), look.theme.header_alert));
+        parts.push(("  ".into(), look.theme.text));
+    }
     if let Some(brake) = &view.system.brake {
         parts.push((format!(" BRAKE {} ", brake.as_str()), look.theme.header_alert));
         parts.push(("  ".into(), look.theme.text));

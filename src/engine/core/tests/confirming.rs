@@ -366,3 +366,27 @@ async fn several_pools_take_one_number_each_with_its_own_targets_and_go_back_tog
     desk.undo(&id).await.unwrap();
     assert_eq!((desired(&first).await, desired(&second).await), (json!(4), json!(2)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_protected_fleet_takes_a_typed_word_for_the_smallest_change() {
+    let settings = crate::engine::context::EngineSettings {
+        protected: true,
+        ..crate::engine::context::EngineSettings::default()
+    };
+    let world = World::with(settings);
+    let core = Core::new(world.ctx.clone());
+    let desk = Desk { world, core, me: Actor::local("ann@desk") };
+    desk.agent("a", "running", "running").await;
+    desk.agent("b", "running", "running").await;
+    let plan = desk.plan(pause("a")).await.unwrap();
+    assert_eq!((plan.tier, plan.confirm_word.as_deref()), (Tier::Three, Some("a")));
+    assert!(plan.warnings[0].contains("protected"), "{:?}", plan.warnings);
+    let refused = desk.core.confirm(&desk.me, &plan, Consent::default()).await;
+    assert_eq!(said(refused), "type \"a\" to confirm");
+    assert_eq!(desk.field(Collection::Agents, "a", "/desired").await, "running");
+    let both = Command::Pause { targets: Targets::agents(["a", "b"]) };
+    assert_eq!(desk.plan(both).await.unwrap().confirm_word.as_deref(), Some("pause 2"));
+    let (id, _) = desk.confirm(&plan).await.unwrap();
+    let back = desk.plan(Command::Undo { operation: id.to_string() }).await.unwrap();
+    assert_eq!(back.tier, Tier::Three, "the way back is a change too");
+}

@@ -99,7 +99,14 @@ impl Book {
         self.timers.push(Reverse((at, agent.clone())));
     }
 
-    /// Until when this agent is left alone because the runtime did not answer for it.
+    /// Leaves it alone until then; what is tried after that is tried anew.
+    pub fn hold(&mut self, agent: &AgentId, until: Time) {
+        let track = self.tracks.entry(agent.clone()).or_default();
+        (track.held_until, track.tried.forgotten) = (Some(until), false);
+        self.wake_at(agent, until);
+    }
+
+    /// Until when this agent is left alone: the runtime did not answer for it, or its document cannot be read.
     pub fn held(&self, agent: &AgentId, now: Time) -> Option<Time> {
         self.tracks.get(agent)?.held_until.filter(|until| *until > now)
     }

@@ -324,3 +324,60 @@ async fn starts_in_place_are_counted_on_the_agent() {
     let told = kinds(&world, "a").await;
     assert_eq!(told, ["agent.deploying", "agent.running", "agent.placed", "agent.placed"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_cannot_be_read_holds_nobody_up() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    let strange = json!({"incarnation": "3", "report": null, "status": "ok"});
+    world.put(Collection::AgentHealth, "a", strange).await;
+    for name in ["a", "b"] {
+        pending(&world, name).await;
+    }
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "both running", |view| {
+            view.agents.iter().filter(|row| row.phase == Phase::Running).count() == 2
+        })
+        .await;
+    })
+    .await;
+    end.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_document_cannot_be_read_is_left_alone_until_it_can() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    pending(&world, "a").await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "running", in_phase("a", Phase::Running)).await;
+        let mut body = world.body(Collection::Agents, "a").await.unwrap();
+        body.insert("labels".into(), json!(null));
+        body.insert("desired".into(), json!("paused"));
+        world.put(Collection::Agents, "a", body).await;
+        tokio::time::sleep(Duration::from_secs(35)).await;
+        assert_eq!(world.runtime.removed(), [], "it has a record");
+        set(&world, Collection::Agents, "a", "labels", json!({})).await;
+        until(&world, "paused", in_phase("a", Phase::Paused)).await;
+    })
+    .await;
+    end.unwrap();
+    assert_eq!(world.runtime.applied().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_without_a_record_is_asked_to_end_once_and_told_again_after_its_grace() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    let stray = Agent { incarnation: 4, ..Agent::default() };
+    world.runtime.apply(workload::of(&world.ctx, &id("stray"), &stray)).await.unwrap();
+    world.runtime.set_stubborn(true);
+    let ((), end) = beside(&world, start(&world, fence), async {
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert_eq!(world.runtime.removed().len(), 1);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.runtime.removed().len(), 2);
+        world.runtime.exit(&id("stray"), Exit::Signal(15));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.runtime.seen(&id("stray")), None, "forgotten");
+    })
+    .await;
+    end.unwrap();
+}

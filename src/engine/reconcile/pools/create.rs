@@ -42,7 +42,11 @@ impl Mould {
         };
         let key = Key::new(&version_key(template_id.as_str(), &pool.template_version))?;
         let template: Template = match ctx.store.get(Collection::TemplateVersions, &key).await {
-            Ok(document) => read(&document)?,
+            Ok(document) => match read(&document) {
+                Ok(template) => template,
+                // a newer program's, perhaps
+                Err(error) => return Ok(Err(error.to_string())),
+            },
             Err(StoreError::NotFound { .. }) => {
                 let version = &pool.template_version;
                 return Ok(Err(format!("template {template_id} has no version {version:?}")));

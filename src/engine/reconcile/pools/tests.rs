@@ -208,3 +208,47 @@ async fn a_thousand_members_come_without_a_name_twice() {
     end.unwrap();
     assert_eq!(world.runtime.applied().len(), 1_000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_cannot_be_read_still_counts() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    pool(&world, 3).await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        let view = until(&world, "three", ready(3)).await;
+        let first = view.agents[0].id.clone();
+        set(&world, Collection::Agents, first.as_str(), "labels", json!(null)).await;
+        set(&world, Collection::AgentPools, "web", "desired", json!(4)).await;
+        until(&world, "four", ready(4)).await;
+        set(&world, Collection::AgentPools, "web", "desired", json!(1)).await;
+        let view = until(&world, "one", ready(1)).await;
+        assert_eq!(view.agent(&first).unwrap().phase, Phase::Running, "nobody lets it go");
+    })
+    .await;
+    end.unwrap();
+    let all = events(&world).await;
+    assert_eq!(all.iter().filter(|event| event.kind == "agent.registered").count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_cannot_go_on_says_why_and_keeps_nobody_waiting() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    pool(&world, 2).await;
+    let newer = json!({"name": "worker", "template_id": "worker", "version": "8.0.0", "labels": 8});
+    let key = crate::model::template::version_key("worker", "8.0.0");
+    world.put(Collection::TemplateVersions, &key, newer).await;
+    let api = json!({
+        "name": "api", "live_name": "api", "tenant": "default", "desired": 1, "max": 20,
+        "template_id": "worker", "template_version": "8.0.0",
+    });
+    world.put(Collection::AgentPools, "api", api).await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "two of the other pool", ready(2)).await;
+        until(&world, "why", |view| {
+            let row = view.pool(&PoolId::new("api").unwrap());
+            row.is_some_and(|row| row.reason.as_str().contains("cannot be read"))
+        })
+        .await;
+    })
+    .await;
+    end.unwrap();
+}

@@ -45,7 +45,11 @@ async fn restart(world: &World, count: u64) {
 }
 
 async fn outcome(world: &World) -> Operation {
-    let key = Key::new("op-1").unwrap();
+    outcome_of(world, "op-1").await
+}
+
+async fn outcome_of(world: &World, id: &str) -> Operation {
+    let key = Key::new(id).unwrap();
     for _ in 0..200 {
         let document = world.store.get(Collection::Operations, &key).await.unwrap();
         let operation: Operation = read(&document).unwrap();
@@ -54,7 +58,7 @@ async fn outcome(world: &World) -> Operation {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    panic!("it never ended: {:?}", world.body(Collection::Operations, "op-1").await);
+    panic!("it never ended: {:?}", world.body(Collection::Operations, id).await);
 }
 
 async fn all_run(world: &World, count: usize) {
@@ -147,6 +151,61 @@ async fn a_step_whose_target_is_gone_fails_in_words() {
         assert_eq!((operation.status, operation.done), (OperationStatus::Failed, 1));
         assert_eq!(operation.message, "a1: it is gone");
         world.runtime.exit(&crate::model::id::AgentId::new("a0").unwrap(), Exit::Code(0));
+    })
+    .await;
+    end.unwrap();
+}
+
+/// An operation that wants agents back, all at once.
+async fn restore(world: &World, id: &str, agents: &[&str]) {
+    let step = |agent: &&str| {
+        json!({
+            "batch": 0, "action": "restore", "target": {"noun": "agent", "id": agent, "name": agent},
+            "goal": {"until": "agent", "phase": "running", "incarnation": 2},
+        })
+    };
+    let operation = json!({
+        "type": "undo", "title": "Undo", "command": {}, "tier": 2, "fingerprint": "", "actor": "me",
+        "status": "running", "steps": agents.iter().map(step).collect::<Vec<_>>(),
+        "undo": {"never": {"why": "no"}}, "created_at": world.ctx.clock.now().to_string(),
+    });
+    world.put(Collection::Operations, id, operation).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_cannot_be_read_fails_its_step_and_no_other_operation() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    agents(&world, 1).await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        all_run(&world, 1).await;
+        let mut strange = agent("strange", "stopped");
+        (strange["desired"], strange["labels"]) = (json!("stopped"), json!(null));
+        world.put(Collection::Agents, "strange", strange).await;
+        restore(&world, "op-0", &["strange"]).await;
+        restart(&world, 1).await;
+        assert_eq!(outcome(&world).await.status, OperationStatus::Succeeded);
+        let failed = outcome_of(&world, "op-0").await;
+        assert_eq!(failed.status, OperationStatus::Failed);
+        assert!(failed.message.contains("strange cannot be read"), "{}", failed.message);
+    })
+    .await;
+    end.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_tombstones_with_one_name_only_one_comes_back() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    for id in ["old", "older"] {
+        let mut tombstone = agent("twin", "deleted");
+        tombstone["desired"] = json!("deleted");
+        tombstone.as_object_mut().unwrap().remove("live_name");
+        world.put(Collection::Agents, id, tombstone).await;
+    }
+    restore(&world, "op-0", &["old", "older"]).await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        let operation = outcome_of(&world, "op-0").await;
+        assert_eq!((operation.done, operation.failed), (1, 1));
+        assert_eq!(operation.message, "older: another that comes back has its name");
     })
     .await;
     end.unwrap();

@@ -74,12 +74,15 @@ pub fn parts(view: &FleetView) -> Vec<Part> {
 
 fn part(kind: Kind, status: &PartStatus, stale: bool) -> Part {
     let known = status.checked_at != Time::EPOCH;
+    let danger = status.details.iter().find(|(name, _)| name.as_str() == "danger");
     let (health, word) = match (known, status.ok && !stale) {
         (false, _) => (HealthStatus::Unknown, "unknown"),
+        (true, true) if danger.is_some() => (HealthStatus::Unhealthy, "exposed"),
         (true, true) => (HealthStatus::Healthy, "ok"),
         (true, false) => (HealthStatus::Unhealthy, "unreachable"),
     };
-    let evidence = if status.error.as_str().is_empty() { &status.place } else { &status.error };
+    let place = danger.map_or(&status.place, |(_, danger)| danger);
+    let evidence = if status.error.as_str().is_empty() { place } else { &status.error };
     let name = if status.kind.as_str().is_empty() { kind.into() } else { status.kind.as_str() };
     Part {
         id: format!("part/{}", <&str>::from(kind)),

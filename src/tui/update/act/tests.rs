@@ -173,3 +173,120 @@ fn one_undo_after_another_goes_further_back_and_never_undoes_the_undo() {
     press(&mut ui, &view, "U");
     assert!(symbols(&draw(&mut ui, &view, 120, 30)).contains("nothing that can be taken back"));
 }
+
+fn step(batch: u32, action: &str, name: &str, note: &str) -> PlannedStep {
+    let target = TargetRef { noun: Noun::Agent, id: format!("agent-{name}"), name: name.into() };
+    PlannedStep { batch, action: action.into(), target, goal: Goal::Written, note: note.into() }
+}
+
+/// Plans as the engine makes them, one of each kind that has a dialog of its own look.
+fn plans() -> Vec<(&'static str, Plan)> {
+    let plan = |title: &str, tier, steps: Vec<PlannedStep>, undo: Result<&str, &str>| Plan {
+        command: Command::Rollback { pool: String::new() },
+        title: title.into(),
+        tier,
+        facts: Vec::new(),
+        steps,
+        warnings: Vec::new(),
+        undo: undo.map(str::to_owned).map_err(str::to_owned),
+        confirm_word: None,
+        fingerprint: "f".into(),
+    };
+    let load = || vec![fact("in flight", "41 messages"), fact("queued", "318 messages")];
+    let restart = (0..7).map(|n| step(n / 3, "restart", &format!("triage-{n}"), "run 1 → 2"));
+    let drain = (0..3).map(|n| {
+        let note = "takes no new work, at most 90s for the work in hand";
+        step(0, "drain", &format!("triage-{n}"), note)
+    });
+    let delete = (0..137).map(|n| {
+        step(n / 13, "delete", &format!("ocr-{n:03}"), "drained first; a tombstone stays 24 h")
+    });
+    let diff = "1.1.0 → 1.2.0\n@@ -3,5 +3,5 @@\n   image: worker:1\n-  args: [--slow]\n+  args: [--fast]\n   env:";
+    let never = Err("a run that has ended cannot be gone on with");
+    vec![
+        (
+            "restart",
+            Plan {
+                facts: [vec![fact("batches", "3, each waits for the one before")], load()].concat(),
+                ..plan("Restart 7 agents of pool triage", Tier::Two, restart.collect(), never)
+            },
+        ),
+        (
+            "drain",
+            Plan {
+                facts: load(),
+                ..plan(
+                    "Drain 3 agents of pool triage",
+                    Tier::Two,
+                    drain.collect(),
+                    Err("work that was finished or given back stays so; start the agents instead"),
+                )
+            },
+        ),
+        (
+            "delete",
+            Plan {
+                facts: load(),
+                confirm_word: Some("delete 137".into()),
+                warnings: vec!["pool ocr replaces the 137 agents: scale it to have fewer".into()],
+                ..plan(
+                    "Delete 137 agents",
+                    Tier::Three,
+                    delete.collect(),
+                    Ok("restore 137 agents, within 24 h"),
+                )
+            },
+        ),
+        (
+            "rollout",
+            Plan {
+                facts: vec![
+                    fact("template", "worker"),
+                    fact("agents", "3 of 3 to be replaced"),
+                    fact("pace", "at most 1 more and 1 fewer than 3 at a time"),
+                    fact("on failure", "the update halts after the first failed batch"),
+                    fact("versions", "1.2.0, 1.1.0, 1.0.0"),
+                ],
+                ..plan(
+                    "Update pool triage 1.1.0 → 1.2.0",
+                    Tier::Two,
+                    vec![step(0, "update", "triage", diff)],
+                    Ok("back to 1.1.0 by another rolling update"),
+                )
+            },
+        ),
+        (
+            "undo",
+            Plan {
+                facts: vec![
+                    fact("takes back", "2 steps"),
+                    fact("undoes", "pause of 2026-11-21T13:58:00.000Z by ops@host"),
+                ],
+                warnings: vec!["left out: triage-3 is gone".into()],
+                ..plan(
+                    "Undo: Pause 3 agents",
+                    Tier::Two,
+                    vec![
+                        step(0, "restore", "triage-1", "wanted running again; it is paused"),
+                        step(0, "restore", "triage-2", "wanted running again; it is paused"),
+                    ],
+                    Ok("as it was before this undo"),
+                )
+            },
+        ),
+    ]
+}
+
+#[test]
+fn every_dialog_at_both_sizes() {
+    for (name, plan) in plans() {
+        for (width, height) in [(80, 24), (200, 50)] {
+            let (mut ui, view) = at_pools();
+            // the drain has a field of its own, the others have none
+            let (id, _) = asked(&press(&mut ui, &view, if name == "drain" { "D" } else { "r" }));
+            answer(&mut ui, &view, id, plan.clone());
+            let shown = symbols(&draw(&mut ui, &view, width, height));
+            insta::assert_snapshot!(format!("{name}_at_{width}x{height}"), shown);
+        }
+    }
+}
