@@ -79,7 +79,9 @@ fn refuse(error: &clap::Error) -> Option<()> {
 
 fn run(mut cli: Cli) -> Result<(), Fail> {
     unfit(&cli)?;
-    let given = contexts::take(&mut cli)?;
+    // an agent has its own place in the world, whatever its environment was handed down from
+    let alone = matches!(cli.verb, Some(Verb::Agent { .. } | Verb::Completion { .. }));
+    let given = if alone { None } else { contexts::take(&mut cli)? };
     let given = given.as_deref();
     let request = request(&cli.global, &cli.serve, &cli.console);
     let request = match given {
@@ -90,6 +92,9 @@ fn run(mut cli: Cli) -> Result<(), Fail> {
         // these need neither settings nor store
         Some(Verb::Completion { shell }) => completion(shell),
         Some(Verb::Agent { verb: AgentVerb::Run(options) }) => agent(options),
+        Some(Verb::Demo(args)) if args.console.looks() => Err(Fail::usage(
+            "--plain, --snapshot and --check look at a fleet of yours, not at a demo's",
+        )),
         Some(Verb::Demo(args)) => {
             demo::run(&threads()?, &with_console(&request, &args.console), &args)
         }

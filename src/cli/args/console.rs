@@ -45,3 +45,10 @@ pub struct ConsoleArgs {
     #[arg(long)]
     pub low_bandwidth: bool,
 }
+
+impl ConsoleArgs {
+    /// Whether it is to be looked at without a screen.
+    pub fn looks(&self) -> bool {
+        self.plain || self.check || self.snapshot.is_some()
+    }
+}
