@@ -88,8 +88,8 @@ impl Reader {
                         return Err(unavailable(text));
                     }
                     let stop = self.hub.stop.clone();
-                    // a hub that has gone is met at the next look
-                    let _ = stop.run_until_cancelled(self.news.changed()).await;
+                    // whichever it was, the log is looked at again
+                    let _news = stop.run_until_cancelled(self.news.changed()).await;
                     continue;
                 }
             };
