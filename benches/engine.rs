@@ -29,6 +29,7 @@ fn inputs(n: u64) -> Inputs<'static> {
         reason: "exited with code 1",
         failures: 0,
         restarting: None,
+        lost: None,
         usage: Some(Usage {
             at: at(595_000 + n % 5_000),
             cpu_millis: 100 + n % 400,

@@ -24,6 +24,8 @@ pub mod plain;
 pub mod recorder;
 pub mod render;
 pub mod run;
+#[cfg(test)]
+mod storm;
 pub mod terminal;
 #[cfg(test)]
 mod testing;

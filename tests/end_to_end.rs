@@ -23,6 +23,8 @@ mod demo;
 mod failover;
 #[path = "end_to_end/hostile.rs"]
 mod hostile;
+#[path = "end_to_end/slow_terminal.rs"]
+mod slow_terminal;
 #[path = "end_to_end/terminal.rs"]
 mod terminal;
 #[path = "end_to_end/verbs.rs"]

@@ -8,6 +8,7 @@ mod store {
     pub mod macros;
     pub mod arango;
     mod arango_faults;
+    mod arango_speed;
     #[cfg(unix)]
     mod files;
     pub mod fixture;

@@ -40,7 +40,7 @@ use crate::ports::store::{
 
 use self::commit::{Row, key_of};
 use self::fault::{Failure, closed};
-use self::feed::{Hub, Source};
+use self::feed::{Hub, Own, Source};
 use self::http::{Ask, Http};
 use self::options::ArangoOptions;
 pub use self::schema::{Part, Standing};
@@ -190,11 +190,7 @@ impl Desk {
 }
 
 /// A row as the feed is told of it.
-fn told(
-    collection: Collection,
-    key: &Key,
-    row: &Row,
-) -> (Collection, Key, Option<(Rev, Option<String>)>) {
+fn told(collection: Collection, key: &Key, row: &Row) -> Own {
     let (_, rev, topic) = row;
     let topic = topic.as_ref().and_then(Value::as_str).map(str::to_owned);
     let put = rev.as_deref().map(|rev| (Rev(rev.into()), topic));

@@ -7,14 +7,16 @@
 mod causes;
 pub mod client;
 mod exec;
+mod explain;
 mod fault;
 mod fleet;
 mod follow;
+mod greet;
 mod judge;
 mod logs;
 pub mod manifest;
-mod nodes;
 mod objects;
+mod rehearse;
 mod table;
 mod usage;
 
@@ -36,7 +38,6 @@ use tokio_stream::wrappers::BroadcastStream;
 use self::client::{ANSWER, Cluster, Target, silent};
 use self::fault::Kind;
 use self::manifest::Defaults;
-use self::nodes::Census;
 use self::objects::{Deployed, DeploymentSeen, ENDED, PodPhase, Podded};
 use self::table::{Source, Table};
 use self::usage::Meter;
@@ -71,7 +72,6 @@ struct Inner {
     cluster: Arc<Cluster>,
     table: Arc<Table>,
     meter: Meter,
-    census: Census,
     options: KubernetesOptions,
     /// The watches; they end with the runtime.
     _watches: Mutex<JoinSet<()>>,
@@ -90,11 +90,12 @@ impl KubernetesRuntime {
         watches.spawn(follow::follow(cluster.clone(), table.clone(), deployments));
         let pods = follow::Pods::new(table.clone());
         watches.spawn(follow::follow(cluster.clone(), table.clone(), pods));
+        let nodes = follow::Nodes::new(table.clone());
+        watches.spawn(follow::follow(cluster.clone(), table.clone(), nodes));
         Ok(Self(Arc::new(Inner {
             cluster,
             table,
             meter: Meter::default(),
-            census: Census::default(),
             options,
             _watches: Mutex::new(watches),
         })))
@@ -111,15 +112,18 @@ impl Inner {
 
     /// Waits until both watches have told everything once.
     async fn whole(&self) -> Result<(), RuntimeError> {
-        for source in [Source::Deployments, Source::Pods] {
-            let mut standing = self.table.standing(source).subscribe();
-            let told = standing.wait_for(|it| it.whole || it.trouble.is_some());
-            let told = timeout(ANSWER, told).await.map_err(|_| silent(Kind::Read))?;
-            // the sender lives in the table, as long as this does
-            let standing = told.map_err(|error| RuntimeError::Unavailable(Box::new(error)))?;
-            if let (false, Some(trouble)) = (standing.whole, &standing.trouble) {
-                return Err(RuntimeError::Unavailable(trouble.clone().into()));
-            }
+        self.told(Source::Deployments).await?;
+        self.told(Source::Pods).await
+    }
+
+    async fn told(&self, source: Source) -> Result<(), RuntimeError> {
+        let mut standing = self.table.standing(source).subscribe();
+        let told = standing.wait_for(|it| it.whole || it.trouble.is_some());
+        let told = timeout(ANSWER, told).await.map_err(|_| silent(Kind::Read))?;
+        // the sender lives in the table, as long as this does
+        let standing = told.map_err(|error| RuntimeError::Unavailable(Box::new(error)))?;
+        if let (false, Some(trouble)) = (standing.whole, &standing.trouble) {
+            return Err(RuntimeError::Unavailable(trouble.clone().into()));
         }
         Ok(())
     }
@@ -132,10 +136,6 @@ impl Inner {
 
     fn deployed(&self, agent: &AgentId) -> Option<Deployed> {
         self.table.look(agent, |entry| entry?.deployed.clone())
-    }
-
-    fn observed(&self, agent: &AgentId) -> Option<Observed> {
-        self.table.look(agent, |entry| judge::observe(agent, entry?))
     }
 
     /// The pod that counts: the newest.
@@ -295,7 +295,7 @@ impl Inner {
 
     async fn forget(&self, agent: &AgentId) -> Result<(), RuntimeError> {
         self.whole().await?;
-        let Some(seen) = self.observed(agent) else { return Ok(()) };
+        let Some(seen) = self.table.observed(agent) else { return Ok(()) };
         let known = self.deployed(agent).filter(|_| seen.state == State::Exited);
         let Some(known) = known else {
             let message = format!("agent {agent} still runs as {}; remove it first", seen.workload);
@@ -397,19 +397,33 @@ impl Runtime for KubernetesRuntime {
     }
 
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
-        let Inner { cluster, census, meter, options, .. } = &*self.0;
+        let Inner { cluster, table, meter, options, .. } = &*self.0;
         let asked = options.clock.instant();
-        let version = nodes::greet(cluster).await?;
+        let version = greet::greet(cluster).await?;
         let latency = options.clock.instant().saturating_duration_since(asked);
         if let Some(trouble) = self.0.trouble() {
             return Err(RuntimeError::Unavailable(trouble.into()));
         }
-        let nodes = census.of(cluster, options.clock.instant()).await?;
+        // who may not look at nodes does without them
+        drop(self.0.told(Source::Nodes).await);
+        let nodes = table.rooms();
         let place = match meter.is_absent().await {
             true => format!("{}, no metrics API", cluster.place),
             false => cluster.place.clone(),
         };
         Ok(RuntimeInfo { kind: "kubernetes", version, place, latency, nodes })
+    }
+
+    async fn rehearse(&self, workload: &Workload, count: u32) -> Result<Vec<String>, RuntimeError> {
+        rehearse::rehearse(&self.0, workload, count).await
+    }
+
+    async fn explain(&self, agent: &AgentId) -> Result<Vec<(String, String)>, RuntimeError> {
+        self.0.whole().await?;
+        match self.0.pod(agent) {
+            Some(pod) => explain::explain(&self.0.cluster, &pod.name).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// A namespace may be shared, and a store may have been set back to an earlier day.

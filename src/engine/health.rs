@@ -201,7 +201,8 @@ impl Monitor {
         news: &mut Vec<News>,
         silent: &mut Vec<AgentId>,
     ) {
-        let inputs = inputs(row, self.restarts.of(&row.id), self.listening_since, now);
+        let said = (self.restarts.of(&row.id), self.restarts.lost(&row.id));
+        let inputs = inputs(row, said, self.listening_since, now);
         let known = self.watched.get(&row.id).copied();
         let mut after = known.unwrap_or_else(|| Watched::new(row.health));
         let before = after;
@@ -357,12 +358,13 @@ fn is_wanted_up(row: &AgentRow) -> bool {
 
 fn inputs<'a>(
     row: &'a AgentRow,
-    restarting: Option<&'a str>,
+    (restarting, lost): (Option<&'a str>, Option<&'a str>),
     listening_since: Time,
     now: Time,
 ) -> Inputs<'a> {
     Inputs {
         restarting,
+        lost,
         phase: row.phase,
         phase_since: row.phase_since,
         reason: row.reason.as_str(),
@@ -396,6 +398,7 @@ fn evidence(inputs: &Inputs<'_>, before: &Watched, after: &Watched) -> Value {
         "to": after.status,
         "phase": inputs.phase,
         "restarting": inputs.restarting,
+        "lost": inputs.lost,
         "heartbeat": inputs.heartbeat,
         "heartbeat_interval_ms": u64::try_from(inputs.interval.as_millis()).unwrap_or(u64::MAX),
         "usage": inputs.usage,

@@ -10,6 +10,7 @@ mod judge;
 mod messages;
 pub(crate) mod planner;
 mod pools;
+mod rehearse;
 mod release;
 pub(crate) mod resolve;
 pub(crate) mod reversal;

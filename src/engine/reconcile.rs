@@ -4,10 +4,10 @@
 
 mod agents;
 pub(crate) mod diff;
-mod pools;
+pub(crate) mod pools;
 mod progress;
 mod sights;
-mod workload;
+pub(crate) mod workload;
 
 use std::sync::Arc;
 

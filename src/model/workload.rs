@@ -11,6 +11,8 @@ pub enum State {
     /// Asked for, not up yet; `Observed::message` says why when that is known.
     Starting,
     Running,
+    /// It ran when it was last heard of; its host does not answer, and nobody can tell whether it goes on.
+    Lost,
     /// Asked to end, not gone yet.
     Ending,
     /// Over; `Observed::exit` says how.
@@ -83,7 +85,7 @@ impl Observed {
     /// Whether something of it may still run.
     pub fn is_alive(&self) -> bool {
         match self.state {
-            State::Starting | State::Running | State::Ending => true,
+            State::Starting | State::Running | State::Lost | State::Ending => true,
             State::Exited => false,
         }
     }

@@ -126,6 +126,24 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
 
+    /// What the runtime would say of `count` workloads like this one, without making any: doubts, and what could not be
+    /// checked. Nothing where nothing can be told beforehand.
+    ///
+    /// # Errors
+    /// `Rejected` when it would refuse even one.
+    async fn rehearse(&self, _: &Workload, _: u32) -> Result<Vec<String>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// Everything else that the runtime knows of one agent's workload, as names and values: hostile text. Asked for when
+    /// somebody looks, never for all.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be asked.
+    async fn explain(&self, _: &AgentId) -> Result<Vec<(String, String)>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
     /// Whether everything here is this fleet's, so that a workload without a record may be ended. Not where others may
     /// have started it.
     fn is_ours_alone(&self) -> bool {

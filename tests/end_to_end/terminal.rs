@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,18 +12,54 @@ use super::support::{Fleet, SMALL, apply, daemon, eventually, running, signal};
 
 /// A console on a screen that the test can read.
 pub struct Console {
-    child: Mutex<Box<dyn Child + Send + Sync>>,
+    child: Ending,
     input: Mutex<Box<dyn Write + Send>>,
     screen: Arc<Mutex<vt100::Parser>>,
     raw: Arc<Mutex<Vec<u8>>>,
+    /// Bytes a second that the terminal takes: 0 is one that has stopped.
+    rate: Arc<AtomicUsize>,
     pid: u32,
     _master: Box<dyn MasterPty + Send>,
+}
+
+/// As fast as it can.
+pub const FAST: usize = usize::MAX;
+/// It goes away.
+pub const GONE: usize = usize::MAX - 1;
+
+/// Waits as long as a terminal of this rate needs for `count` bytes; false when it has gone away.
+fn takes(rate: &AtomicUsize, count: usize) -> bool {
+    let mut left = count as f64;
+    loop {
+        let step = match rate.load(Ordering::SeqCst) {
+            FAST => return true,
+            GONE => return false,
+            rate => rate as f64 / 100.0,
+        };
+        if left <= 0.0 {
+            return true;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+        left -= step;
+    }
 }
 
 impl Console {
     /// Opens the console with more arguments and environment; `size` is rows and columns.
     pub fn open(dir: &Path, args: &[&str], environment: &[(&str, &str)], size: (u16, u16)) -> Self {
+        Self::on_a_line(dir, args, environment, size, FAST)
+    }
+
+    /// The same on a terminal that takes `rate` bytes a second.
+    pub fn on_a_line(
+        dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+        size: (u16, u16),
+        rate: usize,
+    ) -> Self {
         let (rows, cols) = size;
+        let rate = Arc::new(AtomicUsize::new(rate));
         let pair = native_pty_system()
             .openpty(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 })
             .unwrap();
@@ -49,11 +86,13 @@ impl Console {
             0,
         )));
         let raw = Arc::new(Mutex::new(Vec::new()));
-        let (shown, kept) = (screen.clone(), raw.clone());
+        let (shown, kept, line) = (screen.clone(), raw.clone(), rate.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 65_536];
-            while let Ok(count) = output.read(&mut buffer) {
-                if count == 0 {
+            loop {
+                let room = if line.load(Ordering::SeqCst) == FAST { buffer.len() } else { 256 };
+                let Ok(count) = output.read(&mut buffer[..room]) else { break };
+                if count == 0 || !takes(&line, count) {
                     break;
                 }
                 shown.lock().unwrap().process(&buffer[..count]);
@@ -62,10 +101,11 @@ impl Console {
         });
         let pid = child.process_id().unwrap();
         Self {
-            child: Mutex::new(child),
+            child: Ending(Mutex::new(child)),
             input: Mutex::new(input),
             screen,
             raw,
+            rate,
             pid,
             _master: pair.master,
         }
@@ -73,6 +113,20 @@ impl Console {
 
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Makes the terminal slower or faster.
+    pub fn line(&self, rate: usize) {
+        self.rate.store(rate, Ordering::SeqCst);
+    }
+
+    /// Takes the terminal away: no signal of ours, only what the system does then.
+    pub fn hang_up(self) -> (u32, Ending) {
+        self.line(GONE);
+        self.keys("j"); // the reader wakes, and goes
+        let Self { child, input, _master, pid, .. } = self;
+        drop((input, _master));
+        (pid, child)
     }
 
     pub fn text(&self) -> String {
@@ -99,7 +153,7 @@ impl Console {
     /// Waits for the end; true when the program said that all was well.
     pub fn ended(&self, limit: Duration) -> bool {
         eventually(limit, "the end of the console", || {
-            let over = self.child.lock().unwrap().try_wait().unwrap();
+            let over = self.child.0.lock().unwrap().try_wait().unwrap();
             over.map(|status| status.success()).ok_or_else(|| format!("\n{}", self.text()))
         })
     }
@@ -118,9 +172,12 @@ impl Console {
     }
 }
 
-impl Drop for Console {
+/// Ends the program with the test.
+pub struct Ending(Mutex<Box<dyn Child + Send + Sync>>);
+
+impl Drop for Ending {
     fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap();
+        let mut child = self.0.lock().unwrap();
         child.kill().ok();
         child.wait().ok();
     }

@@ -288,9 +288,8 @@ async fn end(
     steps: &[Step],
     rows: &[Row],
 ) -> Result<(), Trouble> {
-    let failure = match http.send(&of(transaction, Method::PUT, Again::Harmless)).await {
-        Ok(_) => return Ok(()),
-        Err(failure) => failure,
+    let Err(failure) = http.send(&of(transaction, Method::PUT, Again::Harmless)).await else {
+        return Ok(());
     };
     if failure.is_conflict() || failure.is(1653) {
         return Err(Trouble::Met(failure)); // aborted: by a conflict, or before the commit came

@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long changes are kept for readers that were away.
 const KEPT: Duration = Duration::from_secs(3_600);
 
+/// A write of this process: the revision and topic that it left, none for a removal.
+pub(super) type Own = (Collection, Key, Option<(Rev, Option<String>)>);
+
 /// Where changes come from.
 #[derive(Debug)]
 pub(super) enum Source {
@@ -94,7 +97,7 @@ impl Hub {
     }
 
     /// Tells of what this process has written.
-    pub(super) fn own(&self, written: Vec<(Collection, Key, Option<(Rev, Option<String>)>)>) {
+    pub(super) fn own(&self, written: Vec<Own>) {
         if let Source::Poll(_) = self.source {
             let (mut picture, mut log) = (locked(&self.picture), locked(&self.log));
             for (collection, key, put) in written {

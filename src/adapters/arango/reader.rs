@@ -88,7 +88,8 @@ impl Reader {
                         return Err(unavailable(text));
                     }
                     let stop = self.hub.stop.clone();
-                    drop(stop.run_until_cancelled(self.news.changed()).await);
+                    // whichever it was, the log is looked at again
+                    let _news = stop.run_until_cancelled(self.news.changed()).await;
                     continue;
                 }
             };

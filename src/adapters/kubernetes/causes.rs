@@ -25,7 +25,6 @@ pub fn of(pod: &PodSeen) -> String {
     if status.phase == "Pending" {
         return match unmet("PodScheduled") {
             Some(condition) => join([condition.reason.as_str(), condition.message.as_str()]),
-            None if pod.spec.node_name.is_empty() => "no node was chosen yet".to_owned(),
             None => String::new(),
         };
     }

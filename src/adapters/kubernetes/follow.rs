@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::NamespaceResourceScope;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -15,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::{ANSWER, Cluster, silent};
 use super::fault::{self, Kind};
-use super::objects::{APP, DeploymentSeen, PodSeen, Podded, owner};
+use super::objects::{APP, DeploymentSeen, Host, NodeSeen, PodSeen, Podded, owner};
 use super::table::{Source, Table};
 use crate::model::id::AgentId;
 use crate::ports::runtime::RuntimeError;
@@ -29,12 +28,14 @@ const SILENCE: Duration = Duration::from_secs(WATCH as u64 + 10);
 /// Pauses after a failure; doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pause before asking again for what we may not look at.
+const NOT_ALLOWED: Duration = Duration::from_secs(30);
 /// The place that was watched from is forgotten.
 const GONE: u16 = 410;
 
 /// What a watch fills.
 pub trait Sink: Send {
-    type Object: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    type Object: Resource<DynamicType = ()>
         + Clone
         + Debug
         + DeserializeOwned
@@ -43,7 +44,10 @@ pub trait Sink: Send {
         + 'static;
 
     const SOURCE: Source;
+    /// Only what carries our label.
+    const OURS: bool = true;
 
+    fn api(cluster: &Cluster) -> Api<Self::Object>;
     fn begin(&mut self);
     fn listed(&mut self, object: Self::Object);
     fn end(&mut self);
@@ -62,14 +66,18 @@ enum End {
 
 /// Runs until it is dropped.
 pub async fn follow<S: Sink>(cluster: Arc<Cluster>, table: Arc<Table>, mut sink: S) {
-    let api: Api<S::Object> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let api = S::api(&cluster);
     let mut pause = Pause::default();
     loop {
         let mut version = match list(&cluster, &api, &mut sink).await {
             Ok(version) => version,
             Err(error) => {
                 table.broke(S::SOURCE, chain(&error));
-                pause.wait().await;
+                match error {
+                    // rights are given by people
+                    RuntimeError::Forbidden { .. } => sleep(NOT_ALLOWED).await,
+                    _ => pause.wait().await,
+                }
                 continue;
             }
         };
@@ -86,13 +94,18 @@ pub async fn follow<S: Sink>(cluster: Arc<Cluster>, table: Arc<Table>, mut sink:
     }
 }
 
+fn selector<S: Sink>() -> Option<String> {
+    S::OURS.then(|| format!("{}={}", APP.0, APP.1))
+}
+
 /// Lists everything; returns the version to watch from.
 async fn list<S: Sink>(
     cluster: &Cluster,
     api: &Api<S::Object>,
     sink: &mut S,
 ) -> Result<String, RuntimeError> {
-    let mut params = ListParams::default().labels(&format!("{}={}", APP.0, APP.1)).limit(PAGE);
+    let mut params =
+        ListParams { label_selector: selector::<S>(), ..ListParams::default() }.limit(PAGE);
     sink.begin();
     loop {
         let page = cluster.ask(Kind::Read, api.list(&params)).await?;
@@ -116,7 +129,8 @@ async fn watch<S: Sink>(
     version: &mut String,
     pause: &mut Pause,
 ) -> End {
-    let params = WatchParams::default().labels(&format!("{}={}", APP.0, APP.1)).timeout(WATCH);
+    let params = WatchParams { label_selector: selector::<S>(), ..WatchParams::default() };
+    let params = params.timeout(WATCH);
     let Ok(begun) = timeout(ANSWER, api.watch(&params, version)).await else {
         return End::Broken(silent(Kind::Read));
     };
@@ -177,6 +191,10 @@ impl Sink for Deployments {
     type Object = DeploymentSeen;
     const SOURCE: Source = Source::Deployments;
 
+    fn api(cluster: &Cluster) -> Api<DeploymentSeen> {
+        Api::namespaced(cluster.client.clone(), &cluster.namespace)
+    }
+
     fn begin(&mut self) {
         self.0.begin_deployments();
     }
@@ -217,6 +235,10 @@ impl Sink for Pods {
     type Object = PodSeen;
     const SOURCE: Source = Source::Pods;
 
+    fn api(cluster: &Cluster) -> Api<PodSeen> {
+        Api::namespaced(cluster.client.clone(), &cluster.namespace)
+    }
+
     fn begin(&mut self) {
         self.listed.clear();
     }
@@ -243,6 +265,54 @@ impl Sink for Pods {
             && let Some(name) = &object.metadata.name
         {
             self.table.unpodded(&agent, name);
+        }
+    }
+}
+
+/// Nodes: where there is room, and whose agents cannot be seen. Who may not look at nodes does without.
+pub struct Nodes {
+    table: Arc<Table>,
+    listed: BTreeMap<String, Host>,
+}
+
+impl Nodes {
+    pub fn new(table: Arc<Table>) -> Self {
+        Self { table, listed: BTreeMap::new() }
+    }
+}
+
+impl Sink for Nodes {
+    type Object = NodeSeen;
+    const SOURCE: Source = Source::Nodes;
+    const OURS: bool = false;
+
+    fn api(cluster: &Cluster) -> Api<NodeSeen> {
+        Api::all(cluster.client.clone())
+    }
+
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn listed(&mut self, object: NodeSeen) {
+        if let Some(host) = object.shorten() {
+            self.listed.insert(host.room.name.clone(), host);
+        }
+    }
+
+    fn end(&mut self) {
+        self.table.replace_hosts(std::mem::take(&mut self.listed));
+    }
+
+    fn changed(&mut self, object: NodeSeen) {
+        if let Some(host) = object.shorten() {
+            self.table.host(host);
+        }
+    }
+
+    fn gone(&mut self, object: NodeSeen) {
+        if let Some(name) = &object.metadata.name {
+            self.table.unhost(name);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From one agent's Deployment and pods to what the engine sees of its workload. Pure.
 
-use super::objects::{Deployed, PodPhase, Podded};
+use super::objects::{Deployed, Host, PodPhase, Podded};
 use super::table::Entry;
 use crate::model::id::AgentId;
 use crate::ports::runtime::{Exit, Observed, State};
@@ -13,8 +13,8 @@ pub fn newest(entry: &Entry) -> Option<&Podded> {
     entry.pods.values().max_by_key(|pod| (pod.incarnation, !pod.ending, pod.created, &pod.name))
 }
 
-/// `None`: there is nothing of it.
-pub fn observe(agent: &AgentId, entry: &Entry) -> Option<Observed> {
+/// `None`: there is nothing of it. `host` is the node of the pod that counts.
+pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Observed> {
     let newest = newest(entry);
     let Some(deployed) = &entry.deployed else {
         // its Deployment went; what is left of it goes too, or was left behind on purpose
@@ -42,9 +42,13 @@ pub fn observe(agent: &AgentId, entry: &Entry) -> Option<Observed> {
     if pod.ending {
         return of(State::Starting, None, &format!("its pod {} is being deleted", pod.name));
     }
+    // what is said of a pod whose node does not speak is old
+    if let Some(host) = host.filter(|host| !host.trouble.is_empty()) {
+        return of(State::Lost, Some(pod), &host.trouble);
+    }
     match pod.phase {
         PodPhase::Running if pod.ready => of(State::Running, Some(pod), ""),
-        PodPhase::Unknown => of(State::Starting, Some(pod), "its node does not answer"),
+        PodPhase::Unknown => of(State::Lost, Some(pod), "its node does not answer"),
         PodPhase::Succeeded if pod.why.is_empty() => {
             of(State::Starting, Some(pod), "its program ended by itself")
         }
@@ -132,7 +136,7 @@ mod tests {
 
     fn observed(deployed: Option<Deployed>, pods: Vec<Podded>) -> Option<Observed> {
         let pods = pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect();
-        observe(&agent(), &Entry { deployed, pods, ..Entry::default() })
+        observe(&agent(), &Entry { deployed, pods, ..Entry::default() }, None)
     }
 
     fn state(deployed: Deployed, pods: Vec<Podded>) -> (State, String) {
@@ -179,5 +183,22 @@ mod tests {
         assert_eq!(state(refused, vec![]), (State::Starting, "exceeded quota: small".to_owned()));
         let scaled = Deployed { replicas: 0, ..deployed() };
         assert_eq!(state(scaled, vec![]).1, "scaled to 0 by somebody else");
+    }
+
+    #[test]
+    fn an_agent_on_a_node_that_does_not_answer_is_lost_and_not_ended() {
+        let room = crate::ports::runtime::Node {
+            name: "node-1".to_owned(),
+            cpu_millis: 1,
+            memory_bytes: 1,
+        };
+        let mut host = Host { room, trouble: "node node-1 is not ready".to_owned() };
+        let pods = [("a".to_owned(), pod("a", 2, 1))].into();
+        let entry = Entry { deployed: Some(deployed()), pods, ..Entry::default() };
+        let seen = observe(&agent(), &entry, Some(&host)).unwrap();
+        assert_eq!((seen.state, seen.message.as_str()), (State::Lost, "node node-1 is not ready"));
+        assert!(seen.is_alive());
+        host.trouble.clear();
+        assert_eq!(observe(&agent(), &entry, Some(&host)).unwrap().state, State::Running);
     }
 }

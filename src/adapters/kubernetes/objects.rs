@@ -5,14 +5,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node as ClusterNode, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Stamp;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 
 use crate::model::id::AgentId;
+use crate::model::quantity::{Bytes, Cpu};
 use crate::model::time::Time;
+use crate::ports::runtime::Node;
 
 /// What every object of ours is found by.
 pub const APP: (&str, &str) = ("app", "codevaldcortex-agent");
@@ -126,6 +128,20 @@ pub struct TerminatedSeen {
     pub message: String,
 }
 
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NodeSeen {
+    pub metadata: ObjectMeta,
+    pub status: NodeStatusSeen,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NodeStatusSeen {
+    pub allocatable: BTreeMap<String, String>,
+    pub conditions: Vec<ConditionSeen>,
+}
+
 macro_rules! seen_as {
     ($seen:ty, $whole:ty) => {
         impl Resource for $seen {
@@ -161,6 +177,7 @@ macro_rules! seen_as {
 
 seen_as!(DeploymentSeen, Deployment);
 seen_as!(PodSeen, Pod);
+seen_as!(NodeSeen, ClusterNode);
 
 /// One agent's Deployment, as far as it matters.
 #[derive(Debug, Clone, PartialEq)]
@@ -227,6 +244,40 @@ fn number(of: Option<&BTreeMap<String, String>>, name: &str) -> Option<u64> {
 /// Whose object it is, by its label.
 pub fn owner(meta: &ObjectMeta) -> Option<AgentId> {
     AgentId::new(meta.labels.as_ref()?.get(AGENT_ID)?).ok()
+}
+
+/// A node, as far as it matters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Host {
+    pub room: Node,
+    /// Why it is not ready; empty while it is.
+    pub trouble: String,
+}
+
+impl NodeSeen {
+    pub fn shorten(self) -> Option<Host> {
+        let Self { metadata: meta, status } = self;
+        let name = meta.name?;
+        let room = |of: &str| status.allocatable.get(of);
+        let cpu: Option<Cpu> = room("cpu").and_then(|it| it.parse().ok());
+        let memory: Option<Bytes> = room("memory").and_then(|it| it.parse().ok());
+        let ready = status.conditions.iter().find(|it| it.kind == "Ready");
+        let trouble = match ready {
+            Some(ready) if ready.status == "True" => String::new(),
+            Some(ready) => {
+                let words = [ready.reason.as_str(), ready.message.as_str()];
+                let words = words.into_iter().filter(|word| !word.is_empty());
+                words.fold(format!("node {name} is not ready"), |text, word| text + ": " + word)
+            }
+            None => format!("node {name} has never said that it is ready"),
+        };
+        let room = Node {
+            name,
+            cpu_millis: cpu.map_or(0, |cpu| cpu.0),
+            memory_bytes: memory.map_or(0, |memory| memory.0),
+        };
+        Some(Host { room, trouble })
+    }
 }
 
 impl DeploymentSeen {

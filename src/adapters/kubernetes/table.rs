@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 
 use super::judge;
-use super::objects::{Deployed, Podded};
+use super::objects::{Deployed, Host, Podded};
 use crate::model::id::AgentId;
-use crate::ports::runtime::{Observed, Sight};
+use crate::ports::runtime::{Node, Observed, Sight};
 
 /// Changes a reader may lag behind before it must list again.
 const QUEUE: usize = 4_096;
@@ -36,6 +36,7 @@ impl Entry {
 pub enum Source {
     Deployments = 0,
     Pods = 1,
+    Nodes = 2,
 }
 
 /// Whether a watch has told everything, and what is wrong with it.
@@ -48,6 +49,7 @@ pub struct Standing {
 #[derive(Debug, Default)]
 struct Inner {
     entries: HashMap<AgentId, Entry>,
+    hosts: BTreeMap<String, Host>,
     /// Counts the lists of each source, so that what a list does not hold any more can be told from what is newer than it.
     rounds: [u64; 2],
 }
@@ -58,7 +60,7 @@ pub struct Table {
     changes: broadcast::Sender<Sight>,
     /// Touched whenever a pod changes.
     pods: watch::Sender<()>,
-    standing: [watch::Sender<Standing>; 2],
+    standing: [watch::Sender<Standing>; 3],
 }
 
 impl Default for Table {
@@ -67,7 +69,7 @@ impl Default for Table {
             inner: Mutex::default(),
             changes: broadcast::Sender::new(QUEUE),
             pods: watch::Sender::default(),
-            standing: [watch::Sender::default(), watch::Sender::default()],
+            standing: Default::default(),
         }
     }
 }
@@ -80,6 +82,52 @@ impl Table {
 
     pub fn standing(&self, source: Source) -> &watch::Sender<Standing> {
         &self.standing[source as usize]
+    }
+
+    /// What the engine sees of one agent.
+    pub fn observed(&self, agent: &AgentId) -> Option<Observed> {
+        self.lock().entries.get(agent)?.told.clone()
+    }
+
+    pub fn rooms(&self) -> Vec<Node> {
+        self.lock().hosts.values().map(|host| host.room.clone()).collect()
+    }
+
+    pub fn replace_hosts(&self, hosts: BTreeMap<String, Host>) {
+        let mut inner = self.lock();
+        inner.hosts = hosts;
+        let all: Vec<AgentId> = inner.entries.keys().cloned().collect();
+        for agent in all {
+            self.tell(&mut inner, &agent);
+        }
+        drop(inner);
+        self.stands(Source::Nodes);
+    }
+
+    pub fn host(&self, new: Host) {
+        let mut inner = self.lock();
+        let name = new.room.name.clone();
+        let before = inner.hosts.insert(name.clone(), new.clone());
+        if before.is_none_or(|before| before.trouble != new.trouble) {
+            self.tell_of(&mut inner, &name);
+        }
+    }
+
+    pub fn unhost(&self, name: &str) {
+        let mut inner = self.lock();
+        if inner.hosts.remove(name).is_some() {
+            self.tell_of(&mut inner, name);
+        }
+    }
+
+    fn tell_of(&self, inner: &mut Inner, node: &str) {
+        let on = |(agent, entry): (&AgentId, &Entry)| {
+            entry.pods.values().any(|pod| pod.node == node).then(|| agent.clone())
+        };
+        let there: Vec<AgentId> = inner.entries.iter().filter_map(on).collect();
+        for agent in there {
+            self.tell(inner, &agent);
+        }
     }
 
     /// Looks at one agent's entry.
@@ -106,7 +154,8 @@ impl Table {
 
     fn tell(&self, inner: &mut Inner, agent: &AgentId) {
         let Some(entry) = inner.entries.get_mut(agent) else { return };
-        let now = judge::observe(agent, entry);
+        let host = judge::newest(entry).and_then(|pod| inner.hosts.get(&pod.node));
+        let now = judge::observe(agent, entry, host);
         if now != entry.told {
             let sight = match &now {
                 Some(seen) => Sight::Changed(seen.clone()),

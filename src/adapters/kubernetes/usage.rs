@@ -125,7 +125,7 @@ fn sum(item: &Item) -> Option<Usage> {
 
 /// A quantity as metrics write it (`1234567n`, `12m`, `64Mi`, `1.5`), in billionths of its unit; finer than what templates
 /// may ask for, so that a model's own parser is too strict for it.
-fn billionths(text: &str) -> Option<u128> {
+pub fn billionths(text: &str) -> Option<u128> {
     const ONE: u128 = 1_000_000_000;
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {

@@ -14,8 +14,8 @@ use crate::ports::runtime::{Observed, Runtime, RuntimeError, Sight, State};
 pub struct Restarts {
     runtime: Arc<dyn Runtime>,
     feed: Option<BoxStream<'static, Sight>>,
-    /// Who is being started, and the runtime's words about it.
-    starting: HashMap<AgentId, String>,
+    /// Who is being started or cannot be seen, and the runtime's words about it.
+    starting: HashMap<AgentId, (State, String)>,
     known: bool,
 }
 
@@ -24,8 +24,18 @@ impl Restarts {
         Self { runtime, feed: None, starting: HashMap::new(), known: false }
     }
 
+    /// The runtime's words about one that it starts again in place.
     pub fn of(&self, agent: &AgentId) -> Option<&str> {
-        self.starting.get(agent).map(String::as_str)
+        self.said(agent, State::Starting)
+    }
+
+    /// The runtime's words about one whose host does not answer.
+    pub fn lost(&self, agent: &AgentId) -> Option<&str> {
+        self.said(agent, State::Lost)
+    }
+
+    fn said(&self, agent: &AgentId, of: State) -> Option<&str> {
+        self.starting.get(agent).filter(|(state, _)| *state == of).map(|(_, said)| said.as_str())
     }
 
     pub fn is_known(&self) -> bool {
@@ -83,9 +93,10 @@ impl Restarts {
 
     fn note(&mut self, seen: Observed) -> Option<AgentId> {
         match seen.state {
-            State::Starting => {
-                let before = self.starting.insert(seen.agent.clone(), seen.message.clone());
-                (before.as_deref() != Some(seen.message.as_str())).then_some(seen.agent)
+            State::Starting | State::Lost => {
+                let now = (seen.state, seen.message);
+                let before = self.starting.insert(seen.agent.clone(), now.clone());
+                (before != Some(now)).then_some(seen.agent)
             }
             State::Running | State::Ending | State::Exited => {
                 self.starting.remove(&seen.agent).map(|_| seen.agent)

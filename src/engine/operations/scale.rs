@@ -149,6 +149,7 @@ impl Planner<'_> {
             }
             gone = until;
         }
+        draft.warnings.extend(self.rehearse_pool(&pool, to.saturating_sub(it.desired)).await?);
         if it.paused {
             draft.warnings.push("the pool is paused: new agents begin paused".to_owned());
         }

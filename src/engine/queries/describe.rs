@@ -13,7 +13,7 @@ use crate::model::agent::{Agent, AgentConfig};
 use crate::model::event::Event;
 use crate::model::filter::Filter;
 use crate::model::health::AgentHealth;
-use crate::model::id::PoolId;
+use crate::model::id::{AgentId, PoolId};
 use crate::model::message::MessageStatus;
 use crate::model::operation::Operation;
 use crate::model::plan::Noun;
@@ -22,8 +22,10 @@ use crate::model::schema::Collection;
 use crate::model::template::Template;
 use crate::model::text::Safe;
 use crate::model::time::{Time, span};
-use crate::ports::store::{Direction, Document, Key, Query, StoreError};
+use crate::ports::store::{Direction, Document, Key, Query, StoreError, chain};
 
+/// Whoever describes an agent waits for its runtime no longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
 const EVENTS: usize = 20;
 const OPERATIONS: usize = 5;
 const DEPENDANTS: usize = 50;
@@ -123,6 +125,7 @@ impl Asker<'_> {
         state.add("pod", &it.pod_name);
         state.add("created", format!("{} by {}", agent.created_at, agent.created_by));
         let mut sections = vec![spec.0, state.0, self.health(document, &agent, now).await?];
+        sections.push(self.runtime(document.key.as_str()).await);
         sections.push(self.queue(document.key.as_str(), now).await?);
         sections.push(self.subscriptions(document.key.as_str()).await?);
         sections.push(self.dependants(document.key.as_str()).await?);
@@ -178,6 +181,18 @@ impl Asker<'_> {
             lines.add("contrary checks", format!("{} in a row", health.streak));
         }
         Ok(lines.0)
+    }
+
+    /// What the runtime knows besides, as of now.
+    async fn runtime(&self, agent: &str) -> Section {
+        let mut lines = Lines::new("Runtime");
+        let Ok(id) = AgentId::new(agent) else { return lines.0 };
+        match tokio::time::timeout(PATIENCE, self.ctx.runtime.explain(&id)).await {
+            Ok(Ok(told)) => told.into_iter().for_each(|(name, value)| lines.add(&name, value)),
+            Ok(Err(error)) => lines.add("not told", chain(&error)),
+            Err(_) => lines.add("not told", "no answer in time"),
+        }
+        lines.0
     }
 
     async fn queue(&self, agent: &str, now: Time) -> Result<Section, CommandError> {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use self::create::Mould;
+pub(crate) use self::create::Mould;
 use self::known::{agents_of, essence, glimpse, sketch, unreadable};
 use super::diff;
 use crate::engine::context::Context;
@@ -104,9 +104,9 @@ impl Pools {
             }
         }
         for id in &due {
-            let busy = || view.agents.iter().filter(|row| row.pool.as_ref() == Some(id));
+            let members = rows.get(id).map_or(&[] as &[Member], Vec::as_slice);
             let needs = match view.pool(id) {
-                Some(row) => self.needs(row, rows.get(id).map_or(&[], Vec::as_slice), now),
+                Some(row) => self.needs(row, members, now),
                 None => Needs::Nothing,
             };
             match needs {
@@ -115,11 +115,14 @@ impl Pools {
                     self.due.insert(id.clone(), at);
                     continue;
                 }
-                Needs::Look => {
-                    let queues = busy()
-                        .map(|row| (row.id.clone(), row.queue.pending + row.queue.leased))
-                        .collect();
-                    match self.bring(id, &queues).await {
+                Needs::Count | Needs::Look => {
+                    let done = match needs {
+                        Needs::Count => self.count(id, members, &view).await,
+                        Needs::Nothing | Needs::Later(_) | Needs::Look => {
+                            self.bring(id, &view).await
+                        }
+                    };
+                    match done {
                         Ok(()) => {}
                         Err(fault) if fault.is_general() => return Err(fault),
                         Err(fault) => {
@@ -196,26 +199,52 @@ impl Pools {
         }
         match self.written.get(&row.id).map(|at| *at + STATUS_EVERY) {
             Some(at) if at > now => Needs::Later(at),
-            Some(_) | None => Needs::Look,
+            Some(_) | None => Needs::Count,
+        }
+    }
+
+    /// Writes what the rows tell of a pool in which there is nothing to do: its members' documents, a thousand or more,
+    /// need not be read for that.
+    async fn count(
+        &mut self,
+        id: &PoolId,
+        members: &[Member],
+        view: &FleetView,
+    ) -> Result<(), Fault> {
+        let Some((document, pool)) = self.document(id).await? else { return Ok(()) };
+        let steps = members::next(&pool, members);
+        if !steps.is_none() {
+            return self.bring(id, view).await; // the pool is wanted otherwise than the row says
+        }
+        self.conclude(&document, &pool, members, &steps, None).await?;
+        self.written.insert(id.clone(), self.pen.ctx.clock.instant());
+        Ok(())
+    }
+
+    /// The pool as the store has it; `None` when it is gone or cannot be read.
+    async fn document(&self, id: &PoolId) -> Result<Option<(Document, Pool)>, Fault> {
+        let key = Key::new(id.as_str())?;
+        let document = match self.pen.ctx.store.get(Collection::AgentPools, &key).await {
+            Ok(document) => document,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match read(&document) {
+            Ok(pool) => Ok(Some((document, pool))),
+            Err(error) => {
+                tracing::warn!(pool = %id, error = chain(&error), "a pool is skipped");
+                Ok(None)
+            }
         }
     }
 
     /// Does the next things for one pool, decided on the documents as they are now.
-    async fn bring(&mut self, id: &PoolId, busy: &HashMap<AgentId, u64>) -> Result<(), Fault> {
+    async fn bring(&mut self, id: &PoolId, view: &FleetView) -> Result<(), Fault> {
         let ctx = self.pen.ctx.clone();
-        let key = Key::new(id.as_str())?;
-        let document = match ctx.store.get(Collection::AgentPools, &key).await {
-            Ok(document) => document,
-            Err(StoreError::NotFound { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let pool: Pool = match read(&document) {
-            Ok(pool) => pool,
-            Err(error) => {
-                tracing::warn!(pool = %id, error = chain(&error), "a pool is skipped");
-                return Ok(());
-            }
-        };
+        let Some((document, pool)) = self.document(id).await? else { return Ok(()) };
+        let waiting = |row: &&Arc<AgentRow>| row.pool.as_ref() == Some(id);
+        let queue = |row: &Arc<AgentRow>| (row.id.clone(), row.queue.pending + row.queue.leased);
+        let busy: HashMap<AgentId, u64> = view.agents.iter().filter(waiting).map(queue).collect();
         let agents = agents_of(&ctx, id).await?;
         let mut members: Vec<Member> = agents
             .found
@@ -350,7 +379,9 @@ impl Pools {
 
 enum Needs {
     Nothing,
-    /// The status alone, and that was written a moment ago.
+    /// The status alone.
+    Count,
+    /// The same, and it was written a moment ago.
     Later(Instant),
     Look,
 }

@@ -217,7 +217,7 @@ impl Facts<'_> {
         let report = match seen.state {
             State::Exited => return self.fail(seen.end()),
             State::Running => self.report(),
-            State::Starting | State::Ending => Report::NotBefore(late),
+            State::Starting | State::Lost | State::Ending => Report::NotBefore(late),
         };
         match report {
             Report::Healthy => self.run(seen),
@@ -247,10 +247,12 @@ impl Facts<'_> {
         let waited = crate::model::time::span::format(self.agent.config.start_timeout);
         match seen.state {
             State::Running => format!("ran, but sent no heartbeat within {waited}"),
-            State::Starting | State::Ending | State::Exited if seen.message.is_empty() => {
+            State::Starting | State::Lost | State::Ending | State::Exited
+                if seen.message.is_empty() =>
+            {
                 format!("did not start within {waited}")
             }
-            State::Starting | State::Ending | State::Exited => {
+            State::Starting | State::Lost | State::Ending | State::Exited => {
                 format!("did not start within {waited}: {}", seen.message)
             }
         }

@@ -19,6 +19,8 @@ pub struct Inputs<'a> {
     pub failures: u32,
     /// The runtime starts it again in place, and what it says of that.
     pub restarting: Option<&'a str>,
+    /// Its host does not answer, and what the runtime says of that.
+    pub lost: Option<&'a str>,
     pub usage: Option<Usage>,
     /// Millicores.
     pub cpu_limit: Option<u64>,
@@ -116,11 +118,18 @@ pub fn judge(inputs: &Inputs<'_>, over: &Over) -> Verdict {
             return Verdict::hard(HealthStatus::Unhealthy, reason);
         }
         Phase::Pending | Phase::Deploying => {
-            return Verdict::hard(HealthStatus::Unknown, "starting");
+            // a start that is in trouble says so before its time is up
+            return match inputs.restarting {
+                Some("") | None => Verdict::hard(HealthStatus::Unknown, "starting"),
+                Some(said) => Verdict::hard(HealthStatus::Degraded, format!("starting: {said}")),
+            };
         }
         Phase::Stopped => return Verdict::hard(HealthStatus::Unknown, "stopped"),
         Phase::Deleted => return Verdict::hard(HealthStatus::Unknown, "deleted"),
         Phase::Running | Phase::Paused | Phase::Draining => {}
+    }
+    if let Some(said) = inputs.lost {
+        return Verdict::hard(HealthStatus::Unknown, said);
     }
     if let Some(said) = inputs.restarting {
         return restarting(said, inputs, over);
@@ -163,6 +172,8 @@ fn restarting(said: &str, inputs: &Inputs<'_>, over: &Over) -> Verdict {
     let given_up = since.plus(DOWN_TOO_LONG);
     let message = match said {
         "" => "restarting".to_owned(),
+        // it runs: nothing is started again
+        said if said.starts_with("not ready") => said.to_owned(),
         said => format!("restarting: {said}"),
     };
     if inputs.now >= given_up {

@@ -104,7 +104,9 @@ impl Fetched {
 /// How many there are, as far as the view counts them.
 pub fn count(kind: PaperKind, view: &FleetView) -> u64 {
     match kind {
-        PaperKind::Message => view.totals.messages.values().sum(),
+        PaperKind::Message => {
+            view.totals.messages.values().fold(0, |sum, count| sum.saturating_add(*count))
+        }
         PaperKind::Publication => view.totals.publications,
         PaperKind::Event => view.totals.events,
     }

@@ -1,6 +1,8 @@
 //! A page of rows: how it is filtered, sorted and marked, and which rows that leaves in which order. The cursor, the
 //! marks and what is acted on are ids; a row that goes takes nobody else's place.
 
+mod stands;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -293,6 +295,8 @@ impl TablePage {
         if self.listing.stamp.as_ref().is_some_and(|before| before.is(&stamp)) {
             return Prepared::default();
         }
+        let before = self.listing.stamp.as_ref();
+        let stands = before.is_some_and(|before| self.stands(before, &stamp, view, now));
         if self.kind == TableKind::Xray {
             let unfolded = self.faults || !self.filter.query.is_empty();
             let scope = self.scope.as_ref().map(Safe::as_str);
@@ -303,7 +307,12 @@ impl TablePage {
         // Lent for the while: the rows read must not be copied for each frame.
         let fetched = std::mem::take(&mut self.fetched);
         let rows = self.kind.rows(view, &fetched, now);
-        let gone = self.list(rows.as_ref(), stamp);
+        let gone = if stands {
+            self.listing.stamp = Some(stamp);
+            0
+        } else {
+            self.list(rows.as_ref(), stamp)
+        };
         let changed = self.kind != TableKind::Xray && self.compare(rows.as_ref(), height, now);
         drop(rows);
         self.fetched = fetched;
@@ -328,15 +337,9 @@ impl TablePage {
         let mut chosen: Vec<u32> = Vec::with_capacity(rows.len());
         let mut total = 0;
         for row in 0..rows.len() {
-            let elsewhere = self.owner.as_ref().is_some_and(|owner| !rows.is_within(row, owner))
-                || self.scope.as_ref().is_some_and(|scope| !rows.is_of(row, scope));
-            if elsewhere || !rows.is_listed(row) {
-                continue;
-            }
-            total += 1;
-            let query = &self.filter.query;
-            let faults = !self.faults || rows.is_fault(row);
-            if faults && (query.is_empty() || rows.matches(row, query)) {
+            let (counts, shown) = self.verdict(rows, row);
+            total += usize::from(counts);
+            if shown {
                 chosen.push(u32::try_from(row).unwrap_or(u32::MAX));
             }
         }

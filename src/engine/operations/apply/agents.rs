@@ -86,6 +86,7 @@ impl Planner<'_> {
         if !faults.is_empty() {
             return Err(CommandError::Invalid { errors: faults });
         }
+        draft.warnings.extend(self.rehearse(&agent, 1).await);
         draft.rely(json!({ "template": stored.id(), "version": stored.value.version }));
         draft.rely(json!({ "new": ["agent", agent.tenant, wanted.name] }));
         draft.fact("template", format!("{} {}", stored.value.name, template.version));

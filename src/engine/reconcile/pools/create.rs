@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::engine::context::Context;
 use crate::engine::documents::{body, read};
 use crate::engine::journal::Change;
-use crate::model::agent::Desired;
 use crate::model::agent::intent::Draft;
+use crate::model::agent::{Agent, Desired};
 use crate::model::id::{AgentId, PoolId};
 use crate::model::pool::Pool;
 use crate::model::schema::Collection;
 use crate::model::template::{Template, version_key};
+use crate::model::time::Time;
 use crate::ports::store::{Key, StoreError};
 
 /// Letters and digits that follow a pool's name in its members' names.
@@ -69,6 +70,11 @@ impl Mould {
         };
         let taken = ctx.view().agents.iter().map(|row| row.name.as_str().to_owned()).collect();
         Ok(Ok(Self { draft, taken }))
+    }
+
+    /// What a new member is like.
+    pub fn sample(&self, now: Time) -> Agent {
+        self.draft.clone().record(now)
     }
 
     /// `count` new members with names of their own.

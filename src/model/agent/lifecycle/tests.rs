@@ -412,7 +412,7 @@ proptest! {
             }
             while sandbox.turn() {}
             match sandbox.workload.as_ref().map(|seen| seen.state) {
-                Some(State::Starting) => sandbox.become_state(State::Running),
+                Some(State::Starting | State::Lost) => sandbox.become_state(State::Running),
                 Some(State::Ending) => sandbox.become_state(State::Exited),
                 Some(State::Running | State::Exited) | None => {}
             }

@@ -16,6 +16,7 @@ fn inputs(now: u64) -> Inputs<'static> {
         reason: "",
         failures: 0,
         restarting: None,
+        lost: None,
         usage: None,
         cpu_limit: None,
         memory_limit: None,
@@ -196,4 +197,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_start_in_trouble_says_why_before_its_time_is_up() {
+    let starting = |said| Inputs { phase: Phase::Deploying, restarting: said, ..inputs(0) };
+    let said = |inputs: &Inputs<'_>| {
+        let verdict = judge(inputs, &Over::default());
+        (verdict.status, verdict.message)
+    };
+    assert_eq!(said(&starting(Some(""))), (HealthStatus::Unknown, "starting".to_owned()));
+    let image = "ImagePullBackOff: Back-off pulling image";
+    assert_eq!(
+        said(&starting(Some(image))),
+        (HealthStatus::Degraded, format!("starting: {image}"))
+    );
+}
+
+#[test]
+fn whose_host_does_not_answer_is_unknown_whatever_else_speaks_against_it() {
+    let lost = Inputs { lost: Some("node-1 does not answer"), restarting: None, ..inputs(0) };
+    let verdict = judge(&lost, &Over::default());
+    assert_eq!((verdict.status, verdict.hard), (HealthStatus::Unknown, true));
+    assert_eq!(verdict.message, "node-1 does not answer");
+    assert!(!verdict.silent, "a restart would not mend it");
 }
