@@ -27,11 +27,11 @@ use self::tree::{Line, What};
 pub const SPEC: Spec = Spec {
     scope: Scope::Xray,
     columns: &[
-        column("name", "NAME", Width::Flex { min: 28, weight: 4 }, LEFT),
+        column("name", "NAME", Width::Flex { min: 24, weight: 4 }, LEFT),
         column("state", "STATE", Width::Fixed(12), LEFT),
         column("ready", "READY", Width::Fixed(7), RIGHT),
         column("queue", "QUEUE", Width::Fixed(6), RIGHT),
-        column("restarts", "RST", Width::Fixed(4), RIGHT),
+        wide("restarts", "RST", 4, RIGHT),
         wide("cpu", "CPU", 6, RIGHT),
         wide("mem", "MEM", 6, RIGHT),
         wide("age", "AGE", 4, RIGHT),
