@@ -288,14 +288,9 @@ async fn end(
     steps: &[Step],
     rows: &[Row],
 ) -> Result<(), Trouble> {
-<<<<<<< HEAD
-    let answer = http.send(&of(transaction, Method::PUT, Again::Harmless)).await;
-    let Err(failure) = answer else { return Ok(()) };
-=======
     let Err(failure) = http.send(&of(transaction, Method::PUT, Again::Harmless)).await else {
         return Ok(());
     };
->>>>>>> main
     if failure.is_conflict() || failure.is(1653) {
         return Err(Trouble::Met(failure)); // aborted: by a conflict, or before the commit came
     }
