@@ -29,13 +29,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long changes are kept for readers that were away.
 const KEPT: Duration = Duration::from_secs(3_600);
 
-<<<<<<< HEAD
-/// What a document was put as: its revision, and what a poll compares; `None` where it was removed.
-type Put = Option<(Rev, Option<String>)>;
-=======
 /// A write of this process: the revision and topic that it left, none for a removal.
 pub(super) type Own = (Collection, Key, Option<(Rev, Option<String>)>);
->>>>>>> main
 
 /// Where changes come from.
 #[derive(Debug)]
@@ -102,11 +97,7 @@ impl Hub {
     }
 
     /// Tells of what this process has written.
-<<<<<<< HEAD
-    pub(super) fn own(&self, written: Vec<(Collection, Key, Put)>) {
-=======
     pub(super) fn own(&self, written: Vec<Own>) {
->>>>>>> main
         if let Source::Poll(_) = self.source {
             let (mut picture, mut log) = (locked(&self.picture), locked(&self.log));
             for (collection, key, put) in written {
