@@ -54,8 +54,6 @@ fn on_a_line_of_4_kilobytes_a_second_keys_work_and_the_newest_picture_comes() {
     assert!(took < Duration::from_secs(8), "the page came after {took:?}");
     nobody_is_held_up(&fleet.dir);
     console.keys(":q\r");
-    console.wait_for("quit", SOON); // the demo says what ends
-    console.keys("y");
     console.ended(SOON);
 }
 
@@ -77,8 +75,6 @@ fn a_terminal_that_stops_holds_up_nobody_and_shows_the_newest_picture_when_it_go
     console.wait_for("templates(all)", SOON);
     assert!(went_on.elapsed() < Duration::from_secs(4), "{:?}", went_on.elapsed());
     console.keys(":q\r");
-    console.wait_for("quit", SOON);
-    console.keys("y");
     console.ended(SOON);
 }
 
