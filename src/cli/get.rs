@@ -118,9 +118,7 @@ async fn documents(handle: &Handle, actor: &Actor, args: &GetArgs) -> Result<Vec
     let is_here = |name: &String| found.iter().any(|one| one.key.as_str() == *name);
     let missing = args.names.iter().find(|name| whole && !is_here(name));
     if let Some(missing) = missing {
-        return Err(Fail::usage(format!(
-            "{missing:?} is not among them: `cvxc get` without a name lists all"
-        )));
+        return Err(rows::not_among(missing));
     }
     found.truncate(args.limit);
     Ok(found)

@@ -82,6 +82,11 @@ fn selector(args: &GetArgs) -> Result<Selector, Fail> {
         .map_err(|error| Fail::usage(format!("--selector: {error}")))
 }
 
+/// A name that nothing of its kind has.
+pub fn not_among(name: &str) -> Fail {
+    Fail::usage(format!("{name:?} is not among them: `cvxc get` without a name lists all"))
+}
+
 fn pick<R>(
     all: &[Arc<R>],
     now: Time,
@@ -98,9 +103,7 @@ where
     if let Some(missing) =
         args.names.iter().find(|name| !all.iter().any(|row| names(row).contains(*name)))
     {
-        return Err(Fail::usage(format!(
-            "{missing:?} is not among them: `cvxc get` without a name lists all"
-        )));
+        return Err(not_among(missing));
     }
     // a tombstone is shown to whoever asks for it by --all, by name or by a filter for deleted ones
     let asked = args.all || args.filter.as_deref().is_some_and(|text| text.contains("deleted"));
