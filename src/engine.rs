@@ -8,6 +8,7 @@ pub mod brake;
 pub mod context;
 pub mod core;
 pub mod documents;
+pub mod external;
 pub mod fenced;
 pub mod fields;
 pub mod handle;

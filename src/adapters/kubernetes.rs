@@ -38,7 +38,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use self::client::{ANSWER, Cluster, Target, silent};
 use self::fault::Kind;
 use self::manifest::Defaults;
-use self::objects::{Deployed, DeploymentSeen, ENDED, PodPhase, Podded};
+use self::objects::{Deployed, DeploymentSeen, ENDED, PARKED, PodPhase, Podded};
 use self::table::{Source, Table};
 use self::usage::Meter;
 use crate::model::health::Usage;
@@ -257,10 +257,34 @@ impl Inner {
 
     /// No replicas, and the mark that this incarnation is over.
     async fn end(&self, agent: &AgentId, known: &Deployed) -> Result<(), RuntimeError> {
-        let ended = known.incarnation.to_string();
+        self.mark(agent, known, ENDED, known.incarnation.to_string(), 0).await
+    }
+
+    async fn park(&self, agent: &AgentId, parked: bool) -> Result<(), RuntimeError> {
+        self.whole().await?;
+        let gone = || RuntimeError::Gone { agent: agent.clone() };
+        let known = self.deployed(agent).filter(|known| !known.going).ok_or_else(gone)?;
+        let ended = known.ended.is_some_and(|ended| ended >= known.incarnation);
+        if known.parked == parked || ended {
+            return Ok(());
+        }
+        let (mark, replicas) =
+            if parked { (known.incarnation.to_string(), 0) } else { (String::new(), 1) };
+        self.mark(agent, &known, PARKED, mark, replicas).await
+    }
+
+    /// Sets replicas and an annotation, on this very Deployment or not at all.
+    async fn mark(
+        &self,
+        agent: &AgentId,
+        known: &Deployed,
+        name: &str,
+        value: String,
+        replicas: i32,
+    ) -> Result<(), RuntimeError> {
         let patch = json!({
-            "metadata": {"annotations": {ENDED: ended}, "uid": known.uid},
-            "spec": {"replicas": 0},
+            "metadata": {"annotations": {name: value}, "uid": known.uid},
+            "spec": {"replicas": replicas},
         });
         let params =
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
@@ -340,6 +364,14 @@ impl Runtime for KubernetesRuntime {
 
     async fn forget(&self, agent: &AgentId) -> Result<(), RuntimeError> {
         self.0.forget(agent).await
+    }
+
+    async fn park(&self, agent: &AgentId, parked: bool) -> Result<(), RuntimeError> {
+        self.0.park(agent, parked).await
+    }
+
+    fn parks(&self) -> bool {
+        true
     }
 
     async fn list(&self) -> Result<Vec<Observed>, RuntimeError> {

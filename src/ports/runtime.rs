@@ -102,6 +102,19 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Forgets an ended workload: its record and, after the log's keeping time, its files.
     async fn forget(&self, agent: &AgentId) -> Result<(), RuntimeError>;
 
+    /// Ends what runs of the workload and keeps the rest (`parked`), or lets it run again. Only where [`Runtime::parks`].
+    ///
+    /// # Errors
+    /// `Gone` when there is no such workload; `Unavailable`, `OutcomeUnknown`: ask again later.
+    async fn park(&self, agent: &AgentId, _parked: bool) -> Result<(), RuntimeError> {
+        Err(RuntimeError::Gone { agent: agent.clone() })
+    }
+
+    /// Whether a paused agent's workload is kept without running. Else it goes on, and claims no messages.
+    fn parks(&self) -> bool {
+        false
+    }
+
     async fn list(&self) -> Result<Vec<Observed>, RuntimeError>;
 
     /// Everything once, then changes as they happen. A lagging reader gets `Resync` and lists again.

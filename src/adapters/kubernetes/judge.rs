@@ -5,8 +5,11 @@ use super::table::Entry;
 use crate::model::id::AgentId;
 use crate::ports::runtime::{Exit, Observed, State};
 
-/// What is said of a workload that ended because it was asked to. How its processes ended, the cluster does not keep.
+/// What is said of a workload that ended because it was asked to. How its processes ended is known to those who watched.
 const ENDED: &str = "ended as asked";
+/// A kubelet kills what it has asked to end only then.
+const KILLED: &str = "did not end within its grace and was killed";
+const SIGKILL: i32 = 9;
 
 /// The pod that counts.
 pub fn newest(entry: &Entry) -> Option<&Podded> {
@@ -32,10 +35,18 @@ pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Ob
     if deployed.ended.is_some_and(|ended| ended >= deployed.incarnation) {
         return match newest {
             // before its controller knows, it may still be making one
-            None if deployed.empty => of(State::Exited, None, ENDED),
+            None if deployed.empty => {
+                let last = entry.last.filter(|(of, _)| *of == deployed.incarnation);
+                let exit = last.map_or(Exit::Unknown, |(_, exit)| exit);
+                let message = if exit == Exit::Signal(SIGKILL) { KILLED } else { ENDED };
+                of(State::Exited, None, message).map(|seen| Observed { exit: Some(exit), ..seen })
+            }
             None => of(State::Ending, None, ""),
             Some(pod) => of(State::Ending, Some(pod), ""),
         };
+    }
+    if deployed.parked {
+        return of(State::Parked, newest, "paused: kept at 0 replicas");
     }
     let mine = newest.filter(|pod| pod.incarnation == deployed.incarnation);
     let Some(pod) = mine else { return of(State::Starting, None, waits(deployed, newest)) };
@@ -110,6 +121,7 @@ mod tests {
             incarnation: 2,
             ended: None,
             replicas: 1,
+            parked: false,
             empty: false,
             going: false,
             refusal: String::new(),
@@ -131,6 +143,7 @@ mod tests {
             restarts: 0,
             started_at: Some(Time::from_millis(created)),
             why: String::new(),
+            exit: None,
         }
     }
 
@@ -166,6 +179,26 @@ mod tests {
         // a mark of an earlier incarnation means nothing
         let again = Deployed { ended: Some(1), ..deployed() };
         assert_eq!(state(again, vec![pod("a", 2, 1)]).0, State::Running);
+    }
+
+    #[test]
+    fn what_is_paused_is_kept_until_it_goes_on_or_is_asked_to_end() {
+        let parked = Deployed { parked: true, replicas: 0, empty: true, ..deployed() };
+        assert_eq!(state(parked.clone(), vec![]).0, State::Parked);
+        let ended = Deployed { ended: Some(2), ..parked };
+        assert_eq!(state(ended, vec![]).0, State::Exited);
+    }
+
+    #[test]
+    fn how_its_program_ended_is_told_to_whoever_saw_it() {
+        let asked = Deployed { ended: Some(2), replicas: 0, empty: true, ..deployed() };
+        let of = |last| {
+            let entry = Entry { deployed: Some(asked.clone()), last, ..Entry::default() };
+            observe(&agent(), &entry, None).unwrap().end()
+        };
+        assert_eq!(of(Some((2, Exit::Code(5)))), "exited with code 5: ended as asked");
+        assert!(of(Some((2, Exit::Signal(9)))).ends_with("within its grace and was killed"));
+        assert_eq!(of(Some((1, Exit::Code(5)))), of(None), "another incarnation's end");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::model::id::AgentId;
 use crate::model::quantity::{Bytes, Cpu};
 use crate::model::time::Time;
-use crate::ports::runtime::Node;
+use crate::ports::runtime::{Exit, Node};
 
 /// What every object of ours is found by.
 pub const APP: (&str, &str) = ("app", "codevaldcortex-agent");
@@ -24,6 +24,9 @@ pub const POOL: &str = "pool";
 pub const INCARNATION: &str = "cvxc/incarnation";
 /// The incarnation that was asked to end; empty while none was.
 pub const ENDED: &str = "cvxc/ended";
+
+/// The incarnation that is paused: no replicas, and kept. Empty while none is.
+pub const PARKED: &str = "cvxc/parked";
 
 /// Kubernetes' own.
 const DEFAULT_GRACE: i64 = 30;
@@ -188,6 +191,8 @@ pub struct Deployed {
     pub incarnation: u64,
     /// The incarnation that was asked to end.
     pub ended: Option<u64>,
+    /// Its agent is paused.
+    pub parked: bool,
     pub replicas: i32,
     /// Its controller knows what is wanted now, and counts no pods.
     pub empty: bool,
@@ -216,6 +221,8 @@ pub struct Podded {
     pub started_at: Option<Time>,
     /// Why it does not run or is not ready, in the cluster's words.
     pub why: String,
+    /// How its program ended, once it has.
+    pub exit: Option<Exit>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,6 +251,15 @@ fn number(of: Option<&BTreeMap<String, String>>, name: &str) -> Option<u64> {
 /// Whose object it is, by its label.
 pub fn owner(meta: &ObjectMeta) -> Option<AgentId> {
     AgentId::new(meta.labels.as_ref()?.get(AGENT_ID)?).ok()
+}
+
+/// Container runtimes tell a signal as 128 and its number.
+fn exit(end: &TerminatedSeen) -> Exit {
+    match (end.signal, end.exit_code) {
+        (Some(signal), _) if signal != 0 => Exit::Signal(signal),
+        (_, code @ 129..=192) => Exit::Signal(code - 128),
+        (_, code) => Exit::Code(code),
+    }
 }
 
 /// A node, as far as it matters.
@@ -289,9 +305,11 @@ impl DeploymentSeen {
             .into_iter()
             .find(|it| it.kind == "ReplicaFailure" && it.status == "True")
             .map(|it| if it.message.is_empty() { it.reason } else { it.message });
+        let incarnation = number(notes, INCARNATION).unwrap_or(0);
         Deployed {
             version: version(&meta),
-            incarnation: number(notes, INCARNATION).unwrap_or(0),
+            incarnation,
+            parked: number(notes, PARKED) == Some(incarnation),
             ended: number(notes, ENDED),
             replicas: spec.replicas.unwrap_or(1),
             empty: status.replicas == 0
@@ -331,6 +349,7 @@ impl PodSeen {
             },
             ready: is("Ready"),
             restarts: agent.map_or(0, |it| it.restart_count),
+            exit: agent.and_then(|it| it.state.terminated.as_ref()).map(exit),
             started_at: running.and_then(|it| it.started_at.as_ref()).map(time),
             why,
             node: spec.node_name,

@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, watch};
 use super::judge;
 use super::objects::{Deployed, Host, Podded};
 use crate::model::id::AgentId;
-use crate::ports::runtime::{Node, Observed, Sight};
+use crate::ports::runtime::{Exit, Node, Observed, Sight};
 
 /// Changes a reader may lag behind before it must list again.
 const QUEUE: usize = 4_096;
@@ -22,6 +22,8 @@ pub struct Entry {
     pub pods: BTreeMap<String, Podded>,
     /// The Deployment that was deleted from here: late news of it are old news.
     pub(super) buried: Option<String>,
+    /// How the last pod that went had ended, and of which incarnation it was.
+    pub last: Option<(u64, Exit)>,
     pub(super) told: Option<Observed>,
     pub(super) touched: [u64; 2],
 }
@@ -217,7 +219,9 @@ impl Table {
     pub fn unpodded(&self, agent: &AgentId, name: &str) {
         let mut inner = self.lock();
         let Some(entry) = inner.entries.get_mut(agent) else { return };
-        entry.pods.remove(name);
+        if let Some(Podded { incarnation, exit: Some(exit), .. }) = entry.pods.remove(name) {
+            entry.last = Some((incarnation, exit));
+        }
         self.tell(&mut inner, agent);
         drop(inner);
         self.pods.send_replace(());

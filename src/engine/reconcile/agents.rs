@@ -165,6 +165,7 @@ impl Agents {
         // what is queued was decided on what was true then: no more of that than a batch
         let room = BATCH.saturating_sub(self.jobs.len());
         let mut batch = Vec::new();
+        let parks = self.pen.ctx.runtime.parks();
         while batch.len() < room
             && let Some(id) = self.book.pop()
         {
@@ -173,7 +174,7 @@ impl Agents {
                 continue;
             }
             let seen = self.sights.of(&id);
-            match glance::at(view.agent(&id).map(AsRef::as_ref), seen, now) {
+            match glance::at(view.agent(&id).map(AsRef::as_ref), seen, parks, now) {
                 Glance::Quiet if self.book.has_restarted(&id, seen) => batch.push(id),
                 Glance::Quiet => self.book.settle(&id),
                 Glance::Until(at) => self.book.wake_at(&id, at),
@@ -238,7 +239,11 @@ impl Agents {
                     // begun at once, since its document is known
                     act @ Act::Apply => self.take_up(&id, &agent, act),
                     // anything else depends on what was not looked up for it
-                    Act::Write { .. } | Act::Remove { .. } | Act::Forget | Act::Wait(_) => {
+                    Act::Write { .. }
+                    | Act::Remove { .. }
+                    | Act::Park { .. }
+                    | Act::Forget
+                    | Act::Wait(_) => {
                         self.book.mark([id]);
                     }
                 }
@@ -259,6 +264,7 @@ impl Agents {
             leading_since: self.leading_since,
             braked: ctx.brake.borrow().is_some()
                 || ctx.blast.holds(ctx.clock.instant(), || ctx.view().agents.len()).is_some(),
+            parks: ctx.runtime.parks(),
             policy: self.policy,
             now,
         })
@@ -268,7 +274,7 @@ impl Agents {
         match act {
             Act::Wait(None) => {}
             Act::Wait(Some(at)) => self.book.wake_at(id, at),
-            Act::Apply | Act::Remove { .. } | Act::Forget => {
+            Act::Apply | Act::Remove { .. } | Act::Park { .. } | Act::Forget => {
                 self.book.begin(id);
                 self.jobs.push_back(Job { id: id.clone(), agent: agent.clone(), act });
             }
@@ -329,6 +335,7 @@ async fn perform(ctx: Arc<Context>, job: Job) -> Done {
         match &act {
             Act::Apply => ctx.runtime.apply(workload::of(&ctx, &id, &agent)).await,
             Act::Remove { grace, .. } => ctx.runtime.remove(&id, *grace).await,
+            Act::Park { parked } => ctx.runtime.park(&id, *parked).await,
             Act::Forget => ctx.runtime.forget(&id).await,
             Act::Write { .. } | Act::Wait(_) => Ok(()),
         }

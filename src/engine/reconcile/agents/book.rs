@@ -168,7 +168,7 @@ impl Book {
                     }
                     Act::Remove { incarnation, .. } => tried.removed = Some((incarnation, now)),
                     Act::Forget => tried.forgotten = true,
-                    Act::Write { .. } | Act::Wait(_) => {}
+                    Act::Park { .. } | Act::Write { .. } | Act::Wait(_) => {}
                 }
             }
             Err(RuntimeError::Rejected { message } | RuntimeError::Forbidden { message })
