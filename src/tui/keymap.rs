@@ -207,8 +207,7 @@ impl Keymap {
         let mut best: Vec<Option<(u8, String)>> = vec![None; wanted.len()];
         for scope in scopes {
             each(self.scopes.get(scope), &mut Vec::new(), &mut |chord, action| {
-                if !wanted.contains(&action)
-                    || self.look_up(scopes, chord) != Match::Action(action)
+                if !wanted.contains(&action) || self.look_up(scopes, chord) != Match::Action(action)
                 {
                     return;
                 }
