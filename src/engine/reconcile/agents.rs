@@ -156,16 +156,16 @@ impl Agents {
         }
         let now = self.pen.ctx.clock.now();
         self.book.compare(&view.agents);
+        let parks = self.pen.ctx.runtime.parks();
         let sights = &self.sights;
         self.book.wake(now, |row| {
             let seen = sights.of(&row.id);
             let restarted = seen.is_some_and(|seen| seen.restarts > 0);
-            !restarted && glance::at(Some(row), seen, now) == Glance::Quiet
+            !restarted && glance::at(Some(row), seen, parks, now) == Glance::Quiet
         });
         // what is queued was decided on what was true then: no more of that than a batch
         let room = BATCH.saturating_sub(self.jobs.len());
         let mut batch = Vec::new();
-        let parks = self.pen.ctx.runtime.parks();
         while batch.len() < room
             && let Some(id) = self.book.pop()
         {
