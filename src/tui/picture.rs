@@ -20,11 +20,11 @@ pub fn ansi(buf: &Buffer) -> String {
             let cell = &buf[(x, y)];
             let style = (cell.fg, cell.bg, cell.modifier);
             if last != Some(style) {
-                out.push_str("\x1b[0");
+                // one sequence for each, since the renderer of pictures takes the last colour of one for the foreground
+                out.push_str("\x1b[0m");
                 modifiers(cell.modifier, &mut out);
                 colour(cell.fg, 38, &mut out);
                 colour(cell.bg, 48, &mut out);
-                out.push('m');
                 last = Some(style);
             }
             out.push_str(cell.symbol());
@@ -37,12 +37,13 @@ pub fn ansi(buf: &Buffer) -> String {
 }
 
 fn modifiers(modifier: Modifier, out: &mut String) {
-    const CODES: [(Modifier, &str); 5] = [
-        (Modifier::BOLD, ";1"),
-        (Modifier::DIM, ";2"),
-        (Modifier::ITALIC, ";3"),
-        (Modifier::UNDERLINED, ";4"),
-        (Modifier::REVERSED, ";7"),
+    const CODES: [(Modifier, &str); 6] = [
+        (Modifier::BOLD, "\x1b[1m"),
+        (Modifier::DIM, "\x1b[2m"),
+        (Modifier::ITALIC, "\x1b[3m"),
+        (Modifier::UNDERLINED, "\x1b[4m"),
+        (Modifier::REVERSED, "\x1b[7m"),
+        (Modifier::CROSSED_OUT, "\x1b[9m"),
     ];
     for (flag, code) in CODES {
         if modifier.contains(flag) {
@@ -55,7 +56,7 @@ fn modifiers(modifier: Modifier, out: &mut String) {
 fn colour(colour: Color, base: u8, out: &mut String) {
     let named = |at: u8, out: &mut String| {
         let code = if at < 8 { base - 8 + at } else { base + 52 + at - 8 };
-        write!(out, ";{code}").expect("writing to a String cannot fail");
+        write!(out, "\x1b[{code}m").expect("writing to a String cannot fail");
     };
     match colour {
         Color::Reset => {}
@@ -76,10 +77,10 @@ fn colour(colour: Color, base: u8, out: &mut String) {
         Color::LightCyan => named(14, out),
         Color::White => named(15, out),
         Color::Indexed(at) => {
-            write!(out, ";{base};5;{at}").expect("writing to a String cannot fail");
+            write!(out, "\x1b[{base};5;{at}m").expect("writing to a String cannot fail");
         }
         Color::Rgb(r, g, b) => {
-            write!(out, ";{base};2;{r};{g};{b}").expect("writing to a String cannot fail");
+            write!(out, "\x1b[{base};2;{r};{g};{b}m").expect("writing to a String cannot fail");
         }
     }
 }
@@ -136,5 +137,15 @@ mod tests {
         buf.set_string(0, 0, "agents <1>", Style::new().fg(Color::Green));
         let picture = svg(&buf, false);
         assert!(picture.starts_with("<svg") && picture.contains("agents &lt;1&gt;"), "{picture}");
+    }
+
+    #[test]
+    fn the_picture_shows_both_colours_of_a_cell() {
+        let mut buf = Buffer::empty(Rect::new(0, 0, 20, 1));
+        let style = Style::new().fg(Color::Indexed(252)).bg(Color::Indexed(238));
+        buf.set_string(0, 0, "agents", style);
+        let picture = svg(&buf, false);
+        assert!(picture.contains("fill: #D0D0D0"), "the foreground: {picture}");
+        assert!(picture.contains("fill: #444444"), "the background: {picture}");
     }
 }
