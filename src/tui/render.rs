@@ -7,7 +7,7 @@ use super::pages::table::TablePage;
 use super::pages::text::TextPage;
 use super::pages::{Page, pulse, strip};
 use super::perf;
-use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, SMALLEST, Ui, is_too_small};
+use super::ui::{Ask, Hits, Layer, PlanLayer, PromptKind, PromptLayer, SMALLEST, Ui, is_too_small};
 use super::widgets::plan::PlanDialog;
 use super::widgets::prompt::{self, Prompt};
 use super::widgets::table::Table;
@@ -216,6 +216,7 @@ fn draw_plan(
         text: &plan.text,
         state: &plan.state,
         apply_key: &key,
+        apply: if plan.ask == Ask::Quit { "Quit" } else { "Apply" },
         busy: plan.asked.is_some(),
         look: ui.look(),
     };

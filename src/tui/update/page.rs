@@ -32,6 +32,11 @@ impl Turn<'_> {
                 self.open_prompt(if text { PromptKind::Search } else { PromptKind::Filter });
             }
             Action::FilterLines => self.open_prompt(PromptKind::LineFilter),
+            // as in k9s, the key that opened help closes it
+            Action::Help if matches!(self.ui.page(), Page::Text(page) if page.kind == TextKind::Help) =>
+            {
+                self.pop();
+            }
             Action::Help => self.open_text(TextKind::Help, None),
             Action::Notifications => self.open_text(TextKind::Notices, None),
             Action::Aliases => self.open_text(TextKind::Aliases, None),
@@ -220,6 +225,9 @@ impl Turn<'_> {
             Action::SortPool => self.sort("pool"),
             Action::SortQueue => self.sort("queue"),
             Action::SortHealth => self.sort("health"),
+            Action::SortCpu => self.sort("cpu"),
+            Action::SortMemory => self.sort("mem"),
+            Action::SortRestarts => self.sort("restarts"),
             Action::SortColumn => {
                 let picked = match self.ui.page() {
                     Page::Table(page) => {
@@ -257,12 +265,20 @@ impl Turn<'_> {
             | Action::PreviousLogs
             | Action::Events => match self.selected() {
                 Some(target) => self.about(action, target),
+                None if self.on_a_row() => {
+                    self.refuse("all there is to say of this row is beside it: | or enter");
+                }
                 None => self.refuse("there is no row to look at"),
             },
             Action::Owner => self.owner(),
             Action::ToggleFollow => self.toggle_follow(),
             _ => self.refuse("that does nothing here"),
         }
+    }
+
+    /// Whether a row is chosen, though nothing of the fleet stands behind it: the store, a loop.
+    fn on_a_row(&self) -> bool {
+        matches!(self.ui.page(), Page::Table(page) if page.state.selected.is_some())
     }
 
     fn with_page(&mut self, act: impl FnOnce(&mut TablePage)) {
