@@ -97,8 +97,11 @@ impl Camera {
         let begins = line.starts_with(':') || line.starts_with('/') || line.starts_with('&');
         let named: Option<Vec<Key>> = line.split_whitespace().map(keys::parse).collect();
         let in_field = self.ui.plan_mut().is_some_and(|plan| plan.state.field().is_some());
+        let is_command = || named.is_none() && !in_field && super::command::parse(line).is_ok();
         let pressed = match named {
             _ if begins => typed(line).into_iter().chain([enter]).collect(),
+            // a word that is a command, not keys
+            _ if is_command() => typed(&format!(":{line}")).into_iter().chain([enter]).collect(),
             Some(named) if !in_field || named.len() == 1 && line.len() > 1 => named,
             Some(_) | None => typed(line),
         };

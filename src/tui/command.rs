@@ -424,7 +424,6 @@ mod tests {
         let mut page = TablePage::new(TableKind::Agents);
         page.set_filter("failed queue>3");
         page.sort_by("queue");
-        page.sort_by("queue");
         page.wide = true;
         let to = open(&page.line());
         assert_eq!(to.filter, "failed queue>3");

@@ -95,8 +95,8 @@ pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     // of a short word one letter is most of it
     let limit = match word.chars().count() {
         0..=2 => 0,
-        3..=5 => 1,
-        long => long / 3,
+        3 => 1,
+        long => long / 3 + 1,
     };
     candidates
         .map(|candidate| (distance(word, candidate), candidate))

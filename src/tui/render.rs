@@ -102,8 +102,9 @@ fn cut(area: Rect, heights: [u16; 4]) -> [Rect; 4] {
 }
 
 fn too_small(screen: Rect, look: Look<'_>, buf: &mut Buffer) {
+    let by = if *look.glyphs == Glyphs::ASCII { "x" } else { "×" };
     let text = format!(
-        "{}×{} is too small: cvxc needs {}×{}; ^c quits",
+        "{}{by}{} is too small: cvxc needs {}{by}{}; ^c quits",
         screen.width, screen.height, SMALLEST.width, SMALLEST.height
     );
     for (line, y) in dialog::wrap(&text, usize::from(screen.width)).iter().zip(screen.top()..) {

@@ -396,7 +396,9 @@ impl Turn<'_> {
         let mut refused = false;
         if let Page::Text(page) = self.ui.page_mut() {
             if action == Action::CopyName {
-                copied = Some(page.copy(look));
+                let lines = page.copy(look);
+                let said = copied_words(lines.len(), page.count(), page.kind);
+                copied = Some((lines, said));
             } else {
                 refused = !page.action(action, hits, look);
             }
@@ -404,8 +406,8 @@ impl Turn<'_> {
         if refused {
             self.refuse("that does nothing here");
         }
-        if let Some(lines) = copied {
-            self.say(Weight::Info, &format!("copied {} lines", lines.len()));
+        if let Some((lines, said)) = copied {
+            self.say(Weight::Info, &said);
             self.effects.push(Effect::Copy(lines));
         }
     }
@@ -430,5 +432,18 @@ impl Turn<'_> {
         if let Some(fault) = failed {
             self.say_fault(&fault);
         }
+    }
+}
+
+/// What is said of a copy of a text; a terminal takes only so much at once.
+fn copied_words(copied: usize, all: usize, kind: TextKind) -> String {
+    let which = if kind == TextKind::Logs { "last" } else { "first" };
+    let lines = if all == 1 { "line" } else { "lines" };
+    if copied == all {
+        format!("copied {all} {lines}")
+    } else {
+        format!(
+            "copied the {which} {copied} of {all} lines: a terminal takes no more; ctrl-s saves all of them"
+        )
     }
 }
