@@ -6,6 +6,7 @@
 
 mod causes;
 pub mod client;
+mod crew;
 mod exec;
 mod explain;
 mod fault;
@@ -42,11 +43,11 @@ use self::objects::{Deployed, DeploymentSeen, ENDED, PARKED, PodPhase, Podded};
 use self::table::{Source, Table};
 use self::usage::Meter;
 use crate::model::health::Usage;
-use crate::model::id::AgentId;
+use crate::model::id::{AgentId, PoolId};
 use crate::ports::clock::Clock;
 use crate::ports::runtime::{
-    ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo, Sight, State,
-    Workload,
+    Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo,
+    Sight, State, Workload,
 };
 
 /// Under this name the fields that we set are ours.
@@ -372,6 +373,24 @@ impl Runtime for KubernetesRuntime {
 
     fn parks(&self) -> bool {
         true
+    }
+
+    fn has_crews(&self) -> bool {
+        true
+    }
+
+    async fn keep_crew(&self, crew: Crew) -> Result<CrewSeen, RuntimeError> {
+        crew::keep(&self.0, &crew).await
+    }
+
+    async fn end_crew(&self, pool: &PoolId) -> Result<(), RuntimeError> {
+        crew::end(&self.0, pool).await
+    }
+
+    async fn crews(&self) -> Result<Vec<CrewSeen>, RuntimeError> {
+        self.0.whole().await?;
+        let crew = |(pool, crew): (String, _)| Some(crew::seen(&PoolId::new(&pool).ok()?, &crew));
+        Ok(self.0.table.crews().into_iter().filter_map(crew).collect())
     }
 
     async fn list(&self) -> Result<Vec<Observed>, RuntimeError> {
