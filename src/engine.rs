@@ -9,6 +9,7 @@ pub mod context;
 pub mod core;
 mod crash;
 pub mod documents;
+pub mod external;
 pub mod fenced;
 pub mod fields;
 pub mod handle;

@@ -157,11 +157,16 @@ impl Agents {
         }
         let now = self.pen.ctx.clock.now();
         self.book.compare(&view.agents);
-        self.book.wake(now);
+        let parks = self.pen.ctx.runtime.parks();
+        let sights = &self.sights;
+        self.book.wake(now, |row| {
+            let seen = sights.of(&row.id);
+            let restarted = seen.is_some_and(|seen| seen.restarts > 0);
+            !restarted && glance::at(Some(row), seen, parks, now) == Glance::Quiet
+        });
         // what is queued was decided on what was true then: no more of that than a batch
         let room = BATCH.saturating_sub(self.jobs.len());
         let mut batch = Vec::new();
-        let parks = self.pen.ctx.runtime.parks();
         while batch.len() < room
             && let Some(id) = self.book.pop()
         {
@@ -264,7 +269,7 @@ impl Agents {
             tried: self.book.tried(id),
             leading_since: self.leading_since,
             braked: ctx.brake.borrow().is_some()
-                || ctx.blast.holds(ctx.clock.instant(), ctx.view().agents.len()).is_some(),
+                || ctx.blast.holds(ctx.clock.instant(), || ctx.view().agents.len()).is_some(),
             parks: ctx.runtime.parks(),
             policy: self.policy,
             now,
