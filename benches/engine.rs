@@ -30,6 +30,7 @@ fn inputs(n: u64) -> Inputs<'static> {
         failures: 0,
         restarting: None,
         lost: None,
+        parked: false,
         usage: Some(Usage {
             at: at(595_000 + n % 5_000),
             cpu_millis: 100 + n % 400,
@@ -93,6 +94,7 @@ fn lifecycle(criterion: &mut Criterion) {
                     tried: &tried,
                     leading_since: at(0),
                     braked: false,
+                    parks: false,
                     policy: RestartPolicy::default(),
                     now: at(1),
                 }));

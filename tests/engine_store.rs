@@ -21,6 +21,7 @@ use cvxc::engine::context::{Context, EngineSettings};
 use cvxc::engine::journal::{Cause, Change, Fence};
 use cvxc::engine::run::{self, Running};
 use cvxc::engine::view::FleetView;
+use cvxc::model::filter::Filter;
 use cvxc::model::schema::Collection;
 use cvxc::ports::clock::SystemClock;
 use cvxc::ports::ids::RandomIds;
@@ -163,6 +164,28 @@ async fn a_change_by_one_process_is_in_the_view_of_another_in_a_quarter_of_a_sec
     }
     late.sort();
     assert!(late[18] < Duration::from_millis(250), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_program_wrote_into_the_file_is_one_event_whoever_leads() {
+    let folder = tempfile::tempdir().unwrap();
+    let stranger = open(folder.path());
+    let a = Engine::start(folder.path(), "a");
+    a.leads(TTL).await;
+    let b = Engine::start(folder.path(), "b");
+    b.view(|view| view.loaded && view.system.leader.holder == "a").await;
+    let mut told = b.ctx.events.subscribe();
+    put(&*stranger, Collection::Agents, "a", agent(1)).await;
+    let external = async || {
+        let kind = Filter::eq("type", "external.changed");
+        stranger.count(Collection::Events, kind).await.unwrap()
+    };
+    let first = async { while told.recv().await.unwrap().kind != "external.changed" {} };
+    timeout(Duration::from_secs(5), first).await.expect("it is journalled");
+    a.running.stop(Duration::from_secs(5)).await;
+    b.leads(TTL).await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(external().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,8 @@
 
 #[path = "runtime/fixture.rs"]
 mod fixture;
+#[path = "runtime/kubelet.rs"]
+mod kubelet;
 #[path = "runtime/kubernetes.rs"]
 mod kubernetes;
 #[path = "runtime/local.rs"]
@@ -66,15 +68,16 @@ conforms!(
         a_command_that_takes_too_long_is_ended,
         usage_is_given_for_what_runs_and_missing_for_the_rest,
         the_tail_of_a_log_is_its_last_lines,
-        // needs containers: about what a program itself does
+        // needs containers: elsewhere a program that ends is begun again, both streams are one, and a log goes with its pod
         an_exit_code_is_seen,
+        both_streams_are_logged_line_by_line_with_their_times,
+        the_log_of_the_incarnation_before_is_kept,
+        // about what a program itself does
         a_workload_asked_to_end_may_end_its_own_way,
         a_workload_that_hangs_is_killed_after_its_grace,
         a_second_wish_to_end_may_shorten_the_grace,
-        both_streams_are_logged_line_by_line_with_their_times,
         a_followed_log_gives_what_was_and_what_comes,
         a_log_can_be_read_from_a_time_on,
-        the_log_of_the_incarnation_before_is_kept,
         a_line_of_a_megabyte_is_cut_and_says_so,
         bytes_that_are_no_text_are_logged_as_what_they_are_not,
         an_agent_gets_its_environment_and_nothing_of_the_engines,
@@ -108,7 +111,6 @@ conforms!(
     ]
 );
 
-// What a program itself writes or how it exits is not asked here: the control plane that this is run on plays its pods.
 conforms!(
     #[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
     on_kubernetes,
@@ -125,6 +127,7 @@ conforms!(
         a_newer_incarnation_takes_the_place_of_the_older,
         an_older_incarnation_is_refused,
         an_incarnation_that_has_ended_is_not_begun_again,
+        a_parked_workload_is_kept_without_running_and_runs_again,
         an_empty_command_is_refused_by_name,
         info_names_the_kind_and_a_node_with_room,
         hosts_have_room_and_one_of_them_runs_the_workload,
@@ -142,5 +145,21 @@ conforms!(
     [
         usage_is_given_for_what_runs_and_missing_for_the_rest,
         a_busy_agent_uses_more_than_an_idle_one,
+    ]
+);
+
+conforms!(
+    #[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+    on_kubernetes_with_programs,
+    crate::kubernetes::OnKubernetes::programs().await,
+    [
+        a_workload_asked_to_end_may_end_its_own_way,
+        a_workload_that_hangs_is_killed_after_its_grace,
+        a_second_wish_to_end_may_shorten_the_grace,
+        a_followed_log_gives_what_was_and_what_comes,
+        a_log_can_be_read_from_a_time_on,
+        a_line_of_a_megabyte_is_cut_and_says_so,
+        bytes_that_are_no_text_are_logged_as_what_they_are_not,
+        an_agent_gets_its_environment_and_nothing_of_the_engines,
     ]
 );

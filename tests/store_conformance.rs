@@ -8,6 +8,8 @@ mod store {
     pub mod macros;
     pub mod arango;
     mod arango_faults;
+    mod arango_fleet;
+    mod arango_server;
     mod arango_speed;
     #[cfg(unix)]
     mod files;

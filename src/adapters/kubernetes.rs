@@ -6,6 +6,7 @@
 
 mod causes;
 pub mod client;
+mod crew;
 mod exec;
 mod explain;
 mod fault;
@@ -40,15 +41,15 @@ use tokio_stream::wrappers::BroadcastStream;
 use self::client::{ANSWER, Cluster, Target, silent};
 use self::fault::Kind;
 use self::manifest::Defaults;
-use self::objects::{Deployed, DeploymentSeen, ENDED, PodPhase, Podded};
+use self::objects::{Deployed, DeploymentSeen, ENDED, PARKED, PodPhase, Podded};
 use self::table::{Source, Table};
 use self::usage::Meter;
 use crate::model::health::Usage;
-use crate::model::id::AgentId;
+use crate::model::id::{AgentId, PoolId};
 use crate::ports::clock::Clock;
 use crate::ports::runtime::{
-    ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo, Sight, State,
-    Workload,
+    Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo,
+    Sight, State, Workload,
 };
 use crate::ports::site as site_of;
 
@@ -260,10 +261,34 @@ impl Inner {
 
     /// No replicas, and the mark that this incarnation is over.
     async fn end(&self, agent: &AgentId, known: &Deployed) -> Result<(), RuntimeError> {
-        let ended = known.incarnation.to_string();
+        self.mark(agent, known, ENDED, known.incarnation.to_string(), 0).await
+    }
+
+    async fn park(&self, agent: &AgentId, parked: bool) -> Result<(), RuntimeError> {
+        self.whole().await?;
+        let gone = || RuntimeError::Gone { agent: agent.clone() };
+        let known = self.deployed(agent).filter(|known| !known.going).ok_or_else(gone)?;
+        let ended = known.ended.is_some_and(|ended| ended >= known.incarnation);
+        if known.parked == parked || ended {
+            return Ok(());
+        }
+        let (mark, replicas) =
+            if parked { (known.incarnation.to_string(), 0) } else { (String::new(), 1) };
+        self.mark(agent, &known, PARKED, mark, replicas).await
+    }
+
+    /// Sets replicas and an annotation, on this very Deployment or not at all.
+    async fn mark(
+        &self,
+        agent: &AgentId,
+        known: &Deployed,
+        name: &str,
+        value: String,
+        replicas: i32,
+    ) -> Result<(), RuntimeError> {
         let patch = json!({
-            "metadata": {"annotations": {ENDED: ended}, "uid": known.uid},
-            "spec": {"replicas": 0},
+            "metadata": {"annotations": {name: value}, "uid": known.uid},
+            "spec": {"replicas": replicas},
         });
         let params =
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
@@ -343,6 +368,32 @@ impl Runtime for KubernetesRuntime {
 
     async fn forget(&self, agent: &AgentId) -> Result<(), RuntimeError> {
         self.0.forget(agent).await
+    }
+
+    async fn park(&self, agent: &AgentId, parked: bool) -> Result<(), RuntimeError> {
+        self.0.park(agent, parked).await
+    }
+
+    fn parks(&self) -> bool {
+        true
+    }
+
+    fn has_crews(&self) -> bool {
+        true
+    }
+
+    async fn keep_crew(&self, crew: Crew) -> Result<CrewSeen, RuntimeError> {
+        crew::keep(&self.0, &crew).await
+    }
+
+    async fn end_crew(&self, pool: &PoolId) -> Result<(), RuntimeError> {
+        crew::end(&self.0, pool).await
+    }
+
+    async fn crews(&self) -> Result<Vec<CrewSeen>, RuntimeError> {
+        self.0.whole().await?;
+        let crew = |(pool, crew): (String, _)| Some(crew::seen(&PoolId::new(&pool).ok()?, &crew));
+        Ok(self.0.table.crews().into_iter().filter_map(crew).collect())
     }
 
     async fn list(&self) -> Result<Vec<Observed>, RuntimeError> {

@@ -9,6 +9,7 @@ use strum::IntoEnumIterator;
 use super::fail::Fail;
 use crate::boot::Opened;
 use crate::engine::handle::Listing;
+use crate::engine::journal::stranger;
 use crate::model::agent::Phase;
 use crate::model::event::Event;
 use crate::model::filter::{Field, Filter};
@@ -27,6 +28,8 @@ pub struct Report {
     pub operations: BTreeMap<String, u64>,
     pub leader: Leader,
     pub events: u64,
+    /// Changes that no program of this fleet made.
+    pub external: u64,
     pub leftover_processes: usize,
     /// What a full tour should have shown and did not.
     pub missing: Vec<String>,
@@ -68,12 +71,14 @@ pub struct Leader {
 pub struct Tally {
     pub recoveries: u64,
     pub scalings: Vec<Scaling>,
+    pub external: u64,
 }
 
 impl Tally {
     pub fn note(&mut self, event: &Event) {
         match event.kind.as_str() {
             "agent.recovered" => self.recoveries += 1,
+            stranger::KIND => self.external += 1,
             "pool.scaled" if event.actor == "loop:autoscale" => self.scalings.push(Scaling {
                 pool: event.subject.clone(),
                 from: desired(&event.inverse),
@@ -181,6 +186,7 @@ pub async fn make(opened: &Opened) -> Result<Report, Fail> {
             me: view.system.leader.me,
         },
         events: store.count(Collection::Events, Filter::All).await?,
+        external: tally.external,
         leftover_processes: 0,
         missing: Vec::new(),
     })

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::engine::brake::Blast;
+use crate::engine::external::Suspects;
 use crate::engine::journal::{Fence, Journal};
 use crate::engine::supervise::Board;
 use crate::engine::view::{FleetView, LoopStatus};
@@ -89,6 +90,8 @@ pub struct Context {
     /// Wakes whoever waits for messages inside this process.
     pub sent: Notify,
     pub loops: LoopBoard,
+    /// Documents that somebody else may have changed; told by the mirror, cleared up by the leader.
+    pub suspects: Suspects,
     /// The fence of this process's own term while it leads; written by leadership alone.
     pub leading: watch::Sender<Option<Fence>>,
     /// Every supervised task of this engine and how it is doing.
@@ -119,6 +122,7 @@ impl Context {
             wanted: Notify::new(),
             sent: Notify::new(),
             loops: LoopBoard::default(),
+            suspects: Suspects::default(),
             leading: watch::Sender::new(None),
             tasks: watch::Sender::new(Board::new()),
             brake: watch::Sender::new(None),

@@ -202,7 +202,8 @@ impl Monitor {
         silent: &mut Vec<AgentId>,
     ) {
         let said = (self.restarts.of(&row.id), self.restarts.lost(&row.id));
-        let inputs = inputs(row, said, self.listening_since, now);
+        let parks = self.pen.ctx.runtime.parks();
+        let inputs = inputs(row, said, parks, self.listening_since, now);
         let known = self.watched.get(&row.id).copied();
         let mut after = known.unwrap_or_else(|| Watched::new(row.health));
         let before = after;
@@ -214,10 +215,11 @@ impl Monitor {
             && after.status == HealthStatus::Unhealthy
             && !after.flap.is_flapping()
             && is_wanted_up(row)
+            && !row.id.is_of_crew()
         {
             silent.push(row.id.clone());
         }
-        if check.changed || check.flapping.is_some() {
+        if check.changed || check.reworded || check.flapping.is_some() {
             let evidence = evidence(&inputs, &before, &after);
             // counted as settled only once it is written
             self.watched.insert(row.id.clone(), before);
@@ -248,6 +250,11 @@ impl Monitor {
         for news in batch {
             let Some((document, agent)) = found.remove(&news.id) else { continue };
             let change = change(&document, &agent, news, now);
+            // who leads anew has not heard what its predecessor told
+            if !news.check.changed && change.after.as_ref() == Some(&document.body) {
+                self.settle(news, now)?;
+                continue;
+            }
             alike.entry(news.check.verdict.message.as_str()).or_default().push((news, change));
         }
         for (reason, said) in alike {
@@ -314,7 +321,7 @@ impl Monitor {
 
     /// Shows the brake for as long as it holds.
     fn brake(&self, view: &FleetView) {
-        let counted = view.agents.iter().filter(|row| is_wanted_up(row)).count();
+        let counted = || view.agents.iter().filter(|row| is_wanted_up(row)).count();
         let holds = self.pen.ctx.blast.holds(self.pen.ctx.clock.instant(), counted);
         self.pen.ctx.brake.send_if_modified(|shown| {
             if shown.is_some() == holds.is_some() {
@@ -359,12 +366,14 @@ fn is_wanted_up(row: &AgentRow) -> bool {
 fn inputs<'a>(
     row: &'a AgentRow,
     (restarting, lost): (Option<&'a str>, Option<&'a str>),
+    parked: bool,
     listening_since: Time,
     now: Time,
 ) -> Inputs<'a> {
     Inputs {
         restarting,
         lost,
+        parked,
         phase: row.phase,
         phase_since: row.phase_since,
         reason: row.reason.as_str(),

@@ -1,4 +1,8 @@
 //! The one place that changes documents: each change and its event in one transaction, chained by hashes, without gaps.
+//! Where somebody else changed a document since, that is told first, by an event of its own.
+
+pub mod seal;
+pub mod stranger;
 
 use std::sync::Arc;
 
@@ -82,20 +86,55 @@ impl Journal {
         changes: Vec<Change>,
         extra: Vec<Write>,
     ) -> Result<Vec<Event>, StoreError> {
-        let fence = cause.fence.as_ref().map(|fence| -> Result<Write, StoreError> {
-            Ok(Write::Check {
-                collection: Collection::Leases,
-                key: Key::new(FENCE_KEY)?,
-                rev: Some(fence.rev.clone()),
-            })
-        });
-        let fence = fence.transpose()?;
         let drafts: Vec<Event> =
             changes.iter().filter_map(|change| self.draft(cause, change)).collect();
-        let mut base: Vec<Write> = fence.into_iter().collect();
+        let suspects: Vec<Suspect> = changes.iter().filter_map(suspect).collect();
+        let mut base: Vec<Write> = guard(cause.fence.as_ref())?.into_iter().collect();
         base.extend(changes.into_iter().map(write));
         base.extend(extra);
-        if drafts.is_empty() {
+        self.append(base, &suspects, drafts).await
+    }
+
+    /// Writes an event for each of `suspects` that is not as its events left it; returns how many there were. Asked again,
+    /// it finds nothing.
+    ///
+    /// # Errors
+    /// Those of the store; `Conflict` on [`FENCE_KEY`] means that another leader has begun, on a suspect that it was
+    /// changed this very moment.
+    pub async fn note_strangers(
+        &self,
+        fence: &Fence,
+        suspects: &[Suspect],
+    ) -> Result<usize, StoreError> {
+        let mut writes: Vec<Write> = guard(Some(fence))?.into_iter().collect();
+        writes.extend(suspects.iter().map(|(collection, key, found)| Write::Check {
+            collection: *collection,
+            key: key.clone(),
+            rev: found.as_ref().map(|document| document.rev.clone()),
+        }));
+        if self.strangers(suspects).await?.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.append(writes, suspects, Vec::new()).await?.len())
+    }
+
+    /// What the journal does not know of `suspects`.
+    async fn strangers(&self, suspects: &[Suspect]) -> Result<Vec<Event>, StoreError> {
+        let mut events = Vec::new();
+        for (collection, key, found) in suspects {
+            events.extend(stranger::event(&*self.store, *collection, key, found.as_ref()).await?);
+        }
+        Ok(events)
+    }
+
+    /// Writes `base` with an event for each draft, after those of what strangers did to `suspects`.
+    async fn append(
+        &self,
+        base: Vec<Write>,
+        suspects: &[Suspect],
+        drafts: Vec<Event>,
+    ) -> Result<Vec<Event>, StoreError> {
+        if drafts.is_empty() && suspects.is_empty() {
             self.store.transact(base, Durability::Durable).await?;
             return Ok(Vec::new());
         }
@@ -105,9 +144,12 @@ impl Journal {
                 Some(known) => known,
                 None => self.read_head().await?,
             };
+            // after the head was read: an event that somebody writes about them meanwhile takes our number
+            let strangers = self.strangers(suspects).await?;
             let at = self.clock.now();
-            let (mut writes, mut events) = (base.clone(), Vec::with_capacity(drafts.len()));
-            for draft in &drafts {
+            let mut writes = base.clone();
+            let mut events = Vec::with_capacity(strangers.len() + drafts.len());
+            for draft in strangers.iter().chain(&drafts) {
                 seq += 1;
                 let mut event = Event { seq, at, prev_hash: hash, ..draft.clone() };
                 event.hash = event.digest();
@@ -138,11 +180,9 @@ impl Journal {
     }
 
     fn draft(&self, cause: &Cause, change: &Change) -> Option<Event> {
-        let before = change
-            .before
-            .as_ref()
-            .map_or(Value::Null, |document| Value::Object(document.body.clone()));
-        let after = change.after.clone().map_or(Value::Null, Value::Object);
+        let before =
+            change.before.as_ref().map_or(Value::Null, |document| seal::bare(&document.body));
+        let after = change.after.as_ref().map_or(Value::Null, seal::bare);
         if before == after {
             return None;
         }
@@ -191,14 +231,38 @@ impl Journal {
     }
 }
 
+/// A document that somebody else may have changed, as it was read; none when it was not there.
+pub type Suspect = (Collection, Key, Option<Document>);
+
+fn suspect(change: &Change) -> Option<Suspect> {
+    let before = change.before.as_ref()?;
+    let fine = !seal::covers(change.collection) || seal::is_intact(&before.body);
+    (!fine).then(|| (change.collection, change.key.clone(), Some(before.clone())))
+}
+
+/// The write that fails once another leader has begun.
+fn guard(fence: Option<&Fence>) -> Result<Option<Write>, StoreError> {
+    let Some(fence) = fence else { return Ok(None) };
+    let (collection, key) = (Collection::Leases, Key::new(FENCE_KEY)?);
+    Ok(Some(Write::Check { collection, key, rev: Some(fence.rev.clone()) }))
+}
+
 fn write(change: Change) -> Write {
     let Change { collection, key, before, after, .. } = change;
+    let sealed = |mut body: Body| {
+        if seal::covers(collection) {
+            seal::seal(&mut body);
+        }
+        body
+    };
     match (before, after) {
-        (None, Some(body)) => Write::Insert { collection, key, body },
+        (None, Some(body)) => Write::Insert { collection, key, body: sealed(body) },
         (Some(before), Some(body)) if before.body == body => {
             Write::Check { collection, key, rev: Some(before.rev) }
         }
-        (Some(before), Some(body)) => Write::Replace { collection, key, rev: before.rev, body },
+        (Some(before), Some(body)) => {
+            Write::Replace { collection, key, rev: before.rev, body: sealed(body) }
+        }
         (Some(before), None) => Write::Remove { collection, key, rev: Some(before.rev) },
         (None, None) => Write::Check { collection, key, rev: None },
     }

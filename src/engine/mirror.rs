@@ -244,6 +244,7 @@ impl Mirror {
                     self.cursor = Some(cursor);
                     self.listing.touch(collection, &key);
                     let Some(body) = body else { continue };
+                    self.ctx.suspects.saw(collection, &key, Some(&body));
                     match collection {
                         Collection::Events => self.event_told(&key, &body, jobs),
                         Collection::Leases if key.as_str() == LEASE_KEY => {
@@ -256,6 +257,7 @@ impl Mirror {
                 Change::Removed { collection, key, cursor } => {
                     self.cursor = Some(cursor);
                     self.listing.touch(collection, &key);
+                    self.ctx.suspects.saw(collection, &key, None);
                     if collection == Collection::Leases && key.as_str() == LEASE_KEY {
                         self.status.lease(None, self.ctx.clock.instant());
                     }
@@ -263,6 +265,7 @@ impl Mirror {
                 }
                 Change::Resync { cursor } => {
                     tracing::info!("the feed has a gap: comparing with the store");
+                    self.ctx.suspects.missed();
                     self.cursor = Some(cursor);
                     self.begin_listing(jobs);
                 }

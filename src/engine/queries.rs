@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::engine::context::Context;
 use crate::engine::documents::read;
 use crate::engine::handle::{CommandError, Listing};
+use crate::engine::journal::seal;
 use crate::engine::operations::resolve::{Resolver, collection};
 use crate::model::access::{Actor, Right};
 use crate::model::agent::rules::{SECRET_PREFIX, is_secret};
@@ -124,8 +125,9 @@ impl<'a> Asker<'a> {
         self.mask_secrets(body);
     }
 
-    /// Hides what the actor may not see.
+    /// Hides what the actor may not see, and the journal's own mark.
     fn mask_payload(&self, body: &mut Body) {
+        body.shift_remove(seal::FIELD);
         if !self.actor.role.may(Right::ViewPayloads)
             && let Some(payload) = body.get_mut("payload")
         {

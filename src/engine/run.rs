@@ -12,7 +12,7 @@ use crate::engine::core::Core;
 use crate::engine::handle::Handle;
 use crate::engine::leadership::{self, LoopSpec, RELEASE_GRACE, STEP_GRACE};
 use crate::engine::supervise::{Name, Role, Supervisor};
-use crate::engine::{autoscale, health, messaging, mirror, reconcile, retention};
+use crate::engine::{autoscale, external, health, messaging, mirror, reconcile, retention};
 
 /// First pause before a task that failed runs again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +29,7 @@ pub fn loops() -> Vec<LoopSpec> {
         LoopSpec::new("autoscale", autoscale::run),
         LoopSpec::new("messages", messaging::run),
         LoopSpec::new("retention", retention::run),
+        LoopSpec::new("external", external::run),
     ]
 }
 

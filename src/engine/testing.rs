@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub use self::memory::MemoryStore;
 pub use self::runtime::FakeRuntime;
 use crate::engine::context::{Context, EngineSettings};
+use crate::engine::journal::seal;
 use crate::engine::view::FleetView;
 use crate::model::schema::Collection;
 use crate::model::time::Time;
@@ -110,11 +111,19 @@ impl World {
         Self { ctx, store, runtime, clock, ids }
     }
 
-    /// Writes a document as somebody else would, whatever is there.
+    /// Writes a document past the journal as if it had written it, whatever is there.
     pub async fn put(&self, collection: Collection, key: &str, document: impl Serialize) {
-        let Value::Object(body) = serde_json::to_value(document).unwrap() else {
+        let Value::Object(mut body) = serde_json::to_value(document).unwrap() else {
             panic!("a document is an object");
         };
+        if seal::covers(collection) {
+            seal::seal(&mut body);
+        }
+        self.put_foreign(collection, key, body).await;
+    }
+
+    /// Writes a document as somebody else would, whatever is there.
+    pub async fn put_foreign(&self, collection: Collection, key: &str, body: Body) {
         let key = Key::new(key).unwrap();
         let write = Write::Put { collection, key, body };
         self.store.transact(vec![write], Durability::Durable).await.unwrap();

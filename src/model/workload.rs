@@ -13,6 +13,8 @@ pub enum State {
     Running,
     /// It ran when it was last heard of; its host does not answer, and nobody can tell whether it goes on.
     Lost,
+    /// Kept without anything of it running, because its agent is paused.
+    Parked,
     /// Asked to end, not gone yet.
     Ending,
     /// Over; `Observed::exit` says how.
@@ -82,10 +84,10 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 }
 
 impl Observed {
-    /// Whether something of it may still run.
+    /// Whether it is there: something of it may still run, or it is kept to run again.
     pub fn is_alive(&self) -> bool {
         match self.state {
-            State::Starting | State::Running | State::Lost | State::Ending => true,
+            State::Starting | State::Running | State::Lost | State::Parked | State::Ending => true,
             State::Exited => false,
         }
     }

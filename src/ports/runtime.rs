@@ -11,7 +11,7 @@ use super::site::{self, Connection, Shell, TerminalSize};
 use super::store::{Advice, BoxError};
 use crate::model::agent::AgentConfig;
 use crate::model::health::Usage;
-use crate::model::id::AgentId;
+use crate::model::id::{AgentId, PoolId};
 use crate::model::time::Time;
 pub use crate::model::workload::{Exit, Observed, State};
 
@@ -30,6 +30,39 @@ pub struct Workload {
     /// For people who meet the workload in its runtime: the template it was made of. Runtimes that cannot keep notes
     /// leave them out.
     pub notes: BTreeMap<String, String>,
+}
+
+/// A pool as one workload, whose copies are its agents: the runtime makes, ends and counts them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crew {
+    pub pool: PoolId,
+    /// What each of them runs; its agent stands for all.
+    pub like: Workload,
+    /// How many, as long as nobody else has set a number.
+    pub replicas: u32,
+    pub surge: u32,
+    pub unavailable: u32,
+    /// An autoscaler of the runtime's that is to count for us.
+    pub scaler: Option<CrewScaler>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrewScaler {
+    pub min: u32,
+    pub max: u32,
+    /// Of what is requested, on average.
+    pub cpu_percent: u32,
+}
+
+/// What the runtime says of a pool's workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrewSeen {
+    pub pool: PoolId,
+    pub replicas: u32,
+    /// Who else has set that number, in the runtime's words.
+    pub scaled_by: Option<String>,
+    /// Why it has fewer than it should; empty when nothing is wrong.
+    pub trouble: String,
 }
 
 /// A workload changed, went, or all must be listed again.
@@ -111,6 +144,19 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Forgets an ended workload: its record and, after the log's keeping time, its files.
     async fn forget(&self, agent: &AgentId) -> Result<(), RuntimeError>;
 
+    /// Ends what runs of the workload and keeps the rest (`parked`), or lets it run again. Only where [`Runtime::parks`].
+    ///
+    /// # Errors
+    /// `Gone` when there is no such workload; `Unavailable`, `OutcomeUnknown`: ask again later.
+    async fn park(&self, agent: &AgentId, _parked: bool) -> Result<(), RuntimeError> {
+        Err(RuntimeError::Gone { agent: agent.clone() })
+    }
+
+    /// Whether a paused agent's workload is kept without running. Else it goes on, and claims no messages.
+    fn parks(&self) -> bool {
+        false
+    }
+
     async fn list(&self) -> Result<Vec<Observed>, RuntimeError>;
 
     /// Everything once, then changes as they happen. A lagging reader gets `Resync` and lists again.
@@ -191,6 +237,30 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     async fn dial(&self, _: &AgentId, _port: u16) -> Result<Connection, RuntimeError> {
         let message = "agents run on this machine: their ports are reached at 127.0.0.1 already";
         Err(RuntimeError::Rejected { message: message.to_owned() })
+    }
+
+    /// Whether a pool can be one workload that the runtime scales.
+    fn has_crews(&self) -> bool {
+        false
+    }
+
+    /// Brings a pool's workload about as it is wanted; its number is left to whoever else has set it. What is so already
+    /// is not written again.
+    ///
+    /// # Errors
+    /// As [`Runtime::apply`].
+    async fn keep_crew(&self, crew: Crew) -> Result<CrewSeen, RuntimeError> {
+        let message = format!("pool {} cannot be one workload of this runtime", crew.pool);
+        Err(RuntimeError::Rejected { message })
+    }
+
+    /// Asks a pool's workload and its copies to end; gone is no error.
+    async fn end_crew(&self, _: &PoolId) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn crews(&self) -> Result<Vec<CrewSeen>, RuntimeError> {
+        Ok(Vec::new())
     }
 
     /// Whether everything here is this fleet's, so that a workload without a record may be ended. Not where others may

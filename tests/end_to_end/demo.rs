@@ -29,6 +29,7 @@ fn the_headless_tour_shows_everything_and_leaves_nothing() {
     let scaling = &report["scalings"][0];
     assert!(scaling["from"] != scaling["to"] && scaling["reason"] != "", "{report}");
     assert_eq!(report["leftover_processes"], 0, "{report}");
+    assert_eq!(report["external"], 0, "nobody else wrote: {report}");
     assert!(agents(&tmp).is_empty(), "processes were left");
     assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "the folder was left");
 }

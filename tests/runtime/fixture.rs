@@ -70,10 +70,7 @@ pub trait Fixture: Send + Sync + Sized {
     /// Applies and waits until the script has said `ready`.
     async fn ready(&self, workload: &Workload) -> Observed {
         let seen = self.running(workload).await;
-        let follow = LogOptions { follow: true, ..LogOptions::default() };
-        let mut lines = self.runtime().logs(&workload.agent, follow).await.unwrap();
-        let ready = async { while lines.next().await.unwrap().unwrap().text != "ready" {} };
-        tokio::time::timeout(LIMIT, ready).await.expect("the script says that it is ready");
+        said_ready(&*self.runtime(), &workload.agent).await;
         seen
     }
 
@@ -83,6 +80,14 @@ pub trait Fixture: Send + Sync + Sized {
         runtime.apply(workload.clone()).await.unwrap();
         exited(&*runtime, &workload.agent).await
     }
+}
+
+/// Waits until the script has said `ready`.
+pub async fn said_ready(runtime: &dyn Runtime, agent: &AgentId) {
+    let follow = LogOptions { follow: true, ..LogOptions::default() };
+    let mut lines = runtime.logs(agent, follow).await.unwrap();
+    let ready = async { while lines.next().await.unwrap().unwrap().text != "ready" {} };
+    tokio::time::timeout(LIMIT, ready).await.expect("the script says that it is ready");
 }
 
 /// Waits until the watch shows the agent as `like` wants it.

@@ -1,5 +1,6 @@
 //! The Kubernetes runtime under test, on a real API server whose kubeconfig `CVXC_TEST_KUBECONFIG` names: a namespace for
-//! each rule. Its nodes may be played ones, so what a program itself does is told to them by annotations.
+//! each rule. Its nodes may be played ones: what a program uses is told to them by annotations, and programs that print,
+//! hang or end are run by a kubelet of the test's own (`kubelet.rs`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
 
-use crate::fixture::{Does, Fixture, exited, seen};
+use crate::fixture::{Does, Fixture, LIMIT, exited, said_ready, seen};
+use crate::kubelet::Kubelet;
 
 /// How long metrics may take to tell of a new pod.
 const MEASURED: Duration = Duration::from_secs(60);
@@ -30,19 +32,26 @@ pub struct OnKubernetes {
     client: Client,
     namespace: String,
     measured: bool,
+    /// Runs scripts, where a rule needs them run.
+    kubelet: Option<Kubelet>,
 }
 
 impl OnKubernetes {
     pub async fn open() -> Self {
-        Self::with(false).await
+        Self::with(false, false).await
     }
 
     /// What runs counts as running once its usage is known.
     pub async fn measured() -> Self {
-        Self::with(true).await
+        Self::with(true, false).await
     }
 
-    async fn with(measured: bool) -> Self {
+    /// Scripts are run.
+    pub async fn programs() -> Self {
+        Self::with(false, true).await
+    }
+
+    async fn with(measured: bool, programs: bool) -> Self {
         let kubeconfig = std::env::var("CVXC_TEST_KUBECONFIG")
             .expect("CVXC_TEST_KUBECONFIG names the kubeconfig of a cluster for tests");
         let kubeconfig = PathBuf::from(kubeconfig);
@@ -51,6 +60,12 @@ impl OnKubernetes {
         let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
         let client = Client::try_from(config.unwrap()).unwrap();
         let namespace = namespace(&client).await;
+        let kubelet = match kubeconfig.parent() {
+            Some(kit) if programs => {
+                Some(Kubelet::start(&client, &kit.join("pki"), &namespace).await)
+            }
+            Some(_) | None => None,
+        };
         let options = KubernetesOptions {
             target: Target {
                 kubeconfig: Some(kubeconfig),
@@ -61,7 +76,7 @@ impl OnKubernetes {
             clock: SystemClock::shared(),
         };
         let runtime = KubernetesRuntime::open(options.clone()).await.unwrap();
-        Self { runtime, options, client, namespace, measured }
+        Self { runtime, options, client, namespace, measured, kubelet }
     }
 
     async fn wait_for_usage(&self, workload: &Workload) {
@@ -111,6 +126,14 @@ impl Fixture for OnKubernetes {
     }
 
     fn config(&self, does: Does) -> AgentConfig {
+        if let (Does::Script(script), Some(kubelet)) = (&does, &self.kubelet) {
+            return AgentConfig {
+                command: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+                args: vec![script.clone()],
+                pod: kubelet.pod(),
+                ..AgentConfig::default()
+            };
+        }
         let usage = match does {
             Does::Run => "1m",
             Does::Script(script) if script.ends_with("while :; do :; done") => "500m",
@@ -136,7 +159,21 @@ impl Fixture for OnKubernetes {
     }
 
     async fn ready(&self, workload: &Workload) -> Observed {
-        self.running(workload).await
+        let seen = self.running(workload).await;
+        if self.kubelet.is_some() {
+            said_ready(&self.runtime, &workload.agent).await;
+        }
+        seen
+    }
+
+    /// A program that ends by itself is begun again there; what counts is that it has ended once.
+    async fn ended(&self, workload: &Workload) -> Observed {
+        self.runtime.apply(workload.clone()).await.unwrap();
+        let pod = format!("agent-{}-", workload.agent);
+        let over = self.kubelet.as_ref().unwrap().ended(&pod);
+        tokio::time::timeout(LIMIT, over).await.expect("the program ends");
+        let restarts = |seen: &Observed| seen.state == State::Starting && !seen.message.is_empty();
+        seen(&self.runtime, &workload.agent, restarts).await
     }
 
     async fn end(self) {
@@ -153,5 +190,8 @@ impl Fixture for OnKubernetes {
         assert!(pods.list(&all).await.unwrap().items.is_empty(), "a pod is left");
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
+        if let Some(kubelet) = self.kubelet {
+            kubelet.stop().await;
+        }
     }
 }

@@ -159,6 +159,30 @@ pub async fn an_incarnation_that_has_ended_is_not_begun_again(fixture: &impl Fix
     assert_eq!(listed(&*fixture.another(), &workload.agent).await, Some(ended));
 }
 
+/// Where workloads can be parked.
+pub async fn a_parked_workload_is_kept_without_running_and_runs_again(fixture: &impl Fixture) {
+    let workload = fixture.workload(Does::Run);
+    fixture.running(&workload).await;
+    let (runtime, other) = (fixture.runtime(), fixture.another());
+    assert!(runtime.parks());
+    for _ in 0..2 {
+        runtime.park(&workload.agent, true).await.unwrap();
+        let parked = seen(&*other, &workload.agent, |seen| seen.state == State::Parked).await;
+        assert!(parked.is_alive() && parked.incarnation == 1, "{parked:?}");
+    }
+    runtime.apply(workload.clone()).await.unwrap();
+    let parked = listed(&*runtime, &workload.agent).await.unwrap();
+    assert_eq!(parked.state, State::Parked, "what is applied again stays parked");
+    other.park(&workload.agent, false).await.unwrap();
+    seen(&*runtime, &workload.agent, |seen| seen.state == State::Running).await;
+    runtime.park(&workload.agent, true).await.unwrap();
+    runtime.remove(&workload.agent, MOMENT).await.unwrap();
+    exited(&*runtime, &workload.agent).await;
+    runtime.park(&workload.agent, false).await.unwrap();
+    let ended = listed(&*other, &workload.agent).await.unwrap();
+    assert_eq!(ended.state, State::Exited, "what has ended is not begun again");
+}
+
 pub async fn an_empty_command_is_refused_by_name(fixture: &impl Fixture) {
     let mut workload = fixture.workload(Does::Run);
     workload.config.command.clear();

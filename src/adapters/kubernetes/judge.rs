@@ -5,8 +5,11 @@ use super::table::Entry;
 use crate::model::id::AgentId;
 use crate::ports::runtime::{Exit, Observed, State};
 
-/// What is said of a workload that ended because it was asked to. How its processes ended, the cluster does not keep.
+/// What is said of a workload that ended because it was asked to. How its processes ended is known to those who watched.
 const ENDED: &str = "ended as asked";
+/// A kubelet kills what it has asked to end only then.
+const KILLED: &str = "did not end within its grace and was killed";
+const SIGKILL: i32 = 9;
 
 /// The pod that counts.
 pub fn newest(entry: &Entry) -> Option<&Podded> {
@@ -17,6 +20,9 @@ pub fn newest(entry: &Entry) -> Option<&Podded> {
 pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Observed> {
     let newest = newest(entry);
     let Some(deployed) = &entry.deployed else {
+        if agent.is_of_crew() {
+            return newest.map(|pod| copy(agent, pod, host));
+        }
         // its Deployment went; what is left of it goes too, or was left behind on purpose
         let pod = newest?;
         let state = if pod.ending { State::Ending } else { State::Running };
@@ -32,10 +38,18 @@ pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Ob
     if deployed.ended.is_some_and(|ended| ended >= deployed.incarnation) {
         return match newest {
             // before its controller knows, it may still be making one
-            None if deployed.empty => of(State::Exited, None, ENDED),
+            None if deployed.empty => {
+                let last = entry.last.filter(|(of, _)| *of == deployed.incarnation);
+                let exit = last.map_or(Exit::Unknown, |(_, exit)| exit);
+                let message = if exit == Exit::Signal(SIGKILL) { KILLED } else { ENDED };
+                of(State::Exited, None, message).map(|seen| Observed { exit: Some(exit), ..seen })
+            }
             None => of(State::Ending, None, ""),
             Some(pod) => of(State::Ending, Some(pod), ""),
         };
+    }
+    if deployed.parked {
+        return of(State::Parked, newest, "paused: kept at 0 replicas");
     }
     let mine = newest.filter(|pod| pod.incarnation == deployed.incarnation);
     let Some(pod) = mine else { return of(State::Starting, None, waits(deployed, newest)) };
@@ -55,6 +69,29 @@ pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Ob
         PodPhase::Running | PodPhase::Pending | PodPhase::Succeeded | PodPhase::Failed => {
             of(State::Starting, Some(pod), &pod.why)
         }
+    }
+}
+
+/// One pod of a pool's workload: what it is, its agent is.
+fn copy(agent: &AgentId, pod: &Podded, host: Option<&Host>) -> Observed {
+    let of = |state, message: &str| Observed {
+        exit: None,
+        ..seen(agent, pod.incarnation, state, &pod.name, Some(pod), message)
+    };
+    if pod.ending {
+        return of(State::Ending, "");
+    }
+    match pod.phase {
+        PodPhase::Failed | PodPhase::Succeeded => Observed {
+            exit: Some(pod.exit.unwrap_or(Exit::Unknown)),
+            ..of(State::Exited, &pod.why)
+        },
+        PodPhase::Running | PodPhase::Pending | PodPhase::Unknown => match host {
+            Some(host) if !host.trouble.is_empty() => of(State::Lost, &host.trouble),
+            _ if pod.phase == PodPhase::Unknown => of(State::Lost, "its node does not answer"),
+            _ if pod.phase == PodPhase::Running && pod.ready => of(State::Running, ""),
+            _ => of(State::Starting, &pod.why),
+        },
     }
 }
 
@@ -110,6 +147,7 @@ mod tests {
             incarnation: 2,
             ended: None,
             replicas: 1,
+            parked: false,
             empty: false,
             going: false,
             refusal: String::new(),
@@ -131,6 +169,7 @@ mod tests {
             restarts: 0,
             started_at: Some(Time::from_millis(created)),
             why: String::new(),
+            exit: None,
         }
     }
 
@@ -169,12 +208,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_paused_is_kept_until_it_goes_on_or_is_asked_to_end() {
+        let parked = Deployed { parked: true, replicas: 0, empty: true, ..deployed() };
+        assert_eq!(state(parked.clone(), vec![]).0, State::Parked);
+        let ended = Deployed { ended: Some(2), ..parked };
+        assert_eq!(state(ended, vec![]).0, State::Exited);
+    }
+
+    #[test]
+    fn how_its_program_ended_is_told_to_whoever_saw_it() {
+        let asked = Deployed { ended: Some(2), replicas: 0, empty: true, ..deployed() };
+        let of = |last| {
+            let entry = Entry { deployed: Some(asked.clone()), last, ..Entry::default() };
+            observe(&agent(), &entry, None).unwrap().end()
+        };
+        assert_eq!(of(Some((2, Exit::Code(5)))), "exited with code 5: ended as asked");
+        assert!(of(Some((2, Exit::Signal(9)))).ends_with("within its grace and was killed"));
+        assert_eq!(of(Some((1, Exit::Code(5)))), of(None), "another incarnation's end");
+    }
+
+    #[test]
     fn a_deployment_that_went_leaves_its_pods_and_then_nothing() {
         let seen = observed(None, vec![pod("a", 2, 1)]).unwrap();
         assert_eq!((seen.state, seen.incarnation), (State::Running, 2));
         let seen = observed(None, vec![Podded { ending: true, ..pod("a", 2, 1) }]).unwrap();
         assert_eq!(seen.state, State::Ending);
         assert_eq!(observed(None, vec![]), None);
+    }
+
+    #[test]
+    fn a_pod_of_a_pools_workload_is_its_own_agent() {
+        let id = AgentId::new("agent-pool-p-7d-x").unwrap();
+        let of = |pod: Podded| {
+            let pods = [(pod.name.clone(), pod)].into();
+            observe(&id, &Entry { pods, ..Entry::default() }, None).unwrap()
+        };
+        assert_eq!(of(pod("agent-pool-p-7d-x", 1, 1)).state, State::Running);
+        let evicted = Podded {
+            phase: PodPhase::Failed,
+            why: "Evicted".to_owned(),
+            ..pod("agent-pool-p-7d-x", 1, 1)
+        };
+        let seen = of(evicted);
+        assert_eq!((seen.state, seen.message.as_str()), (State::Exited, "Evicted"));
+        let ending = Podded { ending: true, ..pod("agent-pool-p-7d-x", 1, 1) };
+        assert_eq!(of(ending).state, State::Ending);
     }
 
     #[test]

@@ -34,7 +34,11 @@ pub async fn open(
         follow: options.follow,
         previous: options.previous,
         // whole seconds are all that it takes; the rest is left out below
-        since_time: options.since.map(Time::to_jiff),
+        // (a later one, to which `kube` would round, loses lines)
+        since_time: options
+            .since
+            .map(|at| Time::from_millis(at.millis().div_euclid(1_000) * 1_000))
+            .map(Time::to_jiff),
         tail_lines: options.tail.map(|tail| i64::try_from(tail).unwrap_or(i64::MAX)),
         timestamps: true,
         ..LogParams::default()

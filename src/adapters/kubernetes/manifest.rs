@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 
-use super::objects::{AGENT_ID, APP, ENDED, INCARNATION, POOL};
+use super::objects::{AGENT_ID, APP, ENDED, INCARNATION, PARKED, POOL};
 use crate::model::agent::rules::SECRET_PREFIX;
 use crate::model::agent::{AgentConfig, ResourceList, Security};
 use crate::model::id::AgentId;
@@ -76,7 +76,11 @@ pub fn deployment(workload: &Workload, defaults: &Defaults) -> Result<Deployment
         .map(|(name, value)| (format!("cvxc/{name}"), value.clone()))
         .collect();
     notes.insert("cvxc/name".to_owned(), workload.name.clone());
-    notes.extend([incarnation.clone(), (ENDED.to_owned(), String::new())]);
+    notes.extend([
+        incarnation.clone(),
+        (ENDED.to_owned(), String::new()),
+        (PARKED.to_owned(), String::new()),
+    ]);
     let extras = pod::extras(&config.pod)?;
     let mut on_pod = extras.annotations.clone();
     on_pod.extend([incarnation]);

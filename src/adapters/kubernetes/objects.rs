@@ -11,19 +11,25 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 
+use super::crew::{APPLIED, Crewed, scaled_by};
 use crate::model::id::AgentId;
 use crate::model::quantity::{Bytes, Cpu};
 use crate::model::time::Time;
-use crate::ports::runtime::Node;
+use crate::ports::runtime::{Exit, Node};
 
 /// What every object of ours is found by.
 pub const APP: (&str, &str) = ("app", "codevaldcortex-agent");
 pub const AGENT_ID: &str = "agent-id";
 pub const POOL: &str = "pool";
+/// The pool whose workload it is part of.
+pub const CREW: &str = "cvxc/crew";
 /// Which start of the agent an object belongs to.
 pub const INCARNATION: &str = "cvxc/incarnation";
 /// The incarnation that was asked to end; empty while none was.
 pub const ENDED: &str = "cvxc/ended";
+
+/// The incarnation that is paused: no replicas, and kept. Empty while none is.
+pub const PARKED: &str = "cvxc/parked";
 
 /// Kubernetes' own.
 const DEFAULT_GRACE: i64 = 30;
@@ -188,6 +194,8 @@ pub struct Deployed {
     pub incarnation: u64,
     /// The incarnation that was asked to end.
     pub ended: Option<u64>,
+    /// Its agent is paused.
+    pub parked: bool,
     pub replicas: i32,
     /// Its controller knows what is wanted now, and counts no pods.
     pub empty: bool,
@@ -216,6 +224,8 @@ pub struct Podded {
     pub started_at: Option<Time>,
     /// Why it does not run or is not ready, in the cluster's words.
     pub why: String,
+    /// How its program ended, once it has.
+    pub exit: Option<Exit>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,9 +251,25 @@ fn number(of: Option<&BTreeMap<String, String>>, name: &str) -> Option<u64> {
     of?.get(name)?.parse().ok()
 }
 
-/// Whose object it is, by its label.
+/// Whose object it is, by its label. A pod of a pool's workload is its own agent.
 pub fn owner(meta: &ObjectMeta) -> Option<AgentId> {
-    AgentId::new(meta.labels.as_ref()?.get(AGENT_ID)?).ok()
+    let labels = meta.labels.as_ref()?;
+    let id = if labels.contains_key(CREW) { meta.name.as_ref()? } else { labels.get(AGENT_ID)? };
+    AgentId::new(id).ok()
+}
+
+/// The pool that a Deployment is the workload of.
+pub fn crew_of(meta: &ObjectMeta) -> Option<&str> {
+    meta.labels.as_ref()?.get(CREW).map(String::as_str)
+}
+
+/// Container runtimes tell a signal as 128 and its number.
+fn exit(end: &TerminatedSeen) -> Exit {
+    match (end.signal, end.exit_code) {
+        (Some(signal), _) if signal != 0 => Exit::Signal(signal),
+        (_, code @ 129..=192) => Exit::Signal(code - 128),
+        (_, code) => Exit::Code(code),
+    }
 }
 
 /// A node, as far as it matters.
@@ -281,6 +307,22 @@ impl NodeSeen {
 }
 
 impl DeploymentSeen {
+    /// As the workload of a pool.
+    pub fn crew(self) -> Crewed {
+        let notes = self.metadata.annotations.as_ref();
+        let applied = notes.and_then(|notes| notes.get(APPLIED)).cloned().unwrap_or_default();
+        let replicas = self.spec.replicas.unwrap_or(1);
+        Crewed {
+            uid: self.metadata.uid.clone().unwrap_or_default(),
+            version: version(&self.metadata),
+            replicas: u32::try_from(replicas).unwrap_or(0),
+            scaled_by: scaled_by(&self.metadata),
+            applied,
+            going: self.metadata.deletion_timestamp.is_some(),
+            refusal: self.shorten().refusal,
+        }
+    }
+
     pub fn shorten(self) -> Deployed {
         let Self { metadata: meta, spec, status } = self;
         let notes = meta.annotations.as_ref();
@@ -289,9 +331,11 @@ impl DeploymentSeen {
             .into_iter()
             .find(|it| it.kind == "ReplicaFailure" && it.status == "True")
             .map(|it| if it.message.is_empty() { it.reason } else { it.message });
+        let incarnation = number(notes, INCARNATION).unwrap_or(0);
         Deployed {
             version: version(&meta),
-            incarnation: number(notes, INCARNATION).unwrap_or(0),
+            incarnation,
+            parked: number(notes, PARKED) == Some(incarnation),
             ended: number(notes, ENDED),
             replicas: spec.replicas.unwrap_or(1),
             empty: status.replicas == 0
@@ -331,6 +375,7 @@ impl PodSeen {
             },
             ready: is("Ready"),
             restarts: agent.map_or(0, |it| it.restart_count),
+            exit: agent.and_then(|it| it.state.terminated.as_ref()).map(exit),
             started_at: running.and_then(|it| it.started_at.as_ref()).map(time),
             why,
             node: spec.node_name,

@@ -67,6 +67,13 @@ const NEEDED: &[Needed] = &[
         Use::Run,
         "what became of an agent; dry runs in a plan; shorter graces",
     ),
+    needed(
+        "horizontalpodautoscalers",
+        "autoscaling",
+        &["create", "patch", "delete"],
+        Use::Pools,
+        "autoscalers of pools in hpa mode",
+    ),
     needed("pods/log", "", &["get"], Use::Logs, "logs of agents"),
     needed("pods/exec", "", &["get", "create"], Use::Shell, "exec and shell"),
     needed("pods/portforward", "", &["get", "create"], Use::PortForward, "port-forward"),
@@ -146,6 +153,7 @@ fn named(it: &Needed) -> &'static str {
         ("pods", "metrics.k8s.io") => "pods.metrics.k8s.io",
         ("nodes", "metrics.k8s.io") => "nodes.metrics.k8s.io",
         ("deployments", _) => "deployments.apps",
+        ("horizontalpodautoscalers", _) => "horizontalpodautoscalers.autoscaling",
         (shown, _) => shown,
     }
 }

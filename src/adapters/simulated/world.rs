@@ -166,7 +166,9 @@ impl World {
         let sim = self.slots[*self.index.get(agent)?].as_ref()?;
         let until = match sim.state {
             State::Exited => sim.ended_at,
-            State::Starting | State::Running | State::Lost | State::Ending => self.now(),
+            State::Starting | State::Running | State::Lost | State::Parked | State::Ending => {
+                self.now()
+            }
         };
         let dice = self.dice.about_text(agent.as_str());
         Some(Story::new(dice, sim.incarnation, sim.started_at, until))
@@ -255,7 +257,7 @@ impl World {
             match sim.state {
                 State::Starting => self.change(slot, at, State::Running, Why::Nothing),
                 State::Ending => self.change(slot, at, State::Exited, Why::Done),
-                State::Running | State::Lost | State::Exited => {}
+                State::Running | State::Lost | State::Parked | State::Exited => {}
             }
         }
     }
@@ -276,7 +278,7 @@ impl World {
             State::Starting if why == Why::BackOff => sim.restarts += 1,
             State::Starting => sim.started_at = stamp,
             State::Running => sim.sample(self.dice, self.dice.about(sim.turn), stamp),
-            State::Lost | State::Ending => {}
+            State::Lost | State::Parked | State::Ending => {}
             State::Exited => sim.ended_at = stamp,
         }
         self.sights.push(Sight::Changed(see(slot, sim)));
@@ -353,7 +355,7 @@ impl World {
         let Some(slot) = self.index.get(agent).copied() else { return };
         let at = self.at;
         match self.state(agent) {
-            Some(State::Starting | State::Running | State::Lost) => {
+            Some(State::Starting | State::Running | State::Lost | State::Parked) => {
                 self.change(slot, at, State::Ending, Why::Asked);
                 let throw = self.dice.about_text(agent.as_str()).about(2);
                 let span = throw.span(Duration::from_millis(50), Duration::from_millis(500));
@@ -376,11 +378,11 @@ impl World {
                 self.sights.push(Sight::Gone(agent.clone()));
                 Ok(())
             }
-            Some(State::Starting | State::Running | State::Lost | State::Ending) => {
-                Err(RuntimeError::Rejected {
-                    message: format!("agent {agent} still runs; remove it before it is forgotten"),
-                })
-            }
+            Some(
+                State::Starting | State::Running | State::Lost | State::Parked | State::Ending,
+            ) => Err(RuntimeError::Rejected {
+                message: format!("agent {agent} still runs; remove it before it is forgotten"),
+            }),
         }
     }
 }

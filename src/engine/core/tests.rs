@@ -148,6 +148,7 @@ impl Desk {
                 for passing in [
                     "generation",
                     "updated_at",
+                    crate::engine::journal::seal::FIELD,
                     "referenced_at",
                     "version",
                     "wanted_incarnation",

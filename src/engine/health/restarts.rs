@@ -98,7 +98,7 @@ impl Restarts {
                 let before = self.starting.insert(seen.agent.clone(), now.clone());
                 (before != Some(now)).then_some(seen.agent)
             }
-            State::Running | State::Ending | State::Exited => {
+            State::Running | State::Parked | State::Ending | State::Exited => {
                 self.starting.remove(&seen.agent).map(|_| seen.agent)
             }
         }

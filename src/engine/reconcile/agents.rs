@@ -21,6 +21,7 @@ use self::glance::Glance;
 use super::sights::Sights;
 use super::workload;
 use crate::engine::context::Context;
+use crate::engine::crash;
 use crate::engine::documents::{self, overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
@@ -156,19 +157,30 @@ impl Agents {
         }
         let now = self.pen.ctx.clock.now();
         self.book.compare(&view.agents);
-        self.book.wake(now);
+        let parks = self.pen.ctx.runtime.parks();
+        let sights = &self.sights;
+        self.book.wake(now, |row| {
+            let seen = sights.of(&row.id);
+            let restarted = seen.is_some_and(|seen| seen.restarts > 0);
+            !restarted && glance::at(Some(row), seen, parks, now) == Glance::Quiet
+        });
         // what is queued was decided on what was true then: no more of that than a batch
         let room = BATCH.saturating_sub(self.jobs.len());
         let mut batch = Vec::new();
         while batch.len() < room
             && let Some(id) = self.book.pop()
         {
+            // what the runtime makes of a pool's own workload is not ours to start or end one by one
+            if id.is_of_crew() {
+                self.book.settle(&id);
+                continue;
+            }
             if let Some(until) = self.book.held(&id, now) {
                 self.book.wake_at(&id, until);
                 continue;
             }
             let seen = self.sights.of(&id);
-            match glance::at(view.agent(&id).map(AsRef::as_ref), seen, now) {
+            match glance::at(view.agent(&id).map(AsRef::as_ref), seen, parks, now) {
                 Glance::Quiet if self.book.has_restarted(&id, seen) => batch.push(id),
                 Glance::Quiet => self.book.settle(&id),
                 Glance::Until(at) => self.book.wake_at(&id, at),
@@ -233,7 +245,11 @@ impl Agents {
                     // begun at once, since its document is known
                     act @ Act::Apply => self.take_up(&id, &agent, act),
                     // anything else depends on what was not looked up for it
-                    Act::Write { .. } | Act::Remove { .. } | Act::Forget | Act::Wait(_) => {
+                    Act::Write { .. }
+                    | Act::Remove { .. }
+                    | Act::Park { .. }
+                    | Act::Forget
+                    | Act::Wait(_) => {
                         self.book.mark([id]);
                     }
                 }
@@ -253,7 +269,8 @@ impl Agents {
             tried: self.book.tried(id),
             leading_since: self.leading_since,
             braked: ctx.brake.borrow().is_some()
-                || ctx.blast.holds(ctx.clock.instant(), ctx.view().agents.len()).is_some(),
+                || ctx.blast.holds(ctx.clock.instant(), || ctx.view().agents.len()).is_some(),
+            parks: ctx.runtime.parks(),
             policy: self.policy,
             now,
         })
@@ -263,7 +280,7 @@ impl Agents {
         match act {
             Act::Wait(None) => {}
             Act::Wait(Some(at)) => self.book.wake_at(id, at),
-            Act::Apply | Act::Remove { .. } | Act::Forget => {
+            Act::Apply | Act::Remove { .. } | Act::Park { .. } | Act::Forget => {
                 self.book.begin(id);
                 self.jobs.push_back(Job { id: id.clone(), agent: agent.clone(), act });
             }
@@ -320,16 +337,26 @@ impl Agents {
 
 async fn perform(ctx: Arc<Context>, job: Job) -> Done {
     let Job { id, agent, act } = job;
+    let step = match &act {
+        Act::Apply => "apply",
+        Act::Remove { .. } => "remove",
+        Act::Park { .. } => "park",
+        Act::Forget => "forget",
+        Act::Write { .. } | Act::Wait(_) => "nothing",
+    };
+    crash::point("before", step);
     let call = async {
         match &act {
             Act::Apply => ctx.runtime.apply(workload::of(&ctx, &id, &agent)).await,
             Act::Remove { grace, .. } => ctx.runtime.remove(&id, *grace).await,
+            Act::Park { parked } => ctx.runtime.park(&id, *parked).await,
             Act::Forget => ctx.runtime.forget(&id).await,
             Act::Write { .. } | Act::Wait(_) => Ok(()),
         }
     };
     let silent = |_| Err(RuntimeError::OutcomeUnknown("no answer in time".into()));
     let outcome = timeout(CALL_LIMIT, call).await.unwrap_or_else(silent);
+    crash::point("after", step);
     if let (Act::Apply, Err(RuntimeError::Rejected { .. })) = (&act, &outcome) {
         // whatever it had begun of it; the refusal itself is what counts
         let _ = ctx.runtime.remove(&id, Duration::ZERO).await;

@@ -80,6 +80,8 @@ pub struct Facts<'a> {
     pub leading_since: Time,
     /// Automatic restarts are held back.
     pub braked: bool,
+    /// The runtime keeps a paused agent's workload without running it.
+    pub parks: bool,
     pub policy: RestartPolicy,
     pub now: Time,
 }
@@ -93,6 +95,8 @@ pub enum Act {
     Apply,
     /// End the incarnation that is there.
     Remove { incarnation: u64, grace: Duration },
+    /// End what runs of it and keep the rest, or let it run again.
+    Park { parked: bool },
     /// Let the runtime forget what has ended.
     Forget,
     /// Nothing until something changes, or until then.
@@ -216,6 +220,7 @@ impl Facts<'_> {
         let late = agent.phase_since.max(self.leading_since).plus(agent.config.start_timeout);
         let report = match seen.state {
             State::Exited => return self.fail(seen.end()),
+            State::Parked => return Act::Park { parked: false },
             State::Running => self.report(),
             State::Starting | State::Lost | State::Ending => Report::NotBefore(late),
         };
@@ -247,13 +252,11 @@ impl Facts<'_> {
         let waited = crate::model::time::span::format(self.agent.config.start_timeout);
         match seen.state {
             State::Running => format!("ran, but sent no heartbeat within {waited}"),
-            State::Starting | State::Lost | State::Ending | State::Exited
-                if seen.message.is_empty() =>
-            {
-                format!("did not start within {waited}")
-            }
-            State::Starting | State::Lost | State::Ending | State::Exited => {
-                format!("did not start within {waited}: {}", seen.message)
+            State::Starting | State::Lost | State::Parked | State::Ending | State::Exited => {
+                match seen.message.as_str() {
+                    "" => format!("did not start within {waited}"),
+                    said => format!("did not start within {waited}: {said}"),
+                }
             }
         }
     }
@@ -281,6 +284,18 @@ impl Facts<'_> {
         match (self.agent.phase, self.agent.desired) {
             (Phase::Running, Desired::Paused) => {
                 Self::write(self.go(Phase::Paused, ""), "agent.paused")
+            }
+            (Phase::Paused, Desired::Paused) if self.parks && seen.state != State::Parked => {
+                Act::Park { parked: true }
+            }
+            (_, Desired::Running) if seen.state == State::Parked => Act::Park { parked: false },
+            (Phase::Paused, Desired::Running) if self.parks && seen.state != State::Running => {
+                // as long as a first start: when it was asked to go on is when it was written last
+                let since = self.agent.updated_at.max(self.leading_since);
+                match since.plus(self.agent.config.start_timeout) {
+                    late if self.now >= late => self.fail(self.late(seen)),
+                    late => Act::Wait(Some(late)),
+                }
             }
             (Phase::Paused, Desired::Running) => {
                 Self::write(self.go(Phase::Running, ""), "agent.resumed")
@@ -429,7 +444,8 @@ enum Report {
     NotBefore(Time),
 }
 
-fn place(agent: &mut Agent, seen: &Observed) {
+/// Notes where its workload is.
+pub fn place(agent: &mut Agent, seen: &Observed) {
     let at = &mut agent.deployment;
     at.pid = seen.pid;
     at.node.clone_from(&seen.node);

@@ -19,6 +19,8 @@ pub struct Inputs<'a> {
     pub failures: u32,
     /// The runtime starts it again in place, and what it says of that.
     pub restarting: Option<&'a str>,
+    /// It is paused, and nothing of it runs.
+    pub parked: bool,
     /// Its host does not answer, and what the runtime says of that.
     pub lost: Option<&'a str>,
     pub usage: Option<Usage>,
@@ -124,6 +126,7 @@ pub fn judge(inputs: &Inputs<'_>, over: &Over) -> Verdict {
                 Some(said) => Verdict::hard(HealthStatus::Degraded, format!("starting: {said}")),
             };
         }
+        Phase::Paused if inputs.parked => return Verdict::hard(HealthStatus::Unknown, "paused"),
         Phase::Stopped => return Verdict::hard(HealthStatus::Unknown, "stopped"),
         Phase::Deleted => return Verdict::hard(HealthStatus::Unknown, "deleted"),
         Phase::Running | Phase::Paused | Phase::Draining => {}
@@ -234,6 +237,8 @@ pub struct Watched {
     checked: Option<Time>,
     /// When to look again if no input changes.
     pub due: Option<Time>,
+    /// The cause that was told last, by its hash: the runtime's words about one that it starts again or cannot reach.
+    said: Option<u64>,
 }
 
 /// What a check came to.
@@ -242,6 +247,8 @@ pub struct Check {
     pub verdict: Verdict,
     /// The settled status is another one now.
     pub changed: bool,
+    /// The status is the same, and the runtime gives another cause for it.
+    pub reworded: bool,
     /// It began (true) or ceased (false) to flap.
     pub flapping: Option<bool>,
 }
@@ -257,6 +264,7 @@ impl Watched {
             over: Over::default(),
             checked: None,
             due: None,
+            said: None,
         }
     }
 
@@ -283,11 +291,21 @@ impl Watched {
             (self.status, self.streak, self.counted) = (verdict.status, 0, None);
             self.flap.note(self.status, 1);
         }
+        // these words hold no counters and no times; others would be told again and again
+        let cause = inputs.restarting.is_some() || inputs.lost.is_some();
+        let said = (cause && (agrees || changed)).then(|| hash(&verdict.message));
+        let reworded = !changed && said.is_some() && said != self.said;
+        self.said = said;
         let again = (!changed && !agrees) || self.flap.is_flapping();
         let soon = again.then(|| inputs.now.plus(thresholds.interval));
         self.due = [soon, verdict.due].into_iter().flatten().min();
         let flapping = self.flap.is_flapping();
-        Check { verdict, changed, flapping: (flapping != was_flapping).then_some(flapping) }
+        Check {
+            verdict,
+            changed,
+            reworded,
+            flapping: (flapping != was_flapping).then_some(flapping),
+        }
     }
 
     /// The checks that were not made, because nothing had changed, gave what the last one gave.
@@ -302,6 +320,13 @@ impl Watched {
             self.checked = Some(now);
         }
     }
+}
+
+fn hash(text: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn is_worse(status: HealthStatus, than: HealthStatus) -> bool {

@@ -312,7 +312,7 @@ pub fn allowances(all: &[Allowance]) -> Vec<PlainLine> {
         let optional = if it.optional { ", optional" } else { "" };
         lines.push(vec![
             (Safe::new(&format!("  {word:<4}")), ink),
-            (Safe::new(&format!("{:<7}{:<26}", it.verb, it.resource)), Ink::Key),
+            (Safe::new(&format!("{:<7}{:<38}", it.verb, it.resource)), Ink::Key),
             (Safe::new(&format!("{}{optional}{reason}", it.purpose)), Ink::Text),
         ]);
     }

@@ -104,12 +104,18 @@ fn shown_hints(ui: &Ui) -> Vec<Hint> {
         Some(Layer::Page(Page::Text(_))) | None => TEXT_HINTS,
         Some(Layer::Page(Page::Pulse(_))) => pulse::HINTS,
     };
-    let bound = ui.keymap.reverse(&ui.scopes());
-    let shown = wanted.iter().filter(|(action, _)| !(ui.readonly && action.changes_fleet()));
-    shown
-        .filter_map(|(action, words)| {
+    let wanted: Vec<(Action, &str)> = wanted
+        .iter()
+        .filter(|(action, _)| !(ui.readonly && action.changes_fleet()))
+        .copied()
+        .collect();
+    let bound = ui.keymap.keys_for(&ui.scopes(), wanted.iter().map(|(action, _)| *action));
+    wanted
+        .into_iter()
+        .zip(bound)
+        .filter_map(|((action, words), key)| {
             let denied = action.right().is_some_and(|right| !ui.actor.role.may(right));
-            Some(Hint { denied, ..Hint::new(bound.get(action)?.first()?, words) })
+            Some(Hint { denied, ..Hint::new(key?, words) })
         })
         .collect()
 }

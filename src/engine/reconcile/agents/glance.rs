@@ -16,7 +16,7 @@ pub enum Glance {
 }
 
 /// The row may be older than the document, so it is never acted on; `None`: the view has no such agent.
-pub fn at(row: Option<&AgentRow>, seen: Option<&Observed>, now: Time) -> Glance {
+pub fn at(row: Option<&AgentRow>, seen: Option<&Observed>, parks: bool, now: Time) -> Glance {
     let Some(row) = row else {
         return if seen.is_some() { Glance::Look } else { Glance::Quiet };
     };
@@ -24,8 +24,10 @@ pub fn at(row: Option<&AgentRow>, seen: Option<&Observed>, now: Time) -> Glance 
     let look = |needed| if needed { Glance::Look } else { Glance::Quiet };
     match row.phase {
         Phase::Pending | Phase::Deploying | Phase::Draining => Glance::Look,
-        Phase::Running => look(!is_fine(row, alive, Desired::Running)),
-        Phase::Paused => look(!is_fine(row, alive, Desired::Paused)),
+        Phase::Running => look(!is_fine(row, alive, Desired::Running) || is_parked(alive)),
+        Phase::Paused => {
+            look(!is_fine(row, alive, Desired::Paused) || (parks && !is_parked(alive)))
+        }
         Phase::Stopped => look(alive.is_some() || row.desired != Desired::Stopped),
         Phase::Failed if alive.is_some() => Glance::Look,
         Phase::Failed => match (row.desired, row.retry_at) {
@@ -40,6 +42,10 @@ pub fn at(row: Option<&AgentRow>, seen: Option<&Observed>, now: Time) -> Glance 
         },
         Phase::Deleted => look(seen.is_some()),
     }
+}
+
+fn is_parked(seen: Option<&Observed>) -> bool {
+    seen.is_some_and(|seen| seen.state == State::Parked)
 }
 
 fn is_fine(row: &AgentRow, alive: Option<&Observed>, desired: Desired) -> bool {

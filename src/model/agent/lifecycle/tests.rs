@@ -52,6 +52,7 @@ fn facts<'a>(
         tried,
         leading_since: at(0),
         braked: false,
+        parks: false,
         policy: RestartPolicy::default(),
         now,
     }
@@ -141,6 +142,29 @@ fn a_brake_holds_automatic_restarts_but_not_one_that_the_operator_asked_for() {
 }
 
 #[test]
+fn a_paused_agent_is_parked_where_that_can_be_and_resumes_once_it_runs_again() {
+    let tried = Tried::default();
+    let (up, parked) = (seen(1, State::Running), seen(1, State::Parked));
+    let paused = agent(Phase::Paused, Desired::Paused);
+    let parking = |seen| Facts { parks: true, ..facts(&paused, Some(seen), &tried, at(1)) };
+    assert_eq!(next(&parking(&up)), Act::Park { parked: true });
+    assert_eq!(next(&parking(&parked)), Act::Wait(None));
+    assert_eq!(next(&facts(&paused, Some(&up), &tried, at(1))), Act::Wait(None), "it goes on");
+    let resumed = Agent { updated_at: at(2), ..agent(Phase::Paused, Desired::Running) };
+    let starting = seen(1, State::Starting);
+    let of = |seen, now| next(&Facts { parks: true, ..facts(&resumed, Some(seen), &tried, now) });
+    assert_eq!(of(&parked, at(2)), Act::Park { parked: false });
+    assert_eq!(of(&starting, at(3)), Act::Wait(Some(at(62))));
+    assert_eq!(written(of(&up, at(3))).1, "agent.resumed");
+    let late = written(of(&starting, at(62))).0;
+    assert_eq!((late.phase, late.reason.as_str()), (Phase::Failed, "did not start within 1m"));
+    // what is kept can be ended like what runs
+    let deleted = agent(Phase::Draining, Desired::Deleted);
+    let act = next(&Facts { parks: true, ..facts(&deleted, Some(&parked), &tried, at(1)) });
+    assert!(matches!(act, Act::Remove { .. }), "{act:?}");
+}
+
+#[test]
 fn draining_waits_for_held_messages_until_its_deadline() {
     let (tried, alive) = (Tried::default(), seen(1, State::Running));
     let running = agent(Phase::Running, Desired::Stopped);
@@ -210,6 +234,7 @@ struct Sandbox {
     leading_since: Time,
     in_flight: u64,
     braked: bool,
+    parks: bool,
     /// The highest incarnation ever applied: a lower one must never start again.
     highest: u64,
 }
@@ -255,7 +280,7 @@ fn stir() -> impl Strategy<Value = Stir> {
 }
 
 impl Sandbox {
-    fn new() -> Self {
+    fn new(parks: bool) -> Self {
         Self {
             agent: agent(Phase::Pending, Desired::Running),
             workload: None,
@@ -264,6 +289,7 @@ impl Sandbox {
             leading_since: at(0),
             in_flight: 0,
             braked: false,
+            parks,
             highest: 0,
         }
     }
@@ -279,6 +305,7 @@ impl Sandbox {
             tried: &self.tried,
             leading_since: self.leading_since,
             braked: self.braked,
+            parks: self.parks,
             policy: RestartPolicy::default(),
             now: self.now,
         });
@@ -314,6 +341,14 @@ impl Sandbox {
                 {
                     *workload = seen(workload.incarnation, State::Ending);
                 }
+            }
+            Act::Park { parked } => {
+                assert!(self.parks && self.agent.phase.has_workload());
+                let incarnation = self.agent.incarnation;
+                let mine = self.workload.as_ref().filter(|it| it.incarnation == incarnation);
+                assert!(mine.is_some_and(Observed::is_alive), "only its own is parked");
+                let state = if parked { State::Parked } else { State::Starting };
+                self.workload = Some(seen(incarnation, state));
             }
             Act::Forget => {
                 assert_eq!(self.agent.phase, Phase::Deleted);
@@ -385,9 +420,10 @@ impl Sandbox {
         let alive = self.workload.as_ref().filter(|seen| seen.is_alive());
         let up = alive.is_some_and(|seen| seen.incarnation == self.agent.incarnation)
             && self.agent.incarnation >= self.agent.wanted_incarnation;
+        let parked = alive.is_some_and(|seen| seen.state == State::Parked);
         match self.agent.desired {
-            Desired::Running => self.agent.phase == Phase::Running && up,
-            Desired::Paused => self.agent.phase == Phase::Paused && up,
+            Desired::Running => self.agent.phase == Phase::Running && up && !parked,
+            Desired::Paused => self.agent.phase == Phase::Paused && up && parked == self.parks,
             Desired::Stopped => self.agent.phase == Phase::Stopped && alive.is_none(),
             Desired::Deleted => self.agent.phase == Phase::Deleted && self.workload.is_none(),
         }
@@ -399,9 +435,9 @@ proptest! {
 
     #[test]
     fn no_order_of_events_breaks_a_rule_and_once_all_is_calm_it_becomes_what_is_wanted(
-        stirs in prop::collection::vec(stir(), 0..80)
+        stirs in prop::collection::vec(stir(), 0..80), parks in any::<bool>(),
     ) {
-        let mut sandbox = Sandbox::new();
+        let mut sandbox = Sandbox::new(parks);
         for stir in &stirs {
             sandbox.stir(stir);
         }
@@ -414,7 +450,7 @@ proptest! {
             match sandbox.workload.as_ref().map(|seen| seen.state) {
                 Some(State::Starting | State::Lost) => sandbox.become_state(State::Running),
                 Some(State::Ending) => sandbox.become_state(State::Exited),
-                Some(State::Running | State::Exited) | None => {}
+                Some(State::Running | State::Parked | State::Exited) | None => {}
             }
             sandbox.now = sandbox.now.plus(Duration::from_secs(20));
         }

@@ -16,6 +16,7 @@ fn inputs(now: u64) -> Inputs<'static> {
         reason: "",
         failures: 0,
         restarting: None,
+        parked: false,
         lost: None,
         usage: None,
         cpu_limit: None,
@@ -61,6 +62,34 @@ fn silence_is_late_after_three_intervals_and_dead_after_six(
     assert_eq!((verdict.status, verdict.message.as_str()), (status, message));
     assert_eq!(verdict.due, due.map(at));
     assert_eq!(verdict.silent, status == Unhealthy);
+}
+
+#[test]
+fn another_cause_of_the_same_status_is_told_once() {
+    let mut watched = Watched::new(HealthStatus::Healthy);
+    let mut check = |said: &'static str| {
+        let inputs = Inputs { restarting: Some(said), ..inputs(0) };
+        let check = watched.check(&inputs, Thresholds::default());
+        (check.changed, check.reworded)
+    };
+    assert_eq!(check("ImagePullBackOff"), (true, false));
+    assert_eq!(check("ImagePullBackOff"), (false, false));
+    assert_eq!(check("CrashLoopBackOff"), (false, true));
+    assert_eq!(check("CrashLoopBackOff"), (false, false));
+    // silence is counted in its words, and told only when the status changes
+    let mut silent = Watched::new(HealthStatus::Unhealthy);
+    let dead = |now| Inputs { heartbeat: Some(at(0)), ..inputs(now) };
+    for now in [100, 200] {
+        assert!(!silent.check(&dead(now), Thresholds::default()).reworded);
+    }
+}
+
+#[test]
+fn a_paused_agent_of_which_nothing_runs_is_not_silent() {
+    let paused = Inputs { phase: Phase::Paused, heartbeat: Some(at(0)), ..inputs(900) };
+    assert!(judge(&paused, &Over::default()).silent);
+    let parked = judge(&Inputs { parked: true, ..paused }, &Over::default());
+    assert_eq!((parked.status, parked.silent), (HealthStatus::Unknown, false));
 }
 
 #[test]
