@@ -13,6 +13,7 @@ mod logs;
 mod look;
 mod manifests;
 mod output;
+mod places;
 mod rows;
 mod shot;
 mod signals;

@@ -38,4 +38,5 @@ pub mod views;
 pub mod widgets;
 pub mod writer;
 
+pub use pages::site::CLUSTER;
 pub use run::{Ending, Options, Parting, Reread, check_files, run};

@@ -18,6 +18,8 @@ mod logs;
 pub mod manifest;
 mod objects;
 mod rehearse;
+mod rights;
+mod site;
 mod table;
 mod usage;
 
@@ -49,6 +51,7 @@ use crate::ports::runtime::{
     Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo,
     Sight, State, Workload,
 };
+use crate::ports::site as site_of;
 
 /// Under this name the fields that we set are ours.
 const MANAGER: &str = "cvxc";
@@ -475,6 +478,10 @@ impl Runtime for KubernetesRuntime {
             Some(pod) => explain::explain(&self.0.cluster, &pod.name).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn site(&self, ask: site_of::Ask) -> Result<site_of::Answer, RuntimeError> {
+        site::answer(&self.0, ask).await
     }
 
     /// A namespace may be shared, and a store may have been set back to an earlier day.

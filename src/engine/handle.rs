@@ -16,6 +16,7 @@ use crate::model::plan::{Command, Noun, Plan};
 use crate::model::schema::Collection;
 use crate::model::template::FieldError;
 use crate::ports::runtime::{ExecResult, LogLine, LogOptions, RuntimeError};
+use crate::ports::site::{self, Shell, TerminalSize};
 use crate::ports::store::{Bookmark, Document, StoreError};
 
 /// Why a command was not carried out.
@@ -148,6 +149,16 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecResult, CommandError>;
+    /// What the runtime says of its site.
+    async fn site(&self, actor: &Actor, ask: site::Ask) -> Result<site::Answer, CommandError>;
+    /// A program on a terminal beside an agent; written into the audit log first.
+    async fn shell(
+        &self,
+        actor: &Actor,
+        agent: &AgentId,
+        command: &[String],
+        size: TerminalSize,
+    ) -> Result<Shell, CommandError>;
 }
 
 /// The cloneable front door that every surface holds.

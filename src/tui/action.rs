@@ -124,6 +124,8 @@ pub enum Action {
     Describe,
     /// Show the stored document as YAML
     Yaml,
+    /// Show the agent's objects as its runtime has them
+    Live,
     /// Follow the logs of the selected agent
     Logs,
     /// Show the logs before the last restart

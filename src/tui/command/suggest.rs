@@ -73,13 +73,14 @@ fn first_words(typed: &str, known: Known<'_>) -> Vec<Suggestion> {
         ("pulse", "view"),
         ("describe ", "view"),
         ("yaml ", "view"),
+        ("live ", "view"),
         ("logs ", "view"),
         ("help", "view"),
         ("notices", "view"),
         ("aliases", "view"),
         ("can-i", "view"),
         ("ctx ", "context"),
-        ("ns ", "scope"),
+        ("ns ", "scope or namespace"),
         ("bookmark ", "keep this view"),
         ("go ", "bookmark"),
         ("forget ", "bookmark"),
@@ -142,7 +143,10 @@ fn arguments(head: &str, rest: &str, known: Known<'_>) -> Vec<Suggestion> {
             | TableKind::Subscriptions
             | TableKind::Publications
             | TableKind::Events
-            | TableKind::Operations => Vec::new(),
+            | TableKind::Operations
+            | TableKind::Hosts
+            | TableKind::Namespaces
+            | TableKind::Contexts => Vec::new(),
         };
         return add(names.into_iter().chain(sorts).chain(words).chain(owners).collect());
     }
@@ -193,7 +197,7 @@ fn arguments(head: &str, rest: &str, known: Known<'_>) -> Vec<Suggestion> {
         }
         "scale" | "rollback" | "set-template" => add(pools().collect()),
         "deploy" => add(templates().collect()),
-        "send" | "logs" => add(agents().collect()),
+        "send" | "logs" | "live" => add(agents().collect()),
         "describe" | "yaml" | "delete" => add(pools().chain(templates()).chain(agents()).collect()),
         "restart" | "pause" | "resume" | "drain" | "stop" | "start" => {
             add(pools().chain(agents()).collect())

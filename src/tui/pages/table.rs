@@ -91,10 +91,14 @@ impl Slice {
             TableKind::Pools => Self::Pools(view.pools.clone()),
             TableKind::Templates => Self::Templates(view.templates.clone()),
             TableKind::Operations => Self::Operations(view.operations.clone()),
-            TableKind::Subscriptions | TableKind::Health | TableKind::Xray => {
+            TableKind::Subscriptions | TableKind::Health | TableKind::Xray | TableKind::Hosts => {
                 Self::Whole(view.version)
             }
-            TableKind::Messages | TableKind::Publications | TableKind::Events => Self::Fetched,
+            TableKind::Messages
+            | TableKind::Publications
+            | TableKind::Events
+            | TableKind::Namespaces
+            | TableKind::Contexts => Self::Fetched,
         }
     }
 

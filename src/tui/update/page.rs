@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Turn;
-use crate::model::plan::TargetRef;
+use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::effect::Effect;
@@ -11,7 +11,7 @@ use crate::tui::effect::EffectId;
 use crate::tui::event::{Fault, Reply};
 use crate::tui::pages::table::{TablePage, place};
 use crate::tui::pages::text::TextKind;
-use crate::tui::pages::{Page, row, words};
+use crate::tui::pages::{Page, TableKind, row, words};
 use crate::tui::ui::{PromptKind, Side};
 use crate::tui::widgets::Look;
 use crate::tui::widgets::table::CellText;
@@ -261,9 +261,13 @@ impl Turn<'_> {
             Action::Open => self.open_row(),
             Action::Describe
             | Action::Yaml
+            | Action::Live
             | Action::Logs
             | Action::PreviousLogs
             | Action::Events => match self.selected() {
+                None if action == Action::Describe && self.is_at(TableKind::Hosts) => {
+                    self.describe_host();
+                }
                 Some(target) => self.about(action, target),
                 None if self.on_a_row() => {
                     self.refuse("all there is to say of this row is beside it: | or enter");
@@ -279,6 +283,10 @@ impl Turn<'_> {
     /// Whether a row is chosen, though nothing of the fleet stands behind it: the store, a loop.
     fn on_a_row(&self) -> bool {
         matches!(self.ui.page(), Page::Table(page) if page.state.selected.is_some())
+    }
+
+    fn is_at(&self, kind: TableKind) -> bool {
+        matches!(self.ui.page(), Page::Table(page) if page.kind == kind)
     }
 
     fn with_page(&mut self, act: impl FnOnce(&mut TablePage)) {
@@ -388,6 +396,16 @@ impl Turn<'_> {
         }
         if action == Action::Reveal {
             return self.reveal();
+        }
+        if action == Action::Live {
+            let about = match self.ui.page() {
+                Page::Text(page) => page.about.clone(),
+                Page::Table(_) | Page::Pulse(_) => None,
+            };
+            return match about.filter(|about| about.noun == Noun::Agent) {
+                Some(agent) => self.about(Action::Live, agent),
+                None => self.refuse("only an agent has objects in its runtime"),
+            };
         }
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };
