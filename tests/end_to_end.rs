@@ -23,6 +23,10 @@ mod demo;
 mod failover;
 #[path = "end_to_end/hostile.rs"]
 mod hostile;
+#[path = "end_to_end/kubernetes.rs"]
+mod kubernetes;
+#[path = "end_to_end/kubernetes_faults.rs"]
+mod kubernetes_faults;
 #[path = "end_to_end/log_flood.rs"]
 mod log_flood;
 #[path = "end_to_end/selection.rs"]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::BootError;
-use crate::adapters::kubernetes::client::Target;
+use crate::adapters::kubernetes::client::{self, Target};
+pub use crate::adapters::kubernetes::client::{Known, KubeContext};
 use crate::adapters::kubernetes::manifest::Defaults;
 use crate::adapters::kubernetes::{KubernetesOptions, KubernetesRuntime};
 use crate::ports::clock::Clock;
@@ -22,7 +23,6 @@ pub async fn open(
     settings: &Settings,
     clock: Arc<dyn Clock>,
 ) -> Result<KubernetesRuntime, BootError> {
-    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     let cluster = &settings.kubernetes;
     if is_embedded(settings) {
         if cluster.kubeconfig.is_empty() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
@@ -34,16 +34,27 @@ pub async fn open(
         }
     }
     let options = KubernetesOptions {
-        target: Target {
-            kubeconfig: some(&cluster.kubeconfig).map(PathBuf::from),
-            context: some(&cluster.context),
-            namespace: some(&cluster.namespace),
-        },
+        target: target(settings),
         defaults: Defaults { image: cluster.image.clone() },
         clock,
     };
     let opened = KubernetesRuntime::open(options).await;
     opened.map_err(|error| BootError::Runtime(chain(&error)))
+}
+
+fn target(settings: &Settings) -> Target {
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let cluster = &settings.kubernetes;
+    Target {
+        kubeconfig: some(&cluster.kubeconfig).map(PathBuf::from),
+        context: some(&cluster.context),
+        namespace: some(&cluster.namespace),
+    }
+}
+
+/// What the kubeconfig names, and which of it the settings mean; nothing where there is none that can be read.
+pub fn known(settings: &Settings) -> Known {
+    client::known(&target(settings)).unwrap_or_default()
 }
 
 /// The store's address as agents in the cluster see it; empty when they cannot reach it.

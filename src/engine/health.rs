@@ -215,6 +215,7 @@ impl Monitor {
             && after.status == HealthStatus::Unhealthy
             && !after.flap.is_flapping()
             && is_wanted_up(row)
+            && !row.id.is_of_crew()
         {
             silent.push(row.id.clone());
         }

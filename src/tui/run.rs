@@ -159,7 +159,9 @@ impl Console {
     ) -> io::Result<Self> {
         let Options { config, settings, limits, readonly, parting, dumps, clock, .. } = options;
         let chosen = settings.theme != AUTO;
-        let name = if chosen { settings.theme.as_str() } else { theme::load::SHIPPED[0].0 };
+        let light = Background::from_env(environment) == Some(Background::Light);
+        let by_default = if light { "light" } else { theme::load::SHIPPED[0].0 };
+        let name = if chosen { settings.theme.as_str() } else { by_default };
         let depth = Depth::from_env(environment);
         let name = if depth == Depth::None { "mono" } else { name };
         let (theme, mut faults) = theme::load::load(name, Some(&config));

@@ -234,6 +234,7 @@ fn every_page_is_reached_by_its_name_at_both_sizes() {
 #[test]
 fn the_terminal_is_given_back_after_sigterm_and_after_a_panic() {
     let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
     let console = Console::open(&fleet.dir, &["--observe"], &[], (24, 80));
     console.wait_for("agents", SOON);
     signal(console.pid(), rustix::process::Signal::TERM);
@@ -251,6 +252,7 @@ fn the_terminal_is_given_back_after_sigterm_and_after_a_panic() {
 #[test]
 fn a_terminal_that_goes_away_ends_the_console_within_a_second() {
     let fleet = Fleet::new();
+    apply(&fleet.dir, SMALL);
     let console = Console::open(&fleet.dir, &["--observe"], &[], (24, 80));
     console.wait_for("agents", SOON);
     signal(console.pid(), rustix::process::Signal::HUP);
