@@ -7,6 +7,7 @@ pub mod autoscale;
 pub mod brake;
 pub mod context;
 pub mod core;
+mod crash;
 pub mod documents;
 pub mod external;
 pub mod fenced;

@@ -23,6 +23,14 @@ mod demo;
 mod failover;
 #[path = "end_to_end/hostile.rs"]
 mod hostile;
+#[path = "end_to_end/kubernetes.rs"]
+mod kubernetes;
+#[path = "end_to_end/kubernetes_faults.rs"]
+mod kubernetes_faults;
+#[path = "end_to_end/log_flood.rs"]
+mod log_flood;
+#[path = "end_to_end/selection.rs"]
+mod selection;
 #[path = "end_to_end/slow_terminal.rs"]
 mod slow_terminal;
 #[path = "end_to_end/terminal.rs"]

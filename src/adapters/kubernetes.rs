@@ -6,6 +6,7 @@
 
 mod causes;
 pub mod client;
+mod crew;
 mod exec;
 mod explain;
 mod fault;
@@ -17,6 +18,8 @@ mod logs;
 pub mod manifest;
 mod objects;
 mod rehearse;
+mod rights;
+mod site;
 mod table;
 mod usage;
 
@@ -42,12 +45,13 @@ use self::objects::{Deployed, DeploymentSeen, ENDED, PARKED, PodPhase, Podded};
 use self::table::{Source, Table};
 use self::usage::Meter;
 use crate::model::health::Usage;
-use crate::model::id::AgentId;
+use crate::model::id::{AgentId, PoolId};
 use crate::ports::clock::Clock;
 use crate::ports::runtime::{
-    ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo, Sight, State,
-    Workload,
+    Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo,
+    Sight, State, Workload,
 };
+use crate::ports::site as site_of;
 
 /// Under this name the fields that we set are ours.
 const MANAGER: &str = "cvxc";
@@ -374,6 +378,24 @@ impl Runtime for KubernetesRuntime {
         true
     }
 
+    fn has_crews(&self) -> bool {
+        true
+    }
+
+    async fn keep_crew(&self, crew: Crew) -> Result<CrewSeen, RuntimeError> {
+        crew::keep(&self.0, &crew).await
+    }
+
+    async fn end_crew(&self, pool: &PoolId) -> Result<(), RuntimeError> {
+        crew::end(&self.0, pool).await
+    }
+
+    async fn crews(&self) -> Result<Vec<CrewSeen>, RuntimeError> {
+        self.0.whole().await?;
+        let crew = |(pool, crew): (String, _)| Some(crew::seen(&PoolId::new(&pool).ok()?, &crew));
+        Ok(self.0.table.crews().into_iter().filter_map(crew).collect())
+    }
+
     async fn list(&self) -> Result<Vec<Observed>, RuntimeError> {
         self.0.whole().await?;
         match self.0.trouble() {
@@ -456,6 +478,10 @@ impl Runtime for KubernetesRuntime {
             Some(pod) => explain::explain(&self.0.cluster, &pod.name).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn site(&self, ask: site_of::Ask) -> Result<site_of::Answer, RuntimeError> {
+        site::answer(&self.0, ask).await
     }
 
     /// A namespace may be shared, and a store may have been set back to an earlier day.

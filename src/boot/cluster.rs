@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::BootError;
-use crate::adapters::kubernetes::client::Target;
+use crate::adapters::kubernetes::client::{self, Target};
+pub use crate::adapters::kubernetes::client::{Known, KubeContext};
 use crate::adapters::kubernetes::manifest::Defaults;
 use crate::adapters::kubernetes::{KubernetesOptions, KubernetesRuntime};
 use crate::ports::clock::Clock;
 use crate::ports::store::chain;
-use crate::settings::Loaded;
+use crate::settings::{Loaded, Settings};
 
 /// What an operator is told whose agents cannot reach the store.
 pub const UNREACHABLE: &str = "the embedded store is a file of this machine: agents in the cluster cannot talk to it, and are judged by their pods alone; give a store that they can reach with --store, or its address as they see it with agents.store-url";
@@ -20,7 +21,6 @@ pub const UNREACHABLE: &str = "the embedded store is a file of this machine: age
 /// When the kubeconfig cannot be used, or when a pod would keep the fleet in a file that goes with it.
 pub async fn open(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<KubernetesRuntime, BootError> {
     let settings = &loaded.settings;
-    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     let cluster = &settings.kubernetes;
     if is_embedded(loaded) {
         if cluster.kubeconfig.is_empty() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
@@ -32,16 +32,27 @@ pub async fn open(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<KubernetesRu
         }
     }
     let options = KubernetesOptions {
-        target: Target {
-            kubeconfig: some(&cluster.kubeconfig).map(PathBuf::from),
-            context: some(&cluster.context),
-            namespace: some(&cluster.namespace),
-        },
+        target: target(settings),
         defaults: Defaults { image: cluster.image.clone() },
         clock,
     };
     let opened = KubernetesRuntime::open(options).await;
     opened.map_err(|error| BootError::Runtime(chain(&error)))
+}
+
+fn target(settings: &Settings) -> Target {
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let cluster = &settings.kubernetes;
+    Target {
+        kubeconfig: some(&cluster.kubeconfig).map(PathBuf::from),
+        context: some(&cluster.context),
+        namespace: some(&cluster.namespace),
+    }
+}
+
+/// What the kubeconfig names, and which of it the settings mean; nothing where there is none that can be read.
+pub fn known(settings: &Settings) -> Known {
+    client::known(&target(settings)).unwrap_or_default()
 }
 
 /// The store's address as agents in the cluster see it; empty when they cannot reach it.

@@ -24,12 +24,17 @@ impl Blast {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(agent.clone(), at);
     }
 
-    /// Why the brake holds now, for a fleet of so many agents; `None` when it does not.
-    pub fn holds(&self, now: Instant, fleet: usize) -> Option<String> {
+    /// Why the brake holds now; `None` when it does not. `fleet` counts the agents, and is asked only when enough turned
+    /// bad for their number to matter.
+    pub fn holds(&self, now: Instant, fleet: impl FnOnce() -> usize) -> Option<String> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.retain(|_, at| now.saturating_duration_since(*at) < WINDOW);
         let bad = noted.len();
-        (bad >= LEAST && bad as f64 > SHARE * fleet as f64).then(|| {
+        if bad < LEAST {
+            return None;
+        }
+        let fleet = fleet();
+        (bad as f64 > SHARE * fleet as f64).then(|| {
             format!(
                 "{bad} of {fleet} agents turned bad within a minute: restarts and scale-downs wait"
             )
@@ -49,14 +54,14 @@ mod tests {
             blast.note(&id(n), start);
             blast.note(&id(n), start); // the same one twice is one
         }
-        assert_eq!(blast.holds(start, 4), None, "four are too few, whatever the fleet");
+        assert_eq!(blast.holds(start, || 4), None, "four are too few, whatever the fleet");
         blast.note(&id(4), start + Duration::from_secs(10));
-        assert!(blast.holds(start + Duration::from_secs(10), 16).is_some());
+        assert!(blast.holds(start + Duration::from_secs(10), || 16).is_some());
         assert_eq!(
-            blast.holds(start + Duration::from_secs(10), 17),
+            blast.holds(start + Duration::from_secs(10), || 17),
             None,
             "5 of 17 are under 30 %"
         );
-        assert_eq!(blast.holds(start + Duration::from_secs(60), 16), None);
+        assert_eq!(blast.holds(start + Duration::from_secs(60), || 16), None);
     }
 }

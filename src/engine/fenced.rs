@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::context::Context;
+use crate::engine::crash;
 use crate::engine::journal::{Cause, Change, FENCE_KEY, Fence};
 use crate::model::event::Event;
 use crate::model::schema::Collection;
@@ -90,7 +91,12 @@ impl Fenced {
         changes: Vec<Change>,
         extra: Vec<Write>,
     ) -> Result<Vec<Event>, Fault> {
-        Ok(self.ctx.journal.commit(&self.cause(reason, operation), changes, extra).await?)
+        let kinds: Vec<&'static str> = changes.iter().map(|change| change.kind).collect();
+        kinds.iter().for_each(|kind| crash::point("before", kind));
+        let written =
+            self.ctx.journal.commit(&self.cause(reason, operation), changes, extra).await?;
+        kinds.iter().for_each(|kind| crash::point("after", kind));
+        Ok(written)
     }
 
     /// Writes those of `changes` that still fit; returns the keys of those that somebody else was faster at.

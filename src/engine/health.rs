@@ -215,6 +215,7 @@ impl Monitor {
             && after.status == HealthStatus::Unhealthy
             && !after.flap.is_flapping()
             && is_wanted_up(row)
+            && !row.id.is_of_crew()
         {
             silent.push(row.id.clone());
         }
@@ -320,7 +321,7 @@ impl Monitor {
 
     /// Shows the brake for as long as it holds.
     fn brake(&self, view: &FleetView) {
-        let counted = view.agents.iter().filter(|row| is_wanted_up(row)).count();
+        let counted = || view.agents.iter().filter(|row| is_wanted_up(row)).count();
         let holds = self.pen.ctx.blast.holds(self.pen.ctx.clock.instant(), counted);
         self.pen.ctx.brake.send_if_modified(|shown| {
             if shown.is_some() == holds.is_some() {

@@ -3,6 +3,7 @@
 //! repeat, by the next leader too.
 
 mod agents;
+mod crews;
 pub(crate) mod diff;
 pub(crate) mod pools;
 mod progress;
@@ -25,6 +26,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
     tokio::try_join!(
         agents::run(ctx.clone(), fence.clone(), stop.clone()),
         pools::run(ctx.clone(), fence.clone(), stop.clone()),
+        crews::run(ctx.clone(), fence.clone(), stop.clone()),
         progress::run(ctx, fence, stop),
     )?;
     Ok(())

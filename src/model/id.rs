@@ -90,6 +90,16 @@ ids! {
     OperationId = "op",
 }
 
+impl AgentId {
+    /// What the names of pools' own workloads begin with, and so the ids of their copies: `agent-pool-<pool>-…`.
+    pub const OF_CREWS: &'static str = "agent-pool-";
+
+    /// Whether it is one of the copies of its pool's workload, which the runtime makes and ends.
+    pub fn is_of_crew(&self) -> bool {
+        self.as_str().starts_with(Self::OF_CREWS)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

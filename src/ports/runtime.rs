@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+use super::site::{self, Connection, Shell, TerminalSize};
 use super::store::{Advice, BoxError};
 use crate::model::agent::AgentConfig;
 use crate::model::health::Usage;
-use crate::model::id::AgentId;
+use crate::model::id::{AgentId, PoolId};
 use crate::model::time::Time;
 pub use crate::model::workload::{Exit, Observed, State};
 
@@ -29,6 +30,39 @@ pub struct Workload {
     /// For people who meet the workload in its runtime: the template it was made of. Runtimes that cannot keep notes
     /// leave them out.
     pub notes: BTreeMap<String, String>,
+}
+
+/// A pool as one workload, whose copies are its agents: the runtime makes, ends and counts them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crew {
+    pub pool: PoolId,
+    /// What each of them runs; its agent stands for all.
+    pub like: Workload,
+    /// How many, as long as nobody else has set a number.
+    pub replicas: u32,
+    pub surge: u32,
+    pub unavailable: u32,
+    /// An autoscaler of the runtime's that is to count for us.
+    pub scaler: Option<CrewScaler>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrewScaler {
+    pub min: u32,
+    pub max: u32,
+    /// Of what is requested, on average.
+    pub cpu_percent: u32,
+}
+
+/// What the runtime says of a pool's workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrewSeen {
+    pub pool: PoolId,
+    pub replicas: u32,
+    /// Who else has set that number, in the runtime's words.
+    pub scaled_by: Option<String>,
+    /// Why it has fewer than it should; empty when nothing is wrong.
+    pub trouble: String,
 }
 
 /// A workload changed, went, or all must be listed again.
@@ -82,6 +116,14 @@ pub struct Node {
     pub name: String,
     pub cpu_millis: u64,
     pub memory_bytes: u64,
+}
+
+impl From<Node> for site::Host {
+    fn from(node: Node) -> Self {
+        let Node { name, cpu_millis, memory_bytes } = node;
+        let room = site::Room { cpu_millis, memory_bytes, slots: None };
+        Self { name, capacity: room, allocatable: room, ..Self::default() }
+    }
 }
 
 /// Runs workloads. Shared as `Arc<dyn Runtime>`. Names of workloads derive from the agent's id, so every method may be
@@ -154,6 +196,70 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Unavailable` when it cannot be asked.
     async fn explain(&self, _: &AgentId) -> Result<Vec<(String, String)>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// What is asked of the site that agents run on. A runtime that knows nothing more than [`Runtime::info`] says that.
+    ///
+    /// # Errors
+    /// `Forbidden` when we may not know; `Unavailable` when it cannot be asked.
+    async fn site(&self, ask: site::Ask) -> Result<site::Answer, RuntimeError> {
+        Ok(match ask {
+            site::Ask::Hosts => {
+                let RuntimeInfo { version, nodes, .. } = self.info().await?;
+                let host = |node: Node| site::Host { version: version.clone(), ..node.into() };
+                site::Answer::Hosts(nodes.into_iter().map(host).collect())
+            }
+            site::Ask::Host(_) => site::Answer::Host(Vec::new()),
+            site::Ask::Namespaces => site::Answer::Namespaces(site::Namespaces::default()),
+            site::Ask::Allowances => site::Answer::Allowances(Vec::new()),
+            site::Ask::Live(_) => site::Answer::Live(Vec::new()),
+        })
+    }
+
+    /// Starts a program on a terminal beside the agent, with its environment.
+    ///
+    /// # Errors
+    /// `Gone` when the agent does not run; `Rejected` when there is no such program, or no terminal to be had here.
+    async fn shell(
+        &self,
+        _: &AgentId,
+        _command: &[String],
+        _: TerminalSize,
+    ) -> Result<Shell, RuntimeError> {
+        Err(RuntimeError::Rejected { message: "this runtime has no shells".to_owned() })
+    }
+
+    /// A connection to a port of the agent as it runs now.
+    ///
+    /// # Errors
+    /// `Gone` when the agent does not run; `Rejected` where its ports can be reached without us.
+    async fn dial(&self, _: &AgentId, _port: u16) -> Result<Connection, RuntimeError> {
+        let message = "agents run on this machine: their ports are reached at 127.0.0.1 already";
+        Err(RuntimeError::Rejected { message: message.to_owned() })
+    }
+
+    /// Whether a pool can be one workload that the runtime scales.
+    fn has_crews(&self) -> bool {
+        false
+    }
+
+    /// Brings a pool's workload about as it is wanted; its number is left to whoever else has set it. What is so already
+    /// is not written again.
+    ///
+    /// # Errors
+    /// As [`Runtime::apply`].
+    async fn keep_crew(&self, crew: Crew) -> Result<CrewSeen, RuntimeError> {
+        let message = format!("pool {} cannot be one workload of this runtime", crew.pool);
+        Err(RuntimeError::Rejected { message })
+    }
+
+    /// Asks a pool's workload and its copies to end; gone is no error.
+    async fn end_crew(&self, _: &PoolId) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn crews(&self) -> Result<Vec<CrewSeen>, RuntimeError> {
         Ok(Vec::new())
     }
 

@@ -45,6 +45,9 @@ pub enum Scope {
     Health,
     Events,
     Operations,
+    Hosts,
+    Namespaces,
+    Contexts,
     Describe,
     Yaml,
     Logs,
@@ -183,31 +186,60 @@ impl Keymap {
 
     /// Every binding of one scope.
     pub fn chords(&self, scope: Scope) -> Vec<(Vec<Key>, Action)> {
-        fn collect(
-            keys: &HashMap<Key, Node>,
-            path: &mut Vec<Key>,
-            out: &mut Vec<(Vec<Key>, Action)>,
-        ) {
-            for (key, node) in keys {
-                path.push(*key);
-                match node {
-                    Node::Leaf(action) => out.push((path.clone(), *action)),
-                    Node::Branch(deeper) => collect(deeper, path, out),
-                }
-                path.pop();
-            }
-        }
         let mut out = Vec::new();
-        if let Some(keys) = self.scopes.get(&scope) {
-            collect(keys, &mut Vec::new(), &mut out);
-        }
+        each(self.scopes.get(&scope), &mut Vec::new(), &mut |chord, action| {
+            out.push((chord.to_vec(), action));
+        });
         out.sort();
         out
     }
 
     /// The shortest chord for `action` from `scopes`; `None` when no key reaches it.
     pub fn key_for(&self, scopes: &[Scope], action: Action) -> Option<String> {
-        self.reverse(scopes).remove(&action)?.into_iter().next()
+        self.keys_for(scopes, [action]).pop().flatten()
+    }
+
+    /// The shortest chord for each of `wanted`, in their order. Asked for with every picture, so only their chords are
+    /// looked at: what `reverse` gives of all actions takes longer than drawing the rest of the picture.
+    pub fn keys_for(
+        &self,
+        scopes: &[Scope],
+        wanted: impl IntoIterator<Item = Action>,
+    ) -> Vec<Option<String>> {
+        let wanted: Vec<Action> = wanted.into_iter().collect();
+        let mut best: Vec<Option<(u8, String)>> = vec![None; wanted.len()];
+        for scope in scopes {
+            each(self.scopes.get(scope), &mut Vec::new(), &mut |chord, action| {
+                if !wanted.contains(&action) || self.look_up(scopes, chord) != Match::Action(action)
+                {
+                    return;
+                }
+                let shown = show_chord(chord);
+                let found = (effort(&shown), shown);
+                for (best, _) in best.iter_mut().zip(&wanted).filter(|(_, of)| **of == action) {
+                    if best.as_ref().is_none_or(|best| found < *best) {
+                        *best = Some(found.clone());
+                    }
+                }
+            });
+        }
+        best.into_iter().map(|best| best.map(|(_, chord)| chord)).collect()
+    }
+}
+
+/// Every binding below `keys`, in no order.
+fn each(
+    keys: Option<&HashMap<Key, Node>>,
+    path: &mut Vec<Key>,
+    found: &mut impl FnMut(&[Key], Action),
+) {
+    for (key, node) in keys.into_iter().flatten() {
+        path.push(*key);
+        match node {
+            Node::Leaf(action) => found(path, *action),
+            Node::Branch(deeper) => each(Some(deeper), path, found),
+        }
+        path.pop();
     }
 }
 
@@ -223,6 +255,8 @@ fn effort(chord: &str) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use strum::IntoEnumIterator;
+
     use super::*;
     use crate::tui::keys::parse_chord;
 
@@ -251,6 +285,23 @@ mod tests {
         assert_eq!(keymap.look_up(&scopes[1..], &chord("s")), Match::Action(Action::SortColumn));
         assert_eq!(keymap.look_up(&scopes, &chord("x")), Match::None);
         assert_eq!(keymap.key_for(&scopes, Action::SortColumn), None, "hidden by the page");
+    }
+
+    #[test]
+    fn the_keys_of_some_actions_are_those_that_all_actions_read_backwards_give() {
+        for (name, _) in load::SHIPPED {
+            let (keymap, faults) = load::load(name, None);
+            assert!(faults.is_empty(), "{faults:?}");
+            for page in [Scope::Agents, Scope::Pools, Scope::Logs, Scope::Help] {
+                let scopes = [page, Scope::Table, Scope::Global];
+                let all = keymap.reverse(&scopes);
+                let first = |action| all.get(&action).and_then(|keys| keys.first().cloned());
+                let wanted: Vec<Action> = Action::iter().collect();
+                let expected: Vec<_> = wanted.iter().map(|action| first(*action)).collect();
+                assert!(expected.iter().flatten().count() > 20, "{name}: nothing to compare");
+                assert_eq!(keymap.keys_for(&scopes, wanted), expected, "{name} {page:?}");
+            }
+        }
     }
 
     #[test]

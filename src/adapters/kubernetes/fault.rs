@@ -89,6 +89,12 @@ pub fn is_field_conflict(status: &Status) -> bool {
     status.code == 409 && causes(status).any(|cause| cause.reason == "FieldManagerConflict")
 }
 
+/// Whether all that others own of what was applied is this field.
+pub fn is_only_over(status: &Status, field: &str) -> bool {
+    let conflicts = causes(status).filter(|cause| cause.reason == "FieldManagerConflict");
+    conflicts.map(|cause| cause.field.as_str()).all(|at| at == field)
+}
+
 /// Who owns the fields of a conflict: `conflict with "kubectl" using apps/v1`.
 pub fn owners(status: &Status) -> Vec<String> {
     let quoted = |message: &str| message.split('"').nth(1).map(str::to_owned);

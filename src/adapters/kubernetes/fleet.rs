@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, PropagationPolicy};
@@ -59,6 +60,14 @@ impl KubernetesRuntime {
         };
         let api = self.0.deployments::<Deployment>();
         cluster.ask(Kind::Write, api.delete_collection(&params, &ours)).await?;
+        let scalers = self.0.deployments::<HorizontalPodAutoscaler>();
+        let params = DeleteParams::default();
+        let request = scalers.delete_collection(&params, &ours);
+        match cluster.ask(Kind::Write, request).await {
+            // who may not have had any has none
+            Ok(_) | Err(RuntimeError::Forbidden { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let gone = async {
             loop {
                 let (left, mut changes) = self.0.table.survey();

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::{ANSWER, Cluster, silent};
 use super::fault::{self, Kind};
-use super::objects::{APP, DeploymentSeen, Host, NodeSeen, PodSeen, Podded, owner};
+use super::objects::{APP, DeploymentSeen, Host, NodeSeen, PodSeen, Podded, crew_of, owner};
 use super::table::{Source, Table};
 use crate::model::id::AgentId;
 use crate::ports::runtime::RuntimeError;
@@ -208,12 +208,19 @@ impl Sink for Deployments {
     }
 
     fn changed(&mut self, object: DeploymentSeen) {
+        if let Some(pool) = crew_of(&object.metadata) {
+            let pool = pool.to_owned();
+            return self.0.crewed(&pool, object.crew());
+        }
         if let Some(agent) = owner(&object.metadata) {
             self.0.deployed(&agent, object.shorten());
         }
     }
 
     fn gone(&mut self, object: DeploymentSeen) {
+        if let Some(pool) = crew_of(&object.metadata) {
+            return self.0.uncrewed(pool, object.metadata.uid.as_deref().unwrap_or_default());
+        }
         if let Some(agent) = owner(&object.metadata) {
             self.0.undeployed(&agent, &object.shorten().uid);
         }

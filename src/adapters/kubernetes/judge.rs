@@ -20,6 +20,9 @@ pub fn newest(entry: &Entry) -> Option<&Podded> {
 pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Observed> {
     let newest = newest(entry);
     let Some(deployed) = &entry.deployed else {
+        if agent.is_of_crew() {
+            return newest.map(|pod| copy(agent, pod, host));
+        }
         // its Deployment went; what is left of it goes too, or was left behind on purpose
         let pod = newest?;
         let state = if pod.ending { State::Ending } else { State::Running };
@@ -66,6 +69,29 @@ pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Ob
         PodPhase::Running | PodPhase::Pending | PodPhase::Succeeded | PodPhase::Failed => {
             of(State::Starting, Some(pod), &pod.why)
         }
+    }
+}
+
+/// One pod of a pool's workload: what it is, its agent is.
+fn copy(agent: &AgentId, pod: &Podded, host: Option<&Host>) -> Observed {
+    let of = |state, message: &str| Observed {
+        exit: None,
+        ..seen(agent, pod.incarnation, state, &pod.name, Some(pod), message)
+    };
+    if pod.ending {
+        return of(State::Ending, "");
+    }
+    match pod.phase {
+        PodPhase::Failed | PodPhase::Succeeded => Observed {
+            exit: Some(pod.exit.unwrap_or(Exit::Unknown)),
+            ..of(State::Exited, &pod.why)
+        },
+        PodPhase::Running | PodPhase::Pending | PodPhase::Unknown => match host {
+            Some(host) if !host.trouble.is_empty() => of(State::Lost, &host.trouble),
+            _ if pod.phase == PodPhase::Unknown => of(State::Lost, "its node does not answer"),
+            _ if pod.phase == PodPhase::Running && pod.ready => of(State::Running, ""),
+            _ => of(State::Starting, &pod.why),
+        },
     }
 }
 
@@ -208,6 +234,25 @@ mod tests {
         let seen = observed(None, vec![Podded { ending: true, ..pod("a", 2, 1) }]).unwrap();
         assert_eq!(seen.state, State::Ending);
         assert_eq!(observed(None, vec![]), None);
+    }
+
+    #[test]
+    fn a_pod_of_a_pools_workload_is_its_own_agent() {
+        let id = AgentId::new("agent-pool-p-7d-x").unwrap();
+        let of = |pod: Podded| {
+            let pods = [(pod.name.clone(), pod)].into();
+            observe(&id, &Entry { pods, ..Entry::default() }, None).unwrap()
+        };
+        assert_eq!(of(pod("agent-pool-p-7d-x", 1, 1)).state, State::Running);
+        let evicted = Podded {
+            phase: PodPhase::Failed,
+            why: "Evicted".to_owned(),
+            ..pod("agent-pool-p-7d-x", 1, 1)
+        };
+        let seen = of(evicted);
+        assert_eq!((seen.state, seen.message.as_str()), (State::Exited, "Evicted"));
+        let ending = Podded { ending: true, ..pod("agent-pool-p-7d-x", 1, 1) };
+        assert_eq!(of(ending).state, State::Ending);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 
+use super::crew::{APPLIED, Crewed, scaled_by};
 use crate::model::id::AgentId;
 use crate::model::quantity::{Bytes, Cpu};
 use crate::model::time::Time;
@@ -20,6 +21,8 @@ use crate::ports::runtime::{Exit, Node};
 pub const APP: (&str, &str) = ("app", "codevaldcortex-agent");
 pub const AGENT_ID: &str = "agent-id";
 pub const POOL: &str = "pool";
+/// The pool whose workload it is part of.
+pub const CREW: &str = "cvxc/crew";
 /// Which start of the agent an object belongs to.
 pub const INCARNATION: &str = "cvxc/incarnation";
 /// The incarnation that was asked to end; empty while none was.
@@ -248,9 +251,16 @@ fn number(of: Option<&BTreeMap<String, String>>, name: &str) -> Option<u64> {
     of?.get(name)?.parse().ok()
 }
 
-/// Whose object it is, by its label.
+/// Whose object it is, by its label. A pod of a pool's workload is its own agent.
 pub fn owner(meta: &ObjectMeta) -> Option<AgentId> {
-    AgentId::new(meta.labels.as_ref()?.get(AGENT_ID)?).ok()
+    let labels = meta.labels.as_ref()?;
+    let id = if labels.contains_key(CREW) { meta.name.as_ref()? } else { labels.get(AGENT_ID)? };
+    AgentId::new(id).ok()
+}
+
+/// The pool that a Deployment is the workload of.
+pub fn crew_of(meta: &ObjectMeta) -> Option<&str> {
+    meta.labels.as_ref()?.get(CREW).map(String::as_str)
 }
 
 /// Container runtimes tell a signal as 128 and its number.
@@ -297,6 +307,22 @@ impl NodeSeen {
 }
 
 impl DeploymentSeen {
+    /// As the workload of a pool.
+    pub fn crew(self) -> Crewed {
+        let notes = self.metadata.annotations.as_ref();
+        let applied = notes.and_then(|notes| notes.get(APPLIED)).cloned().unwrap_or_default();
+        let replicas = self.spec.replicas.unwrap_or(1);
+        Crewed {
+            uid: self.metadata.uid.clone().unwrap_or_default(),
+            version: version(&self.metadata),
+            replicas: u32::try_from(replicas).unwrap_or(0),
+            scaled_by: scaled_by(&self.metadata),
+            applied,
+            going: self.metadata.deletion_timestamp.is_some(),
+            refusal: self.shorten().refusal,
+        }
+    }
+
     pub fn shorten(self) -> Deployed {
         let Self { metadata: meta, spec, status } = self;
         let notes = meta.annotations.as_ref();

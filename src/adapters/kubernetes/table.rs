@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 
+use super::crew::Crewed;
 use super::judge;
 use super::objects::{Deployed, Host, Podded};
 use crate::model::id::AgentId;
@@ -52,6 +53,8 @@ pub struct Standing {
 struct Inner {
     entries: HashMap<AgentId, Entry>,
     hosts: BTreeMap<String, Host>,
+    /// Pools' own workloads, by pool, with the list that held each last.
+    crews: BTreeMap<String, (u64, Crewed)>,
     /// Counts the lists of each source, so that what a list does not hold any more can be told from what is newer than it.
     rounds: [u64; 2],
 }
@@ -194,6 +197,32 @@ impl Table {
         self.tell(&mut inner, agent);
     }
 
+    pub fn crew(&self, pool: &str) -> Option<Crewed> {
+        self.lock().crews.get(pool).map(|(_, crew)| crew.clone())
+    }
+
+    pub fn crews(&self) -> Vec<(String, Crewed)> {
+        let crews = &self.lock().crews;
+        crews.iter().map(|(pool, (_, crew))| (pool.clone(), crew.clone())).collect()
+    }
+
+    pub fn crewed(&self, pool: &str, new: Crewed) {
+        let mut inner = self.lock();
+        let round = inner.rounds[Source::Deployments as usize];
+        let known = inner.crews.entry(pool.to_owned()).or_insert_with(|| (round, new.clone()));
+        known.0 = round;
+        if known.1.uid != new.uid || known.1.version <= new.version {
+            known.1 = new;
+        }
+    }
+
+    pub fn uncrewed(&self, pool: &str, uid: &str) {
+        let crews = &mut self.lock().crews;
+        if crews.get(pool).is_some_and(|(_, crew)| crew.uid == uid) {
+            crews.remove(pool);
+        }
+    }
+
     /// Deleted by ourselves: gone from now on, whatever is still told of it.
     pub fn buried(&self, agent: &AgentId, uid: &str) {
         let mut inner = self.lock();
@@ -235,6 +264,7 @@ impl Table {
     pub fn end_deployments(&self) {
         let mut inner = self.lock();
         let round = inner.rounds[Source::Deployments as usize];
+        inner.crews.retain(|_, (listed, _)| *listed >= round);
         let gone: Vec<AgentId> = inner
             .entries
             .iter()

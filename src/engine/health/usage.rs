@@ -40,6 +40,12 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             continue;
         }
         let batch = round.next(&view);
+        // a small fleet has few batches: nobody wakes for the ticks between them
+        if let Ok(idle) = u32::try_from(std::mem::take(&mut round.wait))
+            && idle > 0
+        {
+            ticks.reset_after(tick * (idle + 1));
+        }
         if batch.is_empty() {
             continue;
         }

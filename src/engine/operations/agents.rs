@@ -13,10 +13,11 @@ use crate::engine::handle::CommandError;
 use crate::model::agent::intent::{Intent, Refusal};
 use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::filter::Filter;
-use crate::model::id::PoolId;
+use crate::model::id::{AgentId, PoolId};
 use crate::model::operation::UndoInfo;
 use crate::model::plan::{Goal, Noun, Targets, Tier};
 use crate::model::pool::Pool;
+use crate::model::scaling::Mode;
 use crate::model::schema::Collection;
 use crate::model::template::FieldError;
 use crate::model::time::span;
@@ -125,6 +126,10 @@ impl Planner<'_> {
         let mut already = 0;
         for found in &crowd.agents {
             draft.rely_on_agent(found.id(), &found.value);
+            if found.id().starts_with(AgentId::OF_CREWS) {
+                refusals.push(Refusal::OfCrew { agent: found.value.name.clone() });
+                continue;
+            }
             match intent.apply(&found.value, deadline, self.now) {
                 Ok(Some(_)) => wished.push(found),
                 Ok(None) => already += 1,
@@ -185,6 +190,12 @@ impl Planner<'_> {
         let mut reversals = Vec::new();
         for pool in pools {
             draft.rely_on_pool(pool.id(), &pool.value);
+            if paused && pool.value.scaling.mode == Mode::Hpa {
+                return Err(refused(format!(
+                    "pool {} cannot be paused: its autoscaler needs at least one agent; set its scaling mode to manual first",
+                    pool.value.name
+                )));
+            }
             if pool.value.paused != paused {
                 let mut after = pool.value.clone();
                 after.paused = paused;

@@ -94,7 +94,12 @@ impl Planner<'_> {
                 it.name, it.min, it.max
             )));
         }
-        let members = self.members(pool.id()).await?;
+        let mut members = self.members(pool.id()).await?;
+        if it.scaling.mode == Mode::Hpa {
+            self.is_ours_to_scale(&pool).await?;
+            // the runtime chooses
+            members.clear();
+        }
         let view = self.ctx.view();
         let title = format!("Scale pool {} {} → {to}", it.name, it.desired);
         let mut draft = Draft::new(title, scale_tier(it.desired, to));
@@ -163,6 +168,19 @@ impl Planner<'_> {
         };
         let line = format!("{} → {to}, min {} max {}", it.desired, it.min, it.max);
         Ok(Part { draft, name: it.name.clone(), line, ends: victims.len() })
+    }
+
+    /// Who else has set the number of a pool's own workload keeps it.
+    async fn is_ours_to_scale(&self, pool: &Found<Pool>) -> Result<(), CommandError> {
+        let crews = self.ctx.runtime.crews().await?;
+        let seen = crews.into_iter().find(|seen| seen.pool.as_str() == pool.id());
+        match seen.and_then(|seen| seen.scaled_by) {
+            None => Ok(()),
+            Some(who) => Err(refused(format!(
+                "pool {} is not ours to scale: {who} sets its number of replicas; change its min and max, or its scaling mode",
+                pool.value.name
+            ))),
+        }
     }
 
     /// What the autoscaler would choose now; nothing while the picture is not complete.

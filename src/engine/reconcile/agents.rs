@@ -21,6 +21,7 @@ use self::glance::Glance;
 use super::sights::Sights;
 use super::workload;
 use crate::engine::context::Context;
+use crate::engine::crash;
 use crate::engine::documents::{self, overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
@@ -156,14 +157,24 @@ impl Agents {
         }
         let now = self.pen.ctx.clock.now();
         self.book.compare(&view.agents);
-        self.book.wake(now);
+        let parks = self.pen.ctx.runtime.parks();
+        let sights = &self.sights;
+        self.book.wake(now, |row| {
+            let seen = sights.of(&row.id);
+            let restarted = seen.is_some_and(|seen| seen.restarts > 0);
+            !restarted && glance::at(Some(row), seen, parks, now) == Glance::Quiet
+        });
         // what is queued was decided on what was true then: no more of that than a batch
         let room = BATCH.saturating_sub(self.jobs.len());
         let mut batch = Vec::new();
-        let parks = self.pen.ctx.runtime.parks();
         while batch.len() < room
             && let Some(id) = self.book.pop()
         {
+            // what the runtime makes of a pool's own workload is not ours to start or end one by one
+            if id.is_of_crew() {
+                self.book.settle(&id);
+                continue;
+            }
             if let Some(until) = self.book.held(&id, now) {
                 self.book.wake_at(&id, until);
                 continue;
@@ -258,7 +269,7 @@ impl Agents {
             tried: self.book.tried(id),
             leading_since: self.leading_since,
             braked: ctx.brake.borrow().is_some()
-                || ctx.blast.holds(ctx.clock.instant(), ctx.view().agents.len()).is_some(),
+                || ctx.blast.holds(ctx.clock.instant(), || ctx.view().agents.len()).is_some(),
             parks: ctx.runtime.parks(),
             policy: self.policy,
             now,
@@ -326,6 +337,14 @@ impl Agents {
 
 async fn perform(ctx: Arc<Context>, job: Job) -> Done {
     let Job { id, agent, act } = job;
+    let step = match &act {
+        Act::Apply => "apply",
+        Act::Remove { .. } => "remove",
+        Act::Park { .. } => "park",
+        Act::Forget => "forget",
+        Act::Write { .. } | Act::Wait(_) => "nothing",
+    };
+    crash::point("before", step);
     let call = async {
         match &act {
             Act::Apply => ctx.runtime.apply(workload::of(&ctx, &id, &agent)).await,
@@ -337,6 +356,7 @@ async fn perform(ctx: Arc<Context>, job: Job) -> Done {
     };
     let silent = |_| Err(RuntimeError::OutcomeUnknown("no answer in time".into()));
     let outcome = timeout(CALL_LIMIT, call).await.unwrap_or_else(silent);
+    crash::point("after", step);
     if let (Act::Apply, Err(RuntimeError::Rejected { .. })) = (&act, &outcome) {
         // whatever it had begun of it; the refusal itself is what counts
         let _ = ctx.runtime.remove(&id, Duration::ZERO).await;

@@ -27,6 +27,11 @@ impl Sights {
         self.known
     }
 
+    /// Everybody of whom there is a workload.
+    pub fn agents(&self) -> Vec<AgentId> {
+        self.seen.keys().cloned().collect()
+    }
+
     pub fn of(&self, agent: &AgentId) -> Option<&Observed> {
         self.seen.get(agent)
     }

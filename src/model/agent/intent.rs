@@ -57,6 +57,10 @@ pub enum Refusal {
     Paused { agent: String },
     #[error("{agent} has never been started: wait for its first start")]
     NeverStarted { agent: String },
+    #[error(
+        "{agent} is one of the pods that its pool's Deployment makes: scale or update the pool instead"
+    )]
+    OfCrew { agent: String },
     #[error("{agent} is not deleted: there is nothing to restore")]
     NotDeleted { agent: String },
 }

@@ -444,7 +444,8 @@ enum Report {
     NotBefore(Time),
 }
 
-fn place(agent: &mut Agent, seen: &Observed) {
+/// Notes where its workload is.
+pub fn place(agent: &mut Agent, seen: &Observed) {
     let at = &mut agent.deployment;
     at.pid = seen.pid;
     at.node.clone_from(&seen.node);

@@ -6,6 +6,7 @@ use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::health::HealthStatus;
 use crate::model::id::AgentId;
 use crate::model::plan::victims::{Candidate, choose_victims};
+use crate::model::scaling::Mode;
 use crate::model::time::Time;
 
 /// What the decision looks at in one agent of the pool.
@@ -112,9 +113,20 @@ impl Steps {
 
 /// Decides what to do next for `pool`. `members` are all agents of the pool but the tombstones.
 pub fn next(pool: &Pool, members: &[Member]) -> Steps {
-    let kept: Vec<&Member> = members.iter().filter(|member| member.is_kept()).collect();
+    // the copies of the pool's own workload are the runtime's to make and to end
+    let (copies, kept): (Vec<&Member>, Vec<&Member>) =
+        members.iter().filter(|member| member.is_kept()).partition(|it| it.id.is_of_crew());
     if pool.purge_at.is_some() {
         return Steps::default();
+    }
+    if pool.scaling.mode == Mode::Hpa && !pool.deleting {
+        let up = count(copies.iter().filter(|it| it.is_ready()).count());
+        let replaced = up >= pool.desired;
+        return Steps {
+            delete: kept.iter().filter(|_| replaced).map(|member| member.id.clone()).collect(),
+            reason: format!("pool {} has {up} copies of its own workload", pool.name),
+            ..Steps::default()
+        };
     }
     if pool.deleting {
         return Steps {

@@ -56,10 +56,12 @@ impl Encoder {
             _ => self.clear(&buffer, out),
         };
         let mut before = before;
-        if let Some(shift) = scroll::find(&before, &buffer) {
+        let mut changed = changed_lines(&before, &buffer);
+        if let Some(shift) = scroll::find(&before, &buffer, &changed) {
             self.scroll(shift, &mut before, out);
+            changed = changed_lines(&before, &buffer);
         }
-        for y in 0..buffer.area.height {
+        for y in changed {
             self.line(&before, &buffer, y, out);
         }
         self.place_cursor(cursor, out);
@@ -99,9 +101,6 @@ impl Encoder {
         let width = usize::from(after.area.width);
         let row = usize::from(y) * width;
         let (old, new) = (&before.content[row..row + width], &after.content[row..row + width]);
-        if old == new {
-            return;
-        }
         let mut dirty = std::mem::take(&mut self.dirty);
         mark(old, new, &mut dirty);
         let blank_from =
@@ -198,13 +197,31 @@ impl Encoder {
     }
 }
 
+/// The lines that are not as they were. The whole screen is gone through but once a frame: that is most of what a frame
+/// in which little changes costs here.
+fn changed_lines(before: &Buffer, after: &Buffer) -> Vec<u16> {
+    let width = usize::from(after.area.width).max(1);
+    let lines = before.content.chunks_exact(width).zip(after.content.chunks_exact(width));
+    let differs = |(old, new): (&[Cell], &[Cell])| !old.iter().zip(new).all(|(o, n)| alike(o, n));
+    (0..).zip(lines).filter(|(_, lines)| differs(*lines)).map(|(y, _)| y).collect()
+}
+
+/// Whether two cells look alike. Nearly all hold one byte or none, which is compared here rather than by a call.
+fn alike(one: &Cell, other: &Cell) -> bool {
+    let symbols = match (one.symbol().as_bytes(), other.symbol().as_bytes()) {
+        ([one], [other]) => one == other,
+        (one, other) => one == other,
+    };
+    symbols && one.fg == other.fg && one.bg == other.bg && one.modifier == other.modifier
+}
+
 /// Marks the columns of a line that must be written again.
 ///
 /// Overwriting one half of a wide character makes a terminal blank the other half, so both halves of a wide character
 /// that came or went are dirty.
 fn mark(old: &[Cell], new: &[Cell], dirty: &mut Vec<bool>) {
     dirty.clear();
-    dirty.extend(old.iter().zip(new).map(|(old, new)| old != new));
+    dirty.extend(old.iter().zip(new).map(|(old, new)| !alike(old, new)));
     if old.iter().chain(new).all(|cell| cell.symbol().len() == 1) {
         return;
     }

@@ -21,17 +21,19 @@ const LEAST: usize = 60;
 /// What it costs to go somewhere else on a line.
 const MOVE: usize = 7;
 
-/// The move that saves most, if one is worth it.
-pub(super) fn find(before: &Buffer, after: &Buffer) -> Option<Shift> {
+/// The move that saves most, if one is worth it. `changed` are the lines that are not as they were.
+pub(super) fn find(before: &Buffer, after: &Buffer, changed: &[u16]) -> Option<Shift> {
     let width = usize::from(after.area.width);
-    if width == 0 {
+    if width == 0 || changed.len() < FEWEST {
         return None;
     }
     let old: Vec<&[Cell]> = before.content.chunks(width).collect();
     let new: Vec<&[Cell]> = after.content.chunks(width).collect();
-    let cost: Vec<usize> = old.iter().zip(&new).map(|(old, new)| rewriting(old, new)).collect();
-    if cost.iter().filter(|cost| **cost > 0).count() < FEWEST || cost.iter().sum::<usize>() < LEAST
-    {
+    let mut cost = vec![0; new.len()];
+    for y in changed.iter().map(|y| usize::from(*y)) {
+        cost[y] = rewriting(old[y], new[y]);
+    }
+    if cost.iter().sum::<usize>() < LEAST {
         return None;
     }
     let hasher = RandomState::new();
@@ -138,16 +140,17 @@ mod tests {
         let before = lines(&["head", "a", "b", "c", "d", "e", "foot"]);
         let after = lines(&["head", "b", "c", "d", "e", "f", "foot"]);
         // Every line but its letter is alike: too little to save.
-        assert_eq!(find(&before, &after), None);
+        let every: Vec<u16> = (0..7).collect();
+        assert_eq!(find(&before, &after, &every), None);
         let long = |letter: &str| letter.repeat(30);
         let picture = |letters: &str| {
             let rows = letters.chars().map(|c| long(&c.to_string()));
             Buffer::with_lines(std::iter::once(long("H")).chain(rows).chain([long("F")]))
         };
         let (before, after) = (picture("abcde"), picture("bcdef"));
-        let shift = find(&before, &after).unwrap();
+        let shift = find(&before, &after, &every).unwrap();
         assert_eq!(shift, Shift { top: 1, bottom: 6, by: 1, up: true });
-        let back = find(&after, &before).unwrap();
+        let back = find(&after, &before, &every).unwrap();
         assert_eq!(back, Shift { top: 1, bottom: 6, by: 1, up: false });
     }
 }

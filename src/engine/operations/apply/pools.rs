@@ -77,6 +77,7 @@ impl Planner<'_> {
         };
         let pool: Pool = merged(body(&fresh)?, spec)?;
         apply.faults_of(manifest, pool.validate());
+        apply.faults_of(manifest, self.beyond_the_runtime(&pool));
         let Some(reference) = reference else { return Ok(()) };
         let id = PoolId::mint(self.ctx.ids.draw());
         let body = body(&pool)?;
@@ -100,6 +101,14 @@ impl Planner<'_> {
         apply.reversals.push(templates::created(Noun::Pool, id.as_str(), &spec.name));
         apply.created += 1;
         Ok(())
+    }
+
+    /// What only some runtimes can do.
+    fn beyond_the_runtime(&self, pool: &Pool) -> Option<FieldError> {
+        (pool.scaling.mode == Mode::Hpa && !self.ctx.runtime.has_crews()).then(|| {
+            let message = "expected manual or engine: hpa needs the Kubernetes runtime";
+            FieldError::new("/scaling/mode", message)
+        })
     }
 
     async fn change_applied_pool(
@@ -143,6 +152,7 @@ impl Planner<'_> {
             after.template_id = Some(reference.id.clone());
         }
         apply.faults_of(manifest, after.validate());
+        apply.faults_of(manifest, self.beyond_the_runtime(&after));
         apply.draft.rely_on_pool(found.id(), before);
         if differences(&found.document.body, &overlay(&found.document.body, before, &after))
             .is_empty()

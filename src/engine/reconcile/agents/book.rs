@@ -14,8 +14,8 @@ use crate::model::id::AgentId;
 use crate::model::time::Time;
 use crate::ports::runtime::{Observed, RuntimeError, State};
 
-/// Everything is looked at again after this long, whatever was missed.
-const FULL_LOOK: Duration = Duration::from_secs(10);
+/// Everything is looked at again after this long, should anything have been missed.
+const FULL_LOOK: Duration = Duration::from_secs(30);
 /// First pause after a call to the runtime that failed, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -74,11 +74,14 @@ impl Book {
         );
     }
 
-    /// Marks those whose time has come.
-    pub fn wake(&mut self, now: Time) {
+    /// Marks those whose time has come. Now and then that is everybody who is not plainly as it should be, which
+    /// `is_quiet` says of a row: of a fleet at rest none is even put into the queue.
+    pub fn wake(&mut self, now: Time, is_quiet: impl Fn(&AgentRow) -> bool) {
         if now >= self.full_look_at || self.full_look_at.since(now) > FULL_LOOK {
             self.full_look_at = now.plus(FULL_LOOK);
-            self.due.extend(self.rows.iter().map(|row| row.id.clone()));
+            let tracked = |row: &AgentRow| self.tracks.contains_key(&row.id);
+            let stirring = self.rows.iter().filter(|row| tracked(row) || !is_quiet(row));
+            self.due.extend(stirring.map(|row| row.id.clone()));
         }
         while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             self.due.extend(self.timers.pop().map(|Reverse((_, agent))| agent));

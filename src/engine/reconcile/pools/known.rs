@@ -9,6 +9,7 @@ use crate::model::health::HealthStatus;
 use crate::model::id::{AgentId, PoolId};
 use crate::model::pool::members::Member;
 use crate::model::pool::{Pool, PoolStatus, UpdatePolicy};
+use crate::model::scaling::ScalingSpec;
 use crate::model::schema::Collection;
 use crate::ports::store::{Query, StoreError};
 
@@ -62,6 +63,7 @@ pub fn sketch(row: &PoolRow) -> Pool {
         desired: row.desired,
         template_version: row.template_version.as_str().to_owned(),
         update: UpdatePolicy { max_surge: row.max_surge, max_unavailable: row.max_unavailable },
+        scaling: ScalingSpec { mode: row.scaling.mode, ..ScalingSpec::default() },
         paused: row.paused,
         deleting: row.deleting,
         purge_at: row.purge_at,

@@ -1,0 +1,181 @@
+//! What a fleet on a real control plane lives through: its namespace deleted and made again, its token revoked and replaced.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::config::Kubeconfig;
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json as value};
+
+use super::kubernetes::{Cluster, LIMIT, pool, template};
+use super::support::{eventually, json, text};
+
+impl Cluster {
+    /// What a process that looks now says of the runtime: whether it is well, and why not.
+    fn runtime(&self) -> (bool, String) {
+        let told = self.verb(&["status", "-o", "json"]);
+        let status: Value = serde_json::from_slice(&told.stdout).unwrap_or_default();
+        let part = &status["runtime"];
+        (part["ok"] == true, format!("{} {}", part["error"], text(&told.stderr)))
+    }
+
+    /// Every running agent has its one Deployment and its one pod, and there is nothing else.
+    fn is_whole(&self, count: usize) {
+        eventually(LIMIT * 2, &format!("{count} agents, each once"), || {
+            let records = json(&self.fleet.dir, &["get", "agents", "-o", "json"]);
+            let up = |it: &&Value| it["phase"] == "running";
+            let name = |it: &Value| format!("agent-{}", it["_key"].as_str().unwrap());
+            let records: BTreeSet<String> =
+                records.as_array().unwrap().iter().filter(up).map(name).collect();
+            let deployments: Vec<String> =
+                self.all::<Deployment>().iter().map(ResourceExt::name_any).collect();
+            let pods = self.all::<Pod>().len();
+            let same = deployments.iter().cloned().collect::<BTreeSet<_>>() == records;
+            if same && records.len() == count && deployments.len() == count && pods == count {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{} run, {} Deployments, {pods} pods",
+                    records.len(),
+                    deployments.len()
+                ))
+            }
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+fn on_kubernetes_a_namespace_that_is_deleted_and_made_again_gets_its_fleet_back_once() {
+    let cluster = Cluster::open();
+    let _daemon = cluster.daemon(None);
+    cluster.apply(&(template("kit/agent:1", "one") + &pool("alpha", 3, "")));
+    cluster.running(3);
+    let all: Api<Namespace> = Api::all(cluster.client.clone());
+    cluster.tokio.block_on(all.delete(&cluster.namespace, &DeleteParams::default())).unwrap();
+    eventually(LIMIT, "the namespace is gone", || {
+        match cluster.tokio.block_on(all.get_opt(&cluster.namespace)).unwrap() {
+            None => Ok(()),
+            Some(left) => Err(format!("{:?}", left.status)),
+        }
+    });
+    eventually(LIMIT, "what is wrong is said", || {
+        let records = json(&cluster.fleet.dir, &["get", "agents", "-o", "json"]).to_string();
+        let log = std::fs::read_to_string(cluster.fleet.dir.join("daemon.err")).unwrap();
+        if log.contains("namespaces") && !records.contains("\"phase\":\"running\"") {
+            Ok(())
+        } else {
+            Err(records)
+        }
+    });
+    let meta = ObjectMeta { name: Some(cluster.namespace.clone()), ..ObjectMeta::default() };
+    let again = Namespace { metadata: meta, ..Namespace::default() };
+    cluster.tokio.block_on(all.create(&PostParams::default(), &again)).unwrap();
+    cluster.is_whole(3);
+}
+
+#[test]
+#[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+fn on_kubernetes_a_token_that_is_revoked_is_replaced_by_a_new_one_in_its_file() {
+    let mut cluster = Cluster::open();
+    let account = Account::new(&cluster);
+    let token = cluster.fleet.dir.join("token");
+    account.issue("first", &token);
+    let mut config = Kubeconfig::read_from(&cluster.kubeconfig).unwrap();
+    let user = config.auth_infos[0].auth_info.as_mut().unwrap();
+    user.token_file = Some(token.display().to_string());
+    let path = cluster.fleet.dir.join("kubeconfig");
+    std::fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();
+    cluster.kubeconfig = path;
+    let _daemon = cluster.daemon(None);
+    cluster.apply(&(template("kit/agent:1", "one") + &pool("alpha", 2, "")));
+    cluster.is_whole(2);
+    account.revoke("first");
+    eventually(LIMIT, "the token is refused", || {
+        let (well, why) = cluster.runtime();
+        if !well && why.contains("credentials") { Ok(()) } else { Err(why) }
+    });
+    // wanted while nothing can be done about it
+    super::support::good(&cluster.fleet.dir, &["scale", "alpha", "--to", "3"]);
+    account.issue("second", &token);
+    // a client reads its file again once a minute
+    eventually(Duration::from_secs(120), "the new token is taken", || {
+        let count = cluster.all::<Deployment>().len();
+        if count == 3 { Ok(()) } else { Err(format!("{count} Deployments")) }
+    });
+    cluster.is_whole(3);
+}
+
+/// An account of the cluster with all rights, whose tokens live as long as the secrets that they are bound to.
+struct Account {
+    client: Client,
+    namespace: String,
+    tokio: tokio::runtime::Handle,
+}
+
+impl Account {
+    fn new(cluster: &Cluster) -> Self {
+        let (name, namespace) = ("fleet", cluster.namespace.as_str());
+        let meta = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let made = ServiceAccount { metadata: meta, ..ServiceAccount::default() };
+        let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), namespace);
+        cluster.tokio.block_on(accounts.create(&PostParams::default(), &made)).unwrap();
+        let bound: ClusterRoleBinding = serde_json::from_value(value!({
+            "metadata": {"name": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+        }))
+        .unwrap();
+        let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
+        cluster.tokio.block_on(bindings.create(&PostParams::default(), &bound)).unwrap();
+        let (client, namespace) = (cluster.client.clone(), cluster.namespace.clone());
+        Self { client, namespace, tokio: cluster.tokio.handle().clone() }
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn issue(&self, secret: &str, to: &std::path::Path) {
+        let meta = ObjectMeta { name: Some(secret.to_owned()), ..ObjectMeta::default() };
+        let made = Secret { metadata: meta, ..Secret::default() };
+        let request = async {
+            self.secrets().create(&PostParams::default(), &made).await.unwrap();
+            let bound = BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Secret".to_owned()),
+                name: Some(secret.to_owned()),
+                uid: None,
+            };
+            let spec =
+                TokenRequestSpec { bound_object_ref: Some(bound), ..TokenRequestSpec::default() };
+            let wanted = TokenRequest { spec, ..TokenRequest::default() };
+            let accounts: Api<ServiceAccount> =
+                Api::namespaced(self.client.clone(), &self.namespace);
+            accounts.create_token_request("fleet", &PostParams::default(), &wanted).await.unwrap()
+        };
+        let token = self.tokio.block_on(request).status.unwrap().token;
+        // whole or not at all, as a mounted secret changes
+        let draft = to.with_extension("new");
+        std::fs::write(&draft, token).unwrap();
+        std::fs::rename(&draft, to).unwrap();
+    }
+
+    fn revoke(&self, secret: &str) {
+        let gone = DeleteParams::default();
+        self.tokio.block_on(self.secrets().delete(secret, &gone)).unwrap();
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
+        let gone = DeleteParams::default();
+        drop(self.tokio.block_on(bindings.delete(&self.namespace, &gone)));
+    }
+}
