@@ -228,6 +228,7 @@ async fn one(
         Verb::CloneTemplate { template, name, act } => {
             (Command::CloneTemplate { template, name }, act)
         }
+        Verb::Migrate(act) => (Command::Migrate, act),
         Verb::Undo { operation, act } => {
             (act::undo(handle, actor, operation, ground.clock.now())?, act)
         }

@@ -100,7 +100,8 @@ impl Verb {
             Self::SetTemplate(args) => Some(&args.act),
             Self::Rollback { act, .. }
             | Self::CloneTemplate { act, .. }
-            | Self::Undo { act, .. } => Some(act),
+            | Self::Undo { act, .. }
+            | Self::Migrate(act) => Some(act),
             Self::Send(args) => Some(&args.act),
             Self::Publish(args) => Some(&args.act),
             Self::Subscribe(args) => Some(&args.act),

@@ -172,6 +172,8 @@ pub enum Verb {
         #[command(flatten)]
         act: ActArgs,
     },
+    /// Rewrite what programs with other shapes of documents have written
+    Migrate(ActArgs),
     /// Send a direct message
     Send(SendArgs),
     /// Publish an event

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::model::agent::Agent;
+use crate::model::agent::shapes::{self, Rewritten};
 use crate::model::id::AgentId;
 use crate::ports::store::{Body, Document, StoreError, chain};
 
@@ -18,6 +19,17 @@ pub fn read<T: DeserializeOwned>(document: &Document) -> Result<T, StoreError> {
     serde_json::from_value(Value::Object(document.body.clone())).map_err(|error| {
         StoreError::Corrupt { message: format!("{} cannot be read: {error}", document.key) }
     })
+}
+
+/// The agent in a document, whichever program's shape it is written in.
+///
+/// # Errors
+/// As [`read`].
+pub fn agent(document: &Document) -> Result<Agent, StoreError> {
+    match shapes::ours(document.key.as_str(), &document.body) {
+        Ok(Some(Rewritten { body, .. })) => read(&Document { body, ..document.clone() }),
+        Ok(None) | Err(_) => read(document),
+    }
 }
 
 /// Agents as they are in the store. One whose document cannot be read is there all the same: whoever wrote it may mend it,
@@ -38,6 +50,11 @@ impl Extend<Document> for Agents {
                     continue;
                 }
             };
+            // run by another program until it is migrated: nothing is started, ended or judged here
+            if shapes::is_foreign(&document.body) {
+                self.unreadable.insert(id);
+                continue;
+            }
             match read::<Agent>(&document) {
                 Ok(agent) => drop(self.found.insert(id, (document, agent))),
                 Err(error) => {

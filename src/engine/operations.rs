@@ -8,6 +8,7 @@ pub(crate) mod draft;
 mod edit;
 mod judge;
 mod messages;
+mod migrate;
 pub(crate) mod planner;
 mod pools;
 mod rehearse;

@@ -2,6 +2,7 @@
 
 pub mod intent;
 pub mod rules;
+pub mod shapes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

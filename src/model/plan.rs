@@ -127,6 +127,8 @@ pub enum Command {
     Purge {
         messages: Vec<String>,
     },
+    /// Rewrite documents of other programs into our shape.
+    Migrate,
     /// Reverse an operation as far as that is possible.
     Undo {
         operation: String,
@@ -158,6 +160,7 @@ impl Command {
             Self::Requeue { .. } => "requeue",
             Self::Replay { .. } => "replay",
             Self::Purge { .. } => "purge",
+            Self::Migrate => "migrate",
             Self::Undo { .. } => "undo",
         }
     }

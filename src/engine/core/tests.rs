@@ -3,6 +3,7 @@
 mod applying;
 mod asking;
 mod confirming;
+mod migrating;
 mod undoing;
 
 use serde_json::{Map, Value, json};

@@ -13,7 +13,7 @@ use super::table::{Keyed, Table, mark};
 use crate::engine::view::{
     AgentRow, PoolRow, Queue, SubscriptionRow, TemplateRow, Totals, UsageNote,
 };
-use crate::model::agent::Phase;
+use crate::model::agent::{Phase, shapes};
 use crate::model::health::HealthStatus;
 use crate::model::id::{AgentId, OperationId, PoolId, SubscriptionId, TemplateId};
 use crate::model::schema::Collection;
@@ -82,7 +82,10 @@ impl Fleet {
         match collection {
             Collection::Agents => {
                 let Ok(id) = AgentId::new(key.as_str()) else { return strange(collection, key) };
-                self.put_agent(id, mark, body)
+                match shapes::ours(key.as_str(), body) {
+                    Ok(Some(done)) => self.put_agent(id, mark, &done.body),
+                    Ok(None) | Err(_) => self.put_agent(id, mark, body),
+                }
             }
             Collection::AgentHealth => {
                 let Ok(id) = AgentId::new(key.as_str()) else { return strange(collection, key) };
@@ -122,6 +125,11 @@ impl Fleet {
         let (mark, key) = (mark(&raw.rev), &raw.key);
         let Ok(id) = AgentId::new(key.as_str()) else { return strange(collection, key) };
         match Sheet::read(&raw.json) {
+            // another program's shape, perhaps
+            Ok(sheet) if collection == Collection::Agents && sheet.word("phase").is_none() => {
+                let body: Body = serde_json::from_str(&raw.json).unwrap_or_default();
+                self.put(collection, key, mark, &body)
+            }
             Ok(sheet) if collection == Collection::Agents => self.put_agent(id, mark, &sheet),
             Ok(sheet) => {
                 self.put_vital(id, mark, rows::vital(&sheet));

@@ -73,6 +73,7 @@ impl<'a> Planner<'a> {
             Command::Requeue { messages } => self.requeue(messages).await,
             Command::Replay { messages } => self.replay(messages).await,
             Command::Purge { messages } => self.purge(messages).await,
+            Command::Migrate => self.migrate().await,
             Command::Undo { operation } => self.undo(operation).await,
         }
     }

@@ -9,6 +9,7 @@ use crate::engine::context::Context;
 use crate::engine::documents::read;
 use crate::engine::handle::CommandError;
 use crate::model::access::Actor;
+use crate::model::agent::shapes;
 use crate::model::filter::query::closest;
 use crate::model::filter::{Field, Filter};
 use crate::model::plan::Noun;
@@ -87,6 +88,7 @@ impl Resolver<'_> {
         name: &str,
     ) -> Result<Found<T>, CommandError> {
         let document = self.document(noun, name).await?;
+        of_ours(noun, &document)?;
         Ok(Found { value: read(&document)?, document })
     }
 
@@ -96,6 +98,9 @@ impl Resolver<'_> {
         names: &[String],
     ) -> Result<Vec<Found<T>>, CommandError> {
         let documents = self.documents(noun, names).await?;
+        for document in &documents {
+            of_ours(noun, document)?;
+        }
         typed(documents)
     }
 
@@ -230,6 +235,17 @@ pub(crate) fn typed<T: DeserializeOwned>(
         .map(|document| Ok(Found { value: read(&document)?, document }))
         .collect::<Result<_, StoreError>>()?;
     Ok(typed)
+}
+
+/// What another program runs is not acted upon before it is migrated.
+fn of_ours(noun: Noun, document: &Document) -> Result<(), CommandError> {
+    if noun == Noun::Agent && shapes::is_foreign(&document.body) {
+        return Err(refused(format!(
+            "agent {} is written in another program's shape: see cvxc migrate --dry-run",
+            document.key
+        )));
+    }
+    Ok(())
 }
 
 fn not_found(noun: Noun, name: &str, near: Option<&str>) -> CommandError {

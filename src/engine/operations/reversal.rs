@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::migrate::Shape;
 use crate::model::agent::Desired;
 use crate::model::schema::Collection;
 use crate::ports::store::Document;
@@ -23,6 +24,8 @@ pub(crate) enum Reversal {
     Created { collection: String, id: String, name: String },
     /// Insert what was removed.
     Removed { collection: String, id: String, name: String, body: Map<String, Value> },
+    /// Give a document back the shape in which another program wrote it.
+    Shape(Shape),
     /// Give a message its former status.
     Message { id: String },
 }

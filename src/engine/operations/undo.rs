@@ -24,12 +24,12 @@ use crate::model::schema::Collection;
 use crate::ports::store::{Document, Key, StoreError};
 
 /// What a way back comes to, as it is put together.
-struct Undoing {
-    draft: Draft,
+pub(super) struct Undoing {
+    pub(super) draft: Draft,
     /// Things that are as they should be, or gone for good.
     left_out: Vec<String>,
     /// Fields that somebody changed since: with one of these nothing is taken back.
-    moved: Vec<String>,
+    pub(super) moved: Vec<String>,
     reversals: Vec<Value>,
     /// Pools and agents to delete, together at the end: their own plan knows how.
     agents: Vec<String>,
@@ -156,7 +156,7 @@ impl Planner<'_> {
         Ok(draft)
     }
 
-    async fn get(
+    pub(super) async fn get(
         &self,
         collection: Collection,
         id: &str,
@@ -199,6 +199,7 @@ impl Planner<'_> {
             Reversal::Removed { collection, id, name, body } => {
                 self.reinsert(to, &collection, &id, &name, body).await
             }
+            Reversal::Shape(way) => self.shape_back(to, way).await,
             Reversal::Message { id } => self.restore_message(to, &id).await,
         }
     }

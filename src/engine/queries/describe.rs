@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Asker;
-use crate::engine::documents::read;
+use crate::engine::documents::{self, read};
 use crate::engine::handle::{CommandError, Description, Section};
 use crate::model::agent::{Agent, AgentConfig};
 use crate::model::event::Event;
@@ -81,7 +81,7 @@ impl Asker<'_> {
     }
 
     async fn agent(&self, document: &Document, now: Time) -> Result<Vec<Section>, CommandError> {
-        let agent: Agent = read(document)?;
+        let agent = documents::agent(document)?;
         let mut spec = Lines::new("Spec");
         spec.add("id", &document.key);
         spec.add("type", &agent.kind);
