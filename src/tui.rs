@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod bookmarks;
+pub mod bridge;
 pub mod camera;
 pub mod clipboard;
 pub mod command;

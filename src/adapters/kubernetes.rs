@@ -7,6 +7,7 @@
 mod causes;
 pub mod client;
 mod crew;
+mod dial;
 mod exec;
 mod explain;
 mod fault;
@@ -19,6 +20,7 @@ pub mod manifest;
 mod objects;
 mod rehearse;
 mod rights;
+mod shell;
 mod site;
 mod table;
 mod usage;
@@ -51,7 +53,7 @@ use crate::ports::runtime::{
     Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo,
     Sight, State, Workload,
 };
-use crate::ports::site as site_of;
+use crate::ports::site::{self as site_of, Connection, Shell, TerminalSize};
 
 /// Under this name the fields that we set are ours.
 const MANAGER: &str = "cvxc";
@@ -145,6 +147,14 @@ impl Inner {
     /// The pod that counts: the newest.
     fn pod(&self, agent: &AgentId) -> Option<Podded> {
         self.table.look(agent, |entry| judge::newest(entry?).cloned())
+    }
+
+    /// The same, if it runs.
+    async fn living(&self, agent: &AgentId) -> Result<Podded, RuntimeError> {
+        self.whole().await?;
+        let runs = |pod: &Podded| pod.phase == PodPhase::Running && !pod.ending;
+        let gone = || RuntimeError::Gone { agent: agent.clone() };
+        self.pod(agent).filter(runs).ok_or_else(gone)
     }
 
     /// Asks for the Deployment as it is now, where the watch may be behind.
@@ -443,10 +453,7 @@ impl Runtime for KubernetesRuntime {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecResult, RuntimeError> {
-        self.0.whole().await?;
-        let runs = |pod: &Podded| pod.phase == PodPhase::Running && !pod.ending;
-        let gone = || RuntimeError::Gone { agent: agent.clone() };
-        let pod = self.0.pod(agent).filter(runs).ok_or_else(gone)?;
+        let pod = self.0.living(agent).await?;
         exec::run(&self.0.cluster, &pod.name, command, timeout).await
     }
 
@@ -478,6 +485,21 @@ impl Runtime for KubernetesRuntime {
             Some(pod) => explain::explain(&self.0.cluster, &pod.name).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn shell(
+        &self,
+        agent: &AgentId,
+        command: &[String],
+        size: TerminalSize,
+    ) -> Result<Shell, RuntimeError> {
+        let pod = self.0.living(agent).await?;
+        shell::open(&self.0.cluster, &pod.name, command, size).await
+    }
+
+    async fn dial(&self, agent: &AgentId, port: u16) -> Result<Connection, RuntimeError> {
+        let pod = self.0.living(agent).await?;
+        dial::open(&self.0.cluster, &pod.name, port).await
     }
 
     async fn site(&self, ask: site_of::Ask) -> Result<site_of::Answer, RuntimeError> {

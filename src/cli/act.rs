@@ -107,6 +107,8 @@ impl Verb {
             | Self::Describe(_)
             | Self::Diff { .. }
             | Self::Logs(_)
+            | Self::Exec(_)
+            | Self::PortForward(_)
             | Self::Status { .. }
             | Self::Doctor { .. }
             | Self::Info { .. }

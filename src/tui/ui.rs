@@ -30,6 +30,7 @@ use crate::model::id::OperationId;
 use crate::model::plan::{Command, Plan, TargetRef, Targets};
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::ports::site::Allowance;
 use crate::settings::thresholds::Thresholds;
 
 /// What lies on the screen: pages at the bottom, the last one in sight; prompts and dialogs above.
@@ -89,8 +90,23 @@ pub enum Ask {
         command: Command,
         file: PathBuf,
     },
+    /// A shell beside an agent.
+    Shell {
+        agent: TargetRef,
+    },
+    /// A port of an agent on this machine.
+    Forward {
+        agent: TargetRef,
+    },
     /// Leave the console.
     Quit,
+}
+
+impl Ask {
+    /// Done by this console alone: the engine makes no plan of it.
+    pub fn is_our_own(&self) -> bool {
+        matches!(self, Self::Quit | Self::Shell { .. } | Self::Forward { .. })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -170,6 +186,10 @@ pub struct Ui {
     pub context: Context,
     /// The fleets one can go over to, each with a word about it.
     pub contexts: Vec<(String, String)>,
+    /// What the runtime lets us do, once it has said so.
+    pub allowances: Vec<Allowance>,
+    /// The question about it that is on its way, or was answered.
+    pub asked_rights: Option<EffectId>,
     /// A line to be carried out as soon as the fleet is read.
     pub first_line: Option<String>,
     /// Which columns tables show, where the user says so.
@@ -221,6 +241,8 @@ impl Ui {
             bookmarks: BTreeMap::new(),
             context: Context::default(),
             contexts: Vec::new(),
+            allowances: Vec::new(),
+            asked_rights: None,
             first_line: None,
             views: Arc::default(),
             scope: None,

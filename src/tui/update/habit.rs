@@ -7,17 +7,13 @@ use crate::tui::pages::{Page, TableKind};
 
 /// A key of k9s, on which pages, and what to do here instead.
 const HABITS: &[(&str, &[TableKind], &str)] = &[
-    (
-        "s",
-        &[TableKind::Agents, TableKind::Health],
-        "there is no shell in an agent: l shows its log, d what it is",
-    ),
+    ("s", &[TableKind::Health], "a shell beside an agent is opened on the page of agents"),
     (
         "a",
         &[TableKind::Agents, TableKind::Health],
         "there is nothing to attach to: l follows the log",
     ),
-    ("F", &[TableKind::Agents], "nothing to forward: agents talk through the store"),
+    ("F", &[TableKind::Health], "ports are forwarded on the page of agents"),
     (
         "t",
         &[TableKind::Agents],
@@ -63,7 +59,7 @@ mod tests {
         let (mut ui, view) = (ui(), fleet());
         draw(&mut ui, &view, 120, 30);
         for (key, said) in [
-            ("F", "agents talk through the store"),
+            ("a", "l follows the log"),
             ("ctrl-k", "ctrl-d plans a delete"),
             ("%", "% does nothing here; ? lists the keys"),
         ] {

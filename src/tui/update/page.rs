@@ -269,7 +269,7 @@ impl Turn<'_> {
         }
     }
 
-    fn is_at(&self, kind: TableKind) -> bool {
+    pub(super) fn is_at(&self, kind: TableKind) -> bool {
         matches!(self.ui.page(), Page::Table(page) if page.kind == kind)
     }
 

@@ -30,6 +30,7 @@ fn line(ui: &Ui) -> String {
 #[case("ns")]
 #[case("ctx")]
 #[case("can-i")]
+#[case("pf")]
 fn a_page_in_both_sizes(#[case] name: &str) {
     let (mut ui, view) = (ui(), busy());
     known(&mut ui);
