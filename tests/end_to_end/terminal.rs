@@ -266,7 +266,7 @@ fn a_shell_beside_an_agent_has_the_terminal_until_it_ends_and_the_console_comes_
     console.wait_for("exit leads back to the console", SOON);
     // its environment is the agent's, and what is typed (^C, too) is the shell's
     console.keys("echo it-is-$CVXC_AGENT_ID; stty size\r");
-    console.wait_for("it-is-agent-", SOON);
+    console.wait_for("it-is-agent-", 4 * SOON); // two programs begin before it answers
     console.wait_for("30 120", SOON);
     console.keys("echo begun-$((4+4)); sleep 600\r");
     console.wait_for("begun-8", SOON);
