@@ -80,7 +80,7 @@ impl Cluster {
         command.envs(self.environment()).args(args).output().unwrap()
     }
 
-    fn good(&self, args: &[&str]) -> String {
+    pub fn good(&self, args: &[&str]) -> String {
         let output = self.verb(args);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{args:?}: {err}\n{out}");
