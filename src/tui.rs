@@ -9,6 +9,8 @@ pub mod command;
 pub mod effect;
 pub mod event;
 pub mod frame;
+#[cfg(test)]
+mod gallery;
 pub mod history;
 #[cfg(test)]
 mod hostile;
@@ -36,4 +38,5 @@ pub mod views;
 pub mod widgets;
 pub mod writer;
 
+pub use pages::site::CLUSTER;
 pub use run::{Ending, Options, Parting, Reread, check_files, run};

@@ -20,6 +20,8 @@ pub mod manifest;
 mod objects;
 mod rehearse;
 mod rest;
+mod rights;
+mod site;
 mod table;
 mod usage;
 
@@ -51,6 +53,7 @@ use crate::ports::runtime::{
     Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Relic, Runtime, RuntimeError,
     RuntimeInfo, Sight, State, Workload,
 };
+use crate::ports::site as site_of;
 
 /// Under this name the fields that we set are ours.
 const MANAGER: &str = "cvxc";
@@ -456,6 +459,10 @@ impl Runtime for KubernetesRuntime {
             Some(pod) => explain::explain(&self.0.cluster, &pod.name).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn site(&self, ask: site_of::Ask) -> Result<site_of::Answer, RuntimeError> {
+        site::answer(&self.0, ask).await
     }
 
     /// A namespace may be shared, and a store may have been set back to an earlier day.

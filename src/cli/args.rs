@@ -223,6 +223,8 @@ pub enum Verb {
     Shot(ShotArgs),
     /// Print a completion script
     Completion { shell: clap_complete::Shell },
+    /// Print the version
+    Version,
     /// Run an agent
     Agent {
         #[command(subcommand)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::args::{ActOutput, Cli, ConsoleArgs};
 use super::fail::Fail;
-use super::{console, look, output, threads};
+use super::{console, look, output, places, threads};
 use crate::boot::{self, Ground, Part, Request};
 use crate::model::text::Safe;
 use crate::settings::RuntimeKind;
@@ -43,6 +43,10 @@ pub fn take(cli: &mut Cli) -> Result<Option<String>, Fail> {
 /// Exit code 2 when there is no such context, or its file is wrong.
 pub fn enter(request: &Request, name: &str) -> Result<(Request, ContextSettings), Fail> {
     let config = config(request)?;
+    if let Some(place) = places::named(request, name)? {
+        let request = Request { config: Some(config), ..place };
+        return Ok((request, ContextSettings::default()));
+    }
     let all = contexts::load(&config).map_err(|error| Fail::usage(error.to_string()))?;
     let context = contexts::named(&all, name).map_err(Fail::usage)?;
     let mut request = request.clone();
@@ -104,23 +108,30 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
     // what was given on the command line without a context is the base of every context
     let base = super::request(&cli.global, &cli.serve, &cli.console);
     let all = contexts::load(&ground.places.config).unwrap_or_default();
+    let known = crate::boot::cluster::known(&ground.loaded.settings);
     let mut name = given.unwrap_or(DEFAULT).to_owned();
     let mut started = Start { line: first_line(args), ..Start::default() };
     let mut histories: BTreeMap<String, tui::history::History> = BTreeMap::new();
     let mut before: Option<String> = None;
     loop {
         let (request, context) = enter(&base, &name)?;
-        let opened = boot::ground(&request).and_then(|ground| {
-            let reads = args.observe || args.readonly || context.read_only;
-            let part = if reads && !args.write { Part::Observe } else { Part::Contend };
+        let reads = (args.observe || args.readonly || context.read_only) && !args.write;
+        let going_over = before.is_some();
+        let open = || -> Result<_, Fail> {
+            let ground = boot::ground(&request)?;
+            // a mistyped place is told, not filled
+            if reads || going_over {
+                super::there_is_a_fleet(&ground)?;
+            }
+            let part = if reads { Part::Observe } else { Part::Contend };
             Ok((runtime.block_on(boot::open(&ground, part, None))?, ground))
-        });
+        };
+        let opened = open();
         let again = request.clone();
         let (opened, ground) = match (opened, before.take()) {
             (Ok(opened), _) => opened,
-            (Err(error), None) => return Err(error.into()),
+            (Err(error), None) => return Err(error),
             (Err(error), Some(back)) => {
-                let error: Fail = error.into();
                 started.notice = Some(format!("{name} cannot be opened: {}", error.message));
                 (name, started.line) = (back, None);
                 continue;
@@ -128,10 +139,15 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
         };
         let mut options = console::options(&ground, &again, args, tui::Parting::GoOn);
         options.context = tui::ui::Context {
-            name: if all.is_empty() { Safe::default() } else { Safe::new(&name) },
+            name: if all.is_empty() && name == DEFAULT {
+                Safe::default()
+            } else {
+                Safe::new(&name)
+            },
             protected: context.protected,
+            cluster: places::here(&ground.loaded.settings),
         };
-        options.contexts = listed(&all);
+        options.contexts = listed(&all, &known);
         options.readonly = (args.readonly || context.read_only) && !args.write;
         options.first_line = started.line.take();
         options.notice = started.notice.take();
@@ -178,8 +194,11 @@ pub fn first_line(args: &ConsoleArgs) -> Option<String> {
 }
 
 /// Every context with a word about it, for the command bar.
-fn listed(all: &BTreeMap<String, ContextSettings>) -> Vec<(String, String)> {
-    if all.is_empty() {
+fn listed(
+    all: &BTreeMap<String, ContextSettings>,
+    known: &crate::boot::cluster::Known,
+) -> Vec<(String, String)> {
+    if all.is_empty() && known.contexts.is_empty() {
         return Vec::new();
     }
     let note = |context: &ContextSettings| {
@@ -190,7 +209,8 @@ fn listed(all: &BTreeMap<String, ContextSettings>) -> Vec<(String, String)> {
     };
     let default = (!all.contains_key(DEFAULT))
         .then(|| (DEFAULT.to_owned(), note(&ContextSettings::default())));
-    default.into_iter().chain(all.iter().map(|(name, it)| (name.clone(), note(it)))).collect()
+    let own = default.into_iter().chain(all.iter().map(|(name, it)| (name.clone(), note(it))));
+    own.chain(places::listed(known)).collect()
 }
 
 /// `cvxc info`: where everything is kept.

@@ -13,6 +13,8 @@ use crate::model::message::MessageStatus;
 use crate::model::quantity::human_age;
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::ports::runtime::RuntimeError;
+use crate::ports::site::{Allowance, Answer, Ask};
 
 /// The whole state as one object, in the shape that scripts rely on.
 pub fn object(view: &FleetView, now: Time) -> Value {
@@ -220,6 +222,7 @@ async fn parts(opened: &Opened, checks: &mut Vec<(&'static str, Result<String, S
         Ok(info) => checks.push(("runtime", Ok(format!("{} at {}", info.kind, info.place)))),
         Err(error) => checks.push(("runtime", Err(crate::ports::store::chain(&error)))),
     }
+    checks.extend(rights(opened.context.runtime.site(Ask::Allowances).await));
     let view = opened.handle.views().borrow().clone();
     let leader = &view.system.leader;
     checks.push((
@@ -230,6 +233,32 @@ async fn parts(opened: &Opened, checks: &mut Vec<(&'static str, Result<String, S
             Ok(format!("{} (pid {})", leader.holder, leader.pid))
         },
     ));
+}
+
+/// What the runtime does not let us do, a line for each verb with what it is needed for.
+fn rights(answer: Result<Answer, RuntimeError>) -> Vec<(&'static str, Result<String, String>)> {
+    let all = match answer {
+        Ok(Answer::Allowances(all)) if all.is_empty() => return Vec::new(),
+        Ok(Answer::Allowances(all)) => all,
+        Ok(_) => return Vec::new(),
+        Err(error) => return vec![("rights", Err(crate::ports::store::chain(&error)))],
+    };
+    let line = |it: &Allowance| {
+        let reason = if it.reason.is_empty() { String::new() } else { format!(" ({})", it.reason) };
+        format!("{} {}: {}{reason}", it.verb, it.resource, it.purpose)
+    };
+    let missing = all.iter().filter(|it| it.allowed != Some(true));
+    let mut checks: Vec<_> = missing
+        .map(|it| match (it.allowed, it.optional) {
+            (None, _) => ("rights", Err(format!("not told: {}", line(it)))),
+            (_, true) => ("rights", Ok(format!("not granted, optional: {}", line(it)))),
+            (_, false) => ("rights", Err(format!("missing: {}", line(it)))),
+        })
+        .collect();
+    if checks.is_empty() {
+        checks.push(("rights", Ok(format!("all {} verbs are granted", all.len()))));
+    }
+    checks
 }
 
 /// Prints what of the store's schema is there, and fails if anything is not as it should be.
@@ -254,4 +283,41 @@ pub async fn schema(request: &boot::Request, format: ActOutput) -> Result<(), Fa
         "{bad} of {} parts are not as they should be: what is missing is made when the store is opened",
         parts.len()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::site::Use;
+
+    #[test]
+    fn every_missing_verb_is_a_line_of_its_own_with_what_it_is_for() {
+        let may = |verb: &str, optional, allowed| Allowance {
+            verb: verb.into(),
+            resource: "pods/exec".into(),
+            need: Use::Shell,
+            purpose: "exec and shell".into(),
+            optional,
+            allowed,
+            reason: String::new(),
+        };
+        let told = rights(Ok(Answer::Allowances(vec![
+            may("get", false, Some(true)),
+            may("create", false, Some(false)),
+            may("list", true, Some(false)),
+            may("watch", false, None),
+        ])));
+        let said: Vec<_> = told.into_iter().map(|(_, said)| said).collect();
+        assert_eq!(
+            said,
+            [
+                Err("missing: create pods/exec: exec and shell".to_owned()),
+                Ok("not granted, optional: list pods/exec: exec and shell".to_owned()),
+                Err("not told: watch pods/exec: exec and shell".to_owned()),
+            ]
+        );
+        let all = rights(Ok(Answer::Allowances(vec![may("get", false, Some(true))])));
+        assert_eq!(all, [("rights", Ok("all 1 verbs are granted".to_owned()))]);
+        assert!(rights(Ok(Answer::Allowances(Vec::new()))).is_empty(), "nobody is asked");
+    }
 }

@@ -20,6 +20,7 @@ use crate::model::id::{AgentId, OperationId};
 use crate::model::operation::Operation;
 use crate::model::plan::{Command, Noun, Plan};
 use crate::ports::runtime::{ExecResult, LogLine, LogOptions, RuntimeError};
+use crate::ports::site::{self, Shell, TerminalSize};
 use crate::ports::store::{Bookmark, Document};
 
 /// One process's engine, as surfaces hold it.
@@ -137,6 +138,26 @@ impl Engine for Core {
         let document = Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
         authorize::noted(&self.ctx, actor, "exec", &document, command).await?;
         Ok(self.ctx.runtime.exec(agent, command, timeout).await?)
+    }
+
+    async fn site(&self, actor: &Actor, ask: site::Ask) -> Result<site::Answer, CommandError> {
+        if let site::Ask::Live(agent) = &ask {
+            Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
+        }
+        Ok(self.ctx.runtime.site(ask).await?)
+    }
+
+    async fn shell(
+        &self,
+        actor: &Actor,
+        agent: &AgentId,
+        command: &[String],
+        size: TerminalSize,
+    ) -> Result<Shell, CommandError> {
+        authorize::allow(&self.ctx, actor, "shell", Right::Operate).await?;
+        let document = Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
+        authorize::noted(&self.ctx, actor, "shell", &document, command).await?;
+        Ok(self.ctx.runtime.shell(agent, command, size).await?)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::model::plan::{Command, Noun, Plan};
 use crate::model::schema::Collection;
 use crate::model::template::FieldError;
 use crate::ports::runtime::{ExecResult, LogLine, LogOptions, RuntimeError};
+use crate::ports::site::{self, Shell, TerminalSize};
 use crate::ports::store::{Bookmark, Document, StoreError};
 
 /// Why a command was not carried out.
@@ -43,9 +44,19 @@ pub enum CommandError {
     #[error("the store failed")]
     Store(#[from] StoreError),
     #[error("the runtime failed")]
-    Runtime(#[from] RuntimeError),
+    Runtime(#[source] RuntimeError),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+}
+
+/// What the runtime refuses is a refusal like any other: nothing has failed.
+impl From<RuntimeError> for CommandError {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Rejected { message } => Self::Refused { message },
+            other => Self::Runtime(other),
+        }
+    }
 }
 
 /// What confirms a plan.
@@ -138,6 +149,16 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecResult, CommandError>;
+    /// What the runtime says of its site.
+    async fn site(&self, actor: &Actor, ask: site::Ask) -> Result<site::Answer, CommandError>;
+    /// A program on a terminal beside an agent; written into the audit log first.
+    async fn shell(
+        &self,
+        actor: &Actor,
+        agent: &AgentId,
+        command: &[String],
+        size: TerminalSize,
+    ) -> Result<Shell, CommandError>;
 }
 
 /// The cloneable front door that every surface holds.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+use super::site::{self, Connection, Shell, TerminalSize};
 use super::store::{Advice, BoxError};
 use crate::model::agent::AgentConfig;
 use crate::model::health::Usage;
@@ -127,6 +128,14 @@ pub struct Node {
     pub memory_bytes: u64,
 }
 
+impl From<Node> for site::Host {
+    fn from(node: Node) -> Self {
+        let Node { name, cpu_millis, memory_bytes } = node;
+        let room = site::Room { cpu_millis, memory_bytes, slots: None };
+        Self { name, capacity: room, allocatable: room, ..Self::default() }
+    }
+}
+
 /// Runs workloads. Shared as `Arc<dyn Runtime>`. Names of workloads derive from the agent's id, so every method may be
 /// repeated safely.
 #[async_trait]
@@ -198,6 +207,46 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// `Unavailable` when it cannot be asked.
     async fn explain(&self, _: &AgentId) -> Result<Vec<(String, String)>, RuntimeError> {
         Ok(Vec::new())
+    }
+
+    /// What is asked of the site that agents run on. A runtime that knows nothing more than [`Runtime::info`] says that.
+    ///
+    /// # Errors
+    /// `Forbidden` when we may not know; `Unavailable` when it cannot be asked.
+    async fn site(&self, ask: site::Ask) -> Result<site::Answer, RuntimeError> {
+        Ok(match ask {
+            site::Ask::Hosts => {
+                let RuntimeInfo { version, nodes, .. } = self.info().await?;
+                let host = |node: Node| site::Host { version: version.clone(), ..node.into() };
+                site::Answer::Hosts(nodes.into_iter().map(host).collect())
+            }
+            site::Ask::Host(_) => site::Answer::Host(Vec::new()),
+            site::Ask::Namespaces => site::Answer::Namespaces(site::Namespaces::default()),
+            site::Ask::Allowances => site::Answer::Allowances(Vec::new()),
+            site::Ask::Live(_) => site::Answer::Live(Vec::new()),
+        })
+    }
+
+    /// Starts a program on a terminal beside the agent, with its environment.
+    ///
+    /// # Errors
+    /// `Gone` when the agent does not run; `Rejected` when there is no such program, or no terminal to be had here.
+    async fn shell(
+        &self,
+        _: &AgentId,
+        _command: &[String],
+        _: TerminalSize,
+    ) -> Result<Shell, RuntimeError> {
+        Err(RuntimeError::Rejected { message: "this runtime has no shells".to_owned() })
+    }
+
+    /// A connection to a port of the agent as it runs now.
+    ///
+    /// # Errors
+    /// `Gone` when the agent does not run; `Rejected` where its ports can be reached without us.
+    async fn dial(&self, _: &AgentId, _port: u16) -> Result<Connection, RuntimeError> {
+        let message = "agents run on this machine: their ports are reached at 127.0.0.1 already";
+        Err(RuntimeError::Rejected { message: message.to_owned() })
     }
 
     /// Whether a pool can be one workload that the runtime scales.

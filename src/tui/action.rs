@@ -124,6 +124,8 @@ pub enum Action {
     Describe,
     /// Show the stored document as YAML
     Yaml,
+    /// Show the agent's objects as its runtime has them
+    Live,
     /// Follow the logs of the selected agent
     Logs,
     /// Show the logs before the last restart
@@ -196,6 +198,12 @@ pub enum Action {
     SortQueue,
     /// Sort by health
     SortHealth,
+    /// Sort by CPU
+    SortCpu,
+    /// Sort by memory
+    SortMemory,
+    /// Sort by restarts
+    SortRestarts,
     /// Sort by the picked column
     SortColumn,
     /// Sort the other way round

@@ -14,6 +14,7 @@ use super::pages::xray::Root;
 use crate::model::plan::Noun;
 use crate::model::text::Safe;
 
+pub mod habit;
 pub mod suggest;
 
 /// What a line asks for.
@@ -29,10 +30,10 @@ pub enum Line {
     Act(Verb, Vec<String>),
     /// Any action that is bound to keys, by its name.
     Action(Action),
-    /// Only one tenant's things from now on, or everybody's; without a name, the choice of them.
-    Scope(Option<ScopeName>),
-    /// Go over to another fleet, and to this line there; without a name, the choice of them.
-    Context(Option<(String, Option<String>)>),
+    /// Only one tenant's things from now on, or everybody's; or another namespace.
+    Scope(ScopeName),
+    /// Go over to another fleet, and to this line there.
+    Context(String, Option<String>),
     /// Allow changes in a protected context, by its name.
     Unlock(String),
     /// Keep the view in sight under a name.
@@ -156,7 +157,24 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         let line: Vec<&str> = std::iter::once(first).chain(others).collect();
         let line = line.join(" ");
         parse(&line)?;
-        return Ok(Line::Context(Some((name, Some(line)))));
+        return Ok(Line::Context(name, Some(line)));
+    }
+    let places = match word.as_str() {
+        "ns" | "scope" | "scopes" | "namespaces" | "tenant" | "tenants" => {
+            Some(TableKind::Namespaces)
+        }
+        "ctx" | "context" | "contexts" => Some(TableKind::Contexts),
+        _ => None,
+    };
+    if let Some(kind) = places {
+        // one plain word is where to go; anything else is how the page is looked at
+        return match (kind, rest.as_slice()) {
+            (TableKind::Namespaces, [name]) if !is_argument(name) => {
+                Ok(Line::Scope(ScopeName::named(name)))
+            }
+            (_, [name]) if !is_argument(name) => Ok(Line::Context((*name).to_owned(), None)),
+            (kind, rest) => locator(kind, &rest.join(" ")).map(Line::Open),
+        };
     }
     if let Some(kind) = TableKind::named(&word) {
         return locator(kind, line[line.find(first).unwrap_or(0) + first.len()..].trim())
@@ -173,16 +191,6 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         ("perf", []) => Ok(Line::Action(Action::TogglePerf)),
         ("aliases", []) => Ok(Line::Text(TextKind::Aliases)),
         ("can-i" | "cani", []) => Ok(Line::Text(TextKind::Rights)),
-        ("ns" | "scope" | "scopes" | "namespaces" | "tenant" | "tenants", []) => {
-            Ok(Line::Scope(None))
-        }
-        ("ns" | "scope" | "scopes" | "namespaces" | "tenant" | "tenants", [name]) => {
-            Ok(Line::Scope(Some(ScopeName::named(name))))
-        }
-        ("ctx" | "context" | "contexts", []) => Ok(Line::Context(None)),
-        ("ctx" | "context" | "contexts", [name]) => {
-            Ok(Line::Context(Some(((*name).to_owned(), None))))
-        }
         ("unlock", [name]) => Ok(Line::Unlock((*name).to_owned())),
         ("bookmark" | "bm", [name]) => Ok(Line::Bookmark((*name).to_owned())),
         ("go", [name]) => Ok(Line::Go((*name).to_owned())),
@@ -194,13 +202,27 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         ("keymap", [name]) => Ok(Line::Keymap((*name).to_owned())),
         ("theme" | "keymap", _) => Err(Safe::new(&format!("{word} needs one name"))),
         ("set", words) => setting(words).map(Line::Set),
-        ("describe" | "yaml" | "logs", [name]) => about(&word, None, name),
-        ("describe" | "yaml" | "logs", [noun, name]) => about(&word, Some(noun), name),
+        ("describe" | "yaml" | "live" | "logs", [name]) => about(&word, None, name),
+        ("describe" | "yaml" | "live" | "logs", [noun, name]) => about(&word, Some(noun), name),
         _ => match Action::from_str(&word) {
             Ok(action) if rest.is_empty() => Ok(Line::Action(action)),
-            _ => Err(unknown(&word)),
+            _ => match habit::habit(&word) {
+                Some(habit::Habit::Same(ours)) => {
+                    let line: Vec<&str> = std::iter::once(ours).chain(rest).collect();
+                    parse(&line.join(" "))
+                }
+                Some(habit::Habit::Instead(instead)) => {
+                    Err(Safe::new(&format!("there is no {word}: {instead}")))
+                }
+                None => Err(unknown(&word)),
+            },
         },
     }
+}
+
+/// Whether a word says how a page is looked at, instead of naming something.
+fn is_argument(word: &str) -> bool {
+    word.starts_with(['/', '-']) || word.starts_with("sort:") || matches!(word, "faults" | "wide")
 }
 
 fn unknown(word: &str) -> Safe {
@@ -212,8 +234,8 @@ fn unknown(word: &str) -> Safe {
 /// Every first word that means something, the pages first.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TableKind::iter().map(TableKind::name).chain(Verb::iter().map(Verb::name)).chain([
-        "pulse", "describe", "yaml", "logs", "help", "notices", "aliases", "can-i", "ctx", "ns",
-        "perf", "dump", "bookmark", "go", "forget", "theme", "keymap", "set", "quit",
+        "pulse", "describe", "yaml", "live", "logs", "help", "notices", "aliases", "can-i", "ctx",
+        "ns", "perf", "dump", "bookmark", "go", "forget", "theme", "keymap", "set", "quit",
     ])
 }
 
@@ -221,6 +243,7 @@ fn about(word: &str, noun: Option<&str>, name: &str) -> Result<Line, Safe> {
     let action = match word {
         "describe" => Action::Describe,
         "yaml" => Action::Yaml,
+        "live" => Action::Live,
         _ => Action::Logs,
     };
     let noun = match noun {
@@ -278,7 +301,7 @@ fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
     let mut in_list = false;
     let mut words = rest.split(' ').filter(|word| !word.is_empty()).peekable();
     if kind == TableKind::Xray
-        && let Some(root) = words.peek().and_then(|word| Root::from_str(word).ok())
+        && let Some(root) = words.peek().and_then(|word| root(word))
     {
         to.root = root;
         words.next();
@@ -327,6 +350,21 @@ fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
         }
     }
     Ok(to)
+}
+
+/// What stands at the root of a tree: a page of such things by any of its names.
+fn root(word: &str) -> Option<Root> {
+    let word = word.to_ascii_lowercase();
+    let word = match habit::habit(&word) {
+        Some(habit::Habit::Same(ours)) => ours,
+        Some(habit::Habit::Instead(_)) | None => &word,
+    };
+    match TableKind::named(word) {
+        Some(TableKind::Agents) => Some(Root::Agent),
+        Some(TableKind::Pools) => Some(Root::Pool),
+        Some(TableKind::Queues) => Some(Root::Queue),
+        _ => Root::from_str(word).ok(),
+    }
 }
 
 fn add(line: &mut String, word: &str) {
@@ -380,11 +418,13 @@ mod tests {
         let to = open("agents ns:acme state in (failed, paused) wide");
         assert_eq!(to.scope, Some(ScopeName::Tenant("acme".into())));
         assert_eq!((to.filter.as_str(), to.wide), ("state in (failed, paused)", true));
-        let there = Line::Context(Some(("prod-eu".into(), Some("agents /failed wide".into()))));
+        let there = Line::Context("prod-eu".into(), Some("agents /failed wide".into()));
         assert_eq!(parse("agents /failed @prod-eu wide"), Ok(there));
         assert!(parse("agetns @prod-eu").is_err(), "the rest of the line is checked here already");
         let to = open("xray agent triage-2");
         assert_eq!((to.root, to.name.as_deref()), (Root::Agent, Some("triage-2")));
+        let to = open("xray po");
+        assert_eq!((to.root, to.name.as_deref()), (Root::Pool, None));
         assert_eq!(open("pools triage").name, Some("triage".into()));
         assert_eq!(open("agents in:pool/triage faults").owner, Some((Noun::Pool, "triage".into())));
         assert_eq!(open("agents -l tier=gold,env!=dev").filter, "-l tier=gold,env!=dev");
@@ -396,7 +436,6 @@ mod tests {
     fn the_line_of_a_page_opens_the_same_page() {
         let mut page = TablePage::new(TableKind::Agents);
         page.set_filter("failed queue>3");
-        page.sort_by("queue");
         page.sort_by("queue");
         page.wide = true;
         let to = open(&page.line());

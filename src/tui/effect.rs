@@ -13,6 +13,7 @@ use crate::model::id::{AgentId, OperationId};
 use crate::model::plan::{Command, Noun, Plan, TargetRef};
 use crate::model::text::Safe;
 use crate::ports::runtime::LogOptions;
+use crate::ports::site::Ask;
 
 /// Names one effect, so that its answer is known when it comes, or dropped when nobody waits any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,4 +96,6 @@ pub enum Fetch {
     Reveal(Noun, String),
     Describe(Noun, String),
     List(Listing),
+    /// What the runtime says of its site.
+    Site(Ask),
 }

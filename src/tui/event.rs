@@ -14,6 +14,7 @@ use crate::model::id::OperationId;
 use crate::model::plan::Plan;
 use crate::model::text::Safe;
 use crate::ports::runtime::LogLine;
+use crate::ports::site;
 use crate::ports::store::{Bookmark, Document};
 
 #[derive(Debug)]
@@ -78,6 +79,7 @@ pub enum Reply {
     Revealed(Box<Document>),
     Described(Description),
     Listed(Vec<Document>, Option<Bookmark>),
+    Site(Box<site::Answer>),
     /// A followed log has no more lines.
     LogEnded,
     /// What was recorded is in files that begin with this path.

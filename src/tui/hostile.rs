@@ -226,6 +226,9 @@ fn answer(ui: &mut Ui, view: &FleetView, effects: &[Effect], poison: &str) {
                 update(ui, view, Event::Lines(*id, vec![line(false), line(true), json].into()));
                 continue;
             }
+            Effect::Fetch(id, Fetch::Site(ask)) => {
+                (id, Reply::Site(Box::new(super::testing::site::poisoned(ask, poison))))
+            }
             _ => continue,
         };
         update(ui, view, Event::Done(*id, Ok(reply)));
@@ -292,6 +295,10 @@ fn no_page_shows_what_would_steer_a_terminal() {
             "events",
             "operations",
             "pulse",
+            "hosts",
+            "ns",
+            "ctx",
+            "can-i",
             "help",
             "aliases",
         ] {
@@ -321,6 +328,7 @@ fn no_text_shows_what_would_steer_a_terminal() {
             ("events", "enter"),
             ("operations", "enter"),
             ("pools", "d"),
+            ("hosts", "d"),
         ] {
             let mut ui = ui();
             go(&mut ui, &view, page, &poison);

@@ -7,6 +7,7 @@ pub mod events;
 pub mod fetched;
 pub mod health;
 pub mod help;
+pub mod listed;
 pub mod logs;
 pub mod messages;
 pub mod operations;
@@ -17,6 +18,7 @@ pub mod publications;
 pub mod pulse;
 pub mod queues;
 pub mod row;
+pub mod site;
 pub mod steps;
 pub mod strip;
 pub mod subscriptions;
@@ -37,6 +39,7 @@ use super::keymap::Scope;
 use crate::engine::fields::PaperKind;
 use crate::engine::view::FleetView;
 use crate::model::time::Time;
+use crate::ports::site::Ask;
 
 /// What a table is of.
 #[derive(
@@ -57,6 +60,9 @@ pub enum TableKind {
     Events,
     Operations,
     Xray,
+    Hosts,
+    Namespaces,
+    Contexts,
 }
 
 impl TableKind {
@@ -78,6 +84,9 @@ impl TableKind {
             Self::Events => &["events", "event", "ev"],
             Self::Operations => &["operations", "operation", "op", "ops"],
             Self::Xray => &["xray", "xr"],
+            Self::Hosts => &["hosts", "host", "nodes", "node", "no"],
+            Self::Namespaces => &["namespaces"],
+            Self::Contexts => &["contexts"],
         }
     }
 
@@ -94,6 +103,9 @@ impl TableKind {
             Self::Events => &events::SPEC,
             Self::Operations => &operations::SPEC,
             Self::Xray => &xray::SPEC,
+            Self::Hosts => &site::HOSTS,
+            Self::Namespaces => &site::NAMESPACES,
+            Self::Contexts => &site::CONTEXTS,
         }
     }
 
@@ -118,6 +130,13 @@ impl TableKind {
             Self::Events => Box::new(events::Events::new(&fetched.papers.rows, now)),
             Self::Operations => Box::new(operations::Operations::new(view, now)),
             Self::Xray => Box::new(xray::Xray::new(&fetched.tree, now)),
+            Self::Hosts => {
+                let places = view.agents.iter().map(|row| row.node.as_str());
+                Box::new(listed::Listed::counting(&fetched.entries, places, now))
+            }
+            Self::Namespaces | Self::Contexts => {
+                Box::new(listed::Listed::new(&fetched.entries, now))
+            }
         }
     }
 
@@ -134,7 +153,19 @@ impl TableKind {
             | Self::Subscriptions
             | Self::Health
             | Self::Operations
-            | Self::Xray => None,
+            | Self::Xray
+            | Self::Hosts
+            | Self::Namespaces
+            | Self::Contexts => None,
+        }
+    }
+
+    /// What the runtime is asked for its rows, again and again while they are in sight.
+    pub fn asks(self) -> Option<Ask> {
+        match self {
+            Self::Hosts => Some(Ask::Hosts),
+            Self::Namespaces => Some(Ask::Namespaces),
+            _ => None,
         }
     }
 

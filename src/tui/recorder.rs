@@ -23,6 +23,7 @@ use crate::model::event::Event as Entry;
 use crate::model::id::OperationId;
 use crate::model::plan::Plan;
 use crate::model::time::Time;
+use crate::ports::site;
 use crate::ports::store::Body;
 use crate::settings::thresholds::Thresholds;
 
@@ -58,6 +59,8 @@ pub struct Start {
     pub context: String,
     #[serde(default)]
     pub protected: bool,
+    #[serde(default)]
+    pub cluster: Option<(String, String)>,
     #[serde(default)]
     pub contexts: Vec<(String, String)>,
     #[serde(default)]
@@ -166,6 +169,9 @@ pub enum Answer {
         papers: Vec<Paper>,
         more: Option<(Vec<serde_json::Value>, String)>,
     },
+    Site {
+        answer: Box<site::Answer>,
+    },
     LogEnded,
     Dumped {
         path: String,
@@ -226,6 +232,7 @@ impl Recorder {
             limits: ui.limits,
             context: ui.context.name.to_string(),
             protected: ui.context.protected,
+            cluster: ui.context.cluster.clone(),
             contexts: ui.contexts.clone(),
             bookmarks: ui.bookmarks.clone(),
             first_line: ui.first_line.clone(),
@@ -388,6 +395,7 @@ fn answer(reply: &Reply) -> (Answer, usize) {
             let papers = documents.iter().map(paper).collect();
             (Answer::Listed { papers, more }, documents.len() * DOCUMENT)
         }
+        Reply::Site(answer) => (Answer::Site { answer: answer.clone() }, 4 * DOCUMENT),
         Reply::LogEnded => (Answer::LogEnded, 64),
         Reply::Dumped(path) => (Answer::Dumped { path: path.clone() }, 128),
     }

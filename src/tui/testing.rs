@@ -10,6 +10,8 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 use serde_json::json;
 
+pub mod site;
+
 use super::effect::{Effect, Fetch};
 use super::event::{Event, Reply};
 use super::keys;
@@ -414,6 +416,10 @@ pub fn open(ui: &mut Ui, view: &FleetView, line: &str) {
     effects.extend(type_text(ui, view, line));
     effects.extend(press(ui, view, "enter"));
     for effect in effects {
+        if let Effect::Fetch(id, Fetch::Site(ask)) = &effect {
+            let reply = Reply::Site(Box::new(site::answer(ask)));
+            update(ui, view, Event::Done(*id, Ok(reply)));
+        }
         let Effect::Fetch(id, Fetch::List(listing)) = effect else { continue };
         let documents = match listing.collection {
             Collection::AgentMessages => messages(),

@@ -150,6 +150,8 @@ pub struct Context {
     pub name: Safe,
     /// Changes want its name.
     pub protected: bool,
+    /// The kubeconfig's context and the namespace that agents run in, where they run in a cluster.
+    pub cluster: Option<(String, String)>,
 }
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cvxc::ports::runtime::{Exit, LogLine, LogOptions, Observed, RuntimeError, Sight, State};
+use cvxc::ports::site::{Answer, Ask};
 use futures::StreamExt;
 
 use crate::fixture::{Does, Fixture, LIMIT, exited, listed, log, seen, texts};
@@ -196,6 +197,19 @@ pub async fn info_names_the_kind_and_a_node_with_room(fixture: &impl Fixture) {
     let info = fixture.runtime().info().await.unwrap();
     assert!(!info.kind.is_empty() && !info.place.is_empty());
     assert!(info.nodes.iter().any(|node| node.cpu_millis > 0 && node.memory_bytes > 0), "{info:?}");
+}
+
+pub async fn hosts_have_room_and_one_of_them_runs_the_workload(fixture: &impl Fixture) {
+    let (runtime, workload) = (fixture.runtime(), fixture.workload(Does::Run));
+    let seen = fixture.running(&workload).await;
+    let Answer::Hosts(hosts) = runtime.site(Ask::Hosts).await.unwrap() else {
+        panic!("hosts were asked for");
+    };
+    let its = hosts.iter().find(|host| host.name == seen.node).expect("the host that it is on");
+    assert!(its.trouble.is_empty() && !its.cordoned, "{its:?}");
+    let (all, may) = (its.capacity, its.allocatable);
+    assert!(may.cpu_millis > 0 && may.memory_bytes > 0, "{its:?}");
+    assert!(may.cpu_millis <= all.cpu_millis && may.memory_bytes <= all.memory_bytes, "{its:?}");
 }
 
 pub async fn an_exit_code_is_seen(fixture: &impl Fixture) {

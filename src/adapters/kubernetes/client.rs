@@ -28,6 +28,53 @@ pub struct Target {
     pub namespace: Option<String>,
 }
 
+/// A context of a kubeconfig.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KubeContext {
+    pub name: String,
+    pub cluster: String,
+    pub user: String,
+    /// Its own; empty where it names none.
+    pub namespace: String,
+}
+
+/// What a kubeconfig names, and which of it the target means.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    pub contexts: Vec<KubeContext>,
+    pub context: String,
+    pub namespace: String,
+}
+
+/// The contexts of the kubeconfig that `target` means; none without one. Runs nothing and asks no cluster.
+///
+/// # Errors
+/// `Rejected` when a kubeconfig that was named cannot be read.
+pub fn known(target: &Target) -> Result<Known, RuntimeError> {
+    let read = match &target.kubeconfig {
+        Some(path) => read(path)?,
+        None => match Kubeconfig::read() {
+            Ok(read) => read,
+            Err(_) => return Ok(Known::default()),
+        },
+    };
+    let context = |it: kube::config::NamedContext| {
+        let inner = it.context.unwrap_or_default();
+        KubeContext {
+            name: it.name,
+            cluster: inner.cluster,
+            user: inner.user.unwrap_or_default(),
+            namespace: inner.namespace.unwrap_or_default(),
+        }
+    };
+    let contexts: Vec<KubeContext> = read.contexts.into_iter().map(context).collect();
+    let active = target.context.clone().or(read.current_context).unwrap_or_default();
+    let own = contexts.iter().find(|it| it.name == active).map(|it| it.namespace.clone());
+    let own = own.filter(|it| !it.is_empty()).unwrap_or_else(|| "default".to_owned());
+    let namespace = target.namespace.clone().unwrap_or(own);
+    Ok(Known { contexts, context: active, namespace })
+}
+
 /// A cluster and the namespace that the fleet lives in.
 pub struct Cluster {
     pub client: Client,

@@ -81,7 +81,7 @@ fn words(state: &ContainerState) -> Option<String> {
     joined([Some("running".to_owned()), since])
 }
 
-fn told(mut events: Vec<Event>) -> Vec<(String, String)> {
+pub(super) fn told(mut events: Vec<Event>) -> Vec<(String, String)> {
     let at = |event: &Event| {
         let micro = event.event_time.as_ref().map(|at| at.0);
         let at = event.last_timestamp.as_ref().map(|at| at.0).or(micro);

@@ -49,9 +49,9 @@ struct Container {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Amounts {
-    cpu: String,
-    memory: String,
+pub(super) struct Amounts {
+    pub cpu: String,
+    pub memory: String,
 }
 
 /// The last figures, by pod.

@@ -38,12 +38,18 @@ pub fn suggest(line: &str, known: Known<'_>) -> Vec<Suggestion> {
     found
 }
 
-/// What the first suggestion would add behind `line`; empty when it does not simply go on.
+/// What the first suggestion would add behind `line`; empty when it does not simply go on, or when `line` by itself already
+/// means something else.
 pub fn ghost<'a>(line: &str, chosen: Option<&'a Suggestion>) -> &'a str {
     if line.is_empty() {
         return "";
     }
-    chosen.and_then(|it| it.line.strip_prefix(line)).unwrap_or_default()
+    let Some(rest) = chosen.and_then(|it| it.line.strip_prefix(line)) else { return "" };
+    let whole = chosen.map(|it| it.line.as_str()).unwrap_or_default();
+    match (line.contains(' '), super::parse(line)) {
+        (false, Ok(meant)) if super::parse(whole) != Ok(meant.clone()) => "",
+        _ => rest,
+    }
 }
 
 /// The tenants that anything of the fleet belongs to, in order; digits choose among the first nine.
@@ -67,13 +73,14 @@ fn first_words(typed: &str, known: Known<'_>) -> Vec<Suggestion> {
         ("pulse", "view"),
         ("describe ", "view"),
         ("yaml ", "view"),
+        ("live ", "view"),
         ("logs ", "view"),
         ("help", "view"),
         ("notices", "view"),
         ("aliases", "view"),
         ("can-i", "view"),
         ("ctx ", "context"),
-        ("ns ", "scope"),
+        ("ns ", "scope or namespace"),
         ("bookmark ", "keep this view"),
         ("go ", "bookmark"),
         ("forget ", "bookmark"),
@@ -136,7 +143,10 @@ fn arguments(head: &str, rest: &str, known: Known<'_>) -> Vec<Suggestion> {
             | TableKind::Subscriptions
             | TableKind::Publications
             | TableKind::Events
-            | TableKind::Operations => Vec::new(),
+            | TableKind::Operations
+            | TableKind::Hosts
+            | TableKind::Namespaces
+            | TableKind::Contexts => Vec::new(),
         };
         return add(names.into_iter().chain(sorts).chain(words).chain(owners).collect());
     }
@@ -187,7 +197,7 @@ fn arguments(head: &str, rest: &str, known: Known<'_>) -> Vec<Suggestion> {
         }
         "scale" | "rollback" | "set-template" => add(pools().collect()),
         "deploy" => add(templates().collect()),
-        "send" | "logs" => add(agents().collect()),
+        "send" | "logs" | "live" => add(agents().collect()),
         "describe" | "yaml" | "delete" => add(pools().chain(templates()).chain(agents()).collect()),
         "restart" | "pause" | "resume" | "drain" | "stop" | "start" => {
             add(pools().chain(agents()).collect())
@@ -270,6 +280,8 @@ mod tests {
         let found = all("ag");
         assert_eq!(ghost("ag", found.first()), "ents");
         assert_eq!(ghost("gents", found.first()), "");
+        let health = Suggestion { line: "health".into(), ..found[0].clone() };
+        assert_eq!(ghost("h", Some(&health)), "", "enter opens help");
         assert_eq!(ghost("", found.first()), "");
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::TableKind;
 use super::events::aggregate;
+use super::listed::Entry;
 use super::papers::{self, KEPT, PaperRow, Papers, READ};
+use super::site;
 use super::table::TablePage;
 use super::xray::Tree;
 use crate::engine::fields::PaperKind;
@@ -17,6 +19,7 @@ use crate::model::filter::{Field, Filter};
 use crate::model::id::AgentId;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
+use crate::ports::site::Answer;
 use crate::ports::store::{Bookmark, Document, chain};
 use crate::tui::effect::{EffectId, Fetch};
 use crate::tui::event::{Fault, Reply};
@@ -28,6 +31,8 @@ pub struct Fetched {
     pub asked: Option<EffectId>,
     pub error: Option<Safe>,
     pub papers: Papers,
+    /// Rows of a site, held as they came.
+    pub entries: Vec<Entry>,
     /// The lines of a tree, as they stood when they were listed.
     pub tree: Tree,
     /// Nothing newer is shown until it thaws.
@@ -55,6 +60,7 @@ enum Incoming {
     Newest { rows: Vec<PaperRow>, more: Option<Bookmark>, all: bool },
     Older { rows: Vec<PaperRow>, more: Option<Bookmark> },
     One(Box<PaperRow>),
+    Entries(Vec<Entry>),
     Thaw,
 }
 
@@ -79,6 +85,7 @@ impl Fetched {
                     self.papers.append(rows);
                     self.more = more;
                 }
+                Incoming::Entries(entries) => self.entries = entries,
                 Incoming::One(row) => self.papers.push(*row, self.frozen),
                 Incoming::Thaw => {
                     if !self.papers.thaw() {
@@ -148,6 +155,11 @@ impl TablePage {
 
     /// What should be read now, if anything: the rows may be old, or the cursor at the end of what was read.
     pub fn needs(&self, view: &FleetView) -> Need {
+        if self.kind.asks().is_some() {
+            let fetched = &self.fetched;
+            let due = fetched.sign.is_none() && fetched.asked.is_none() && !fetched.resting;
+            return if due { Need::Newest } else { Need::Nothing };
+        }
         let (Some(kind), fetched) = (self.kind.papers(), &self.fetched) else {
             return Need::Nothing;
         };
@@ -167,6 +179,10 @@ impl TablePage {
 
     /// What to read for `need`. A page without such rows reads nothing.
     pub fn fetch(&mut self, need: Need, view: &FleetView) -> Option<Fetch> {
+        if let Some(ask) = self.kind.asks() {
+            self.fetched.sign = Some(0);
+            return Some(Fetch::Site(ask));
+        }
         let kind = self.kind.papers()?;
         let filter = self.wanted();
         let fetched = &mut self.fetched;
@@ -185,6 +201,9 @@ impl TablePage {
 
     /// What was read has come; the fault is given back for telling.
     pub fn answered(&mut self, answer: Result<Reply, Fault>, view: &FleetView) -> Option<Fault> {
+        if self.kind.asks().is_some() {
+            return self.told(answer, view);
+        }
         let kind = self.kind.papers()?;
         let older = std::mem::take(&mut self.fetched.older);
         match answer {
@@ -206,6 +225,42 @@ impl TablePage {
                 self.touch();
                 Some(fault)
             }
+        }
+    }
+
+    /// What the runtime said of its site.
+    fn told(&mut self, answer: Result<Reply, Fault>, view: &FleetView) -> Option<Fault> {
+        let answer = match answer {
+            Ok(Reply::Site(answer)) => *answer,
+            Ok(_) => return None,
+            Err(fault) => {
+                // what was there is old by now: the page says why there is nothing
+                let first = self.fetched.error.is_none();
+                self.fetched.error = Some(Safe::new(&chain(&fault)));
+                self.fetched.incoming.push(Incoming::Entries(Vec::new()));
+                return first.then_some(fault);
+            }
+        };
+        let entries = match answer {
+            Answer::Hosts(hosts) => hosts.iter().map(site::host).collect(),
+            Answer::Namespaces(found) => site::namespaces(view, self.scope.as_ref(), &found),
+            Answer::Host(_) | Answer::Allowances(_) | Answer::Live(_) => return None,
+        };
+        self.fetched.error = None;
+        self.show(entries);
+        None
+    }
+
+    /// Takes rows that were made elsewhere.
+    pub fn show(&mut self, entries: Vec<Entry>) {
+        self.fetched.incoming.push(Incoming::Entries(entries));
+    }
+
+    /// Rows of a site are read again from time to time.
+    pub fn age(&mut self) {
+        self.fetched.resting = false;
+        if self.kind.asks().is_some() {
+            self.fetched.sign = None;
         }
     }
 

@@ -109,7 +109,12 @@ pub fn aliases() -> Content {
     lines.push(row("notices", "notifications"));
     lines.push(row("aliases", ""));
     lines.push(row("can-i", "what your role may do"));
-    lines.push(row("ns [NAME|all]", "only what belongs to one tenant; 0-9 in tables"));
+    lines.push(row(
+        "ns [NAME|all]",
+        "one tenant's things alone, 0-9 in tables; or another namespace",
+    ));
+    lines.push(row("ctx [NAME]", "another fleet, or another context of the kubeconfig"));
+    lines.push(row("live AGENT", "its objects as the cluster has them; L in its YAML"));
     lines.push(row("bookmark NAME", "keep this view; b in tables"));
     lines.push(row("go NAME, forget NAME", "open a bookmark, or forget it"));
     lines.push(row("xray [pool|agent|queue] [NAME]", "what it is made of, the sick first"));

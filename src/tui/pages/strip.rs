@@ -36,6 +36,9 @@ pub fn lines(page: &TablePage, view: &FleetView, now: Time, look: Look<'_>) -> V
         | TableKind::Templates
         | TableKind::Subscriptions
         | TableKind::Operations
+        | TableKind::Hosts
+        | TableKind::Namespaces
+        | TableKind::Contexts
         | TableKind::Xray => Vec::new(),
     }
 }

@@ -4,18 +4,23 @@
 use std::collections::BTreeSet;
 
 use regex::Regex;
+use serde_json::Value;
 
+use super::listed::Entry;
 use super::logs::Dropped;
-use super::{steps, words};
+use super::{site, steps, words};
 use crate::engine::handle::Listing;
 use crate::engine::view::FleetView;
 use crate::model::filter::{Field, Filter};
+use crate::model::id::AgentId;
 use crate::model::plan::TargetRef;
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::ports::site::{Answer, Ask};
 use crate::ports::store::{Document, chain};
 use crate::tui::action::Action;
+use crate::tui::clipboard::Room;
 use crate::tui::effect::{EffectId, Fetch};
 use crate::tui::event::{Fault, LogBatch, Reply};
 use crate::tui::keymap::Scope;
@@ -43,6 +48,10 @@ pub enum TextKind {
     /// What the actor's role may do.
     #[strum(serialize = "can-i")]
     Rights,
+    /// What is known of one host.
+    Host,
+    /// The objects behind an agent as its runtime has them.
+    Live,
     Describe,
     Yaml,
     /// The same document, as JSON at first.
@@ -64,8 +73,8 @@ impl TextKind {
             Self::Help | Self::Notices | Self::Aliases | Self::Rights => {
                 vec![Scope::Help, Scope::Text, Scope::Global]
             }
-            Self::Describe => vec![Scope::Describe, Scope::Text, Scope::Global],
-            Self::Yaml | Self::Json | Self::Event(_) => {
+            Self::Describe | Self::Host => vec![Scope::Describe, Scope::Text, Scope::Global],
+            Self::Yaml | Self::Json | Self::Event(_) | Self::Live => {
                 vec![Scope::Yaml, Scope::Text, Scope::Global]
             }
             Self::Steps => vec![Scope::Operations, Scope::Describe, Scope::Text, Scope::Global],
@@ -78,6 +87,8 @@ impl TextKind {
 pub struct TextPage {
     pub kind: TextKind,
     pub about: Option<TargetRef>,
+    /// The host that it is about.
+    pub host: Option<Box<Entry>>,
     pub state: TextState,
     pub content: Content,
     /// The line filter (`&`) as typed, and what it found.
@@ -104,6 +115,7 @@ impl TextPage {
         Self {
             kind,
             about,
+            host: None,
             state: TextState { follow: kind == TextKind::Logs, ..TextState::default() },
             content: Content::empty(kind),
             filter: None,
@@ -135,11 +147,13 @@ impl TextPage {
     pub fn fetch(&self) -> Option<Fetch> {
         let about = self.about.as_ref();
         match self.kind {
-            TextKind::Help
-            | TextKind::Notices
-            | TextKind::Aliases
-            | TextKind::Rights
-            | TextKind::Logs => None,
+            TextKind::Help | TextKind::Notices | TextKind::Aliases | TextKind::Logs => None,
+            TextKind::Rights => Some(Fetch::Site(Ask::Allowances)),
+            TextKind::Host => self.host.as_ref().map(|it| Fetch::Site(Ask::Host(it.id.clone()))),
+            TextKind::Live => {
+                let id = about.and_then(|it| AgentId::new(&it.id).ok());
+                id.map(|id| Fetch::Site(Ask::Live(id)))
+            }
             TextKind::Describe => about.map(|it| Fetch::Describe(it.noun, it.id.clone())),
             TextKind::Yaml | TextKind::Json if self.revealed => {
                 about.map(|it| Fetch::Reveal(it.noun, it.id.clone()))
@@ -178,6 +192,10 @@ impl TextPage {
                 Some(document) => self.document(document),
                 None => Content::Failed(Safe::new("it is no longer in the store")),
             },
+            Ok(Reply::Site(answer)) => match self.of_site(*answer, view) {
+                Some(content) => content,
+                None => return,
+            },
             Ok(Reply::LogEnded) => return self.log_ended(None),
             Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled | Reply::Dumped(_)) => {
                 return;
@@ -185,9 +203,49 @@ impl TextPage {
             Err(fault) if self.kind == TextKind::Logs => {
                 return self.log_ended(Some(&Safe::new(&chain(&fault))));
             }
+            // what the role may do is known all the same
+            Err(fault) if self.kind == TextKind::Rights => {
+                let why = Safe::new(&format!("  the runtime does not say: {}", chain(&fault)));
+                self.with_more(vec![Vec::new(), vec![(why, Ink::Warn)]])
+            }
             Err(fault) => Content::Failed(Safe::new(&chain(&fault))),
         };
         self.refilter(look);
+    }
+
+    /// What the runtime said of its site, as a text.
+    fn of_site(&mut self, answer: Answer, view: &FleetView) -> Option<Content> {
+        match answer {
+            Answer::Host(more) => {
+                let known = self.host.as_deref();
+                let name = known.map(|it| it.name.as_str().to_owned()).unwrap_or_default();
+                Some(Content::Plain(site::described(&name, known, &more, view)))
+            }
+            Answer::Allowances(all) => Some(self.with_more(site::allowances(&all))),
+            Answer::Live(objects) if objects.is_empty() => {
+                let said = "this runtime keeps no object of an agent: describe says what runs";
+                Some(Content::Failed(Safe::new(said)))
+            }
+            Answer::Live(objects) => {
+                let value = Value::Object(objects.into_iter().collect());
+                let format = match &self.content {
+                    Content::Document(before) => before.format,
+                    _ => Format::Yaml,
+                };
+                Some(Content::Document(Box::new(DocumentText::new(value, format, BTreeSet::new()))))
+            }
+            Answer::Hosts(_) | Answer::Namespaces(_) => None,
+        }
+    }
+
+    /// The lines that are there, and these below them.
+    fn with_more(&mut self, more: Vec<PlainLine>) -> Content {
+        let mut lines = match std::mem::take(&mut self.content) {
+            Content::Plain(lines) => lines,
+            _ => Vec::new(),
+        };
+        lines.extend(more);
+        Content::Plain(lines)
     }
 
     /// The document laid out as the one before it was.
@@ -286,7 +344,7 @@ impl TextPage {
     }
 
     /// How many lines there are to see.
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.shown.as_ref().map_or_else(|| self.content.count(), Vec::len)
     }
 
@@ -350,15 +408,19 @@ impl TextPage {
 
     /// Every line shown, for the clipboard.
     pub fn copy(&self, look: Look<'_>) -> Vec<Safe> {
-        let mut pieces = Pieces::default();
-        (0..self.count())
-            .map(|position| {
-                pieces.clear();
-                let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
-                self.content.line(line, look, &mut pieces);
-                Safe::new(pieces.as_str())
-            })
-            .collect()
+        let (mut pieces, mut room) = (Pieces::default(), Room::default());
+        let mut read = |position: usize| {
+            pieces.clear();
+            let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
+            self.content.line(line, look, &mut pieces);
+            Some(Safe::new(pieces.as_str())).filter(|line| room.take(line))
+        };
+        if !matches!(self.content, Content::Log(_)) {
+            return (0..self.count()).map_while(read).collect();
+        }
+        let mut lines: Vec<Safe> = (0..self.count()).rev().map_while(&mut read).collect();
+        lines.reverse();
+        lines
     }
 
     pub fn title(&self) -> String {
@@ -366,7 +428,10 @@ impl TextPage {
             Some(about) => {
                 format!("{} {} {}", self.kind.name(), about.noun, words::plain(&about.name))
             }
-            None => self.kind.name().to_owned(),
+            None => match &self.host {
+                Some(host) => format!("{} {}", self.kind.name(), host.name),
+                None => self.kind.name().to_owned(),
+            },
         }
     }
 

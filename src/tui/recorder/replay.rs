@@ -67,7 +67,11 @@ impl Player {
         let (keymap, _) = keymap::load::load(&start.keymap, None);
         let mut ui = Ui::new(Actor::local(start.actor.as_str()), theme.clone(), keymap, start.at);
         (ui.depth, ui.limits) = (start.depth, start.limits);
-        ui.context = Context { name: Safe::new(&start.context), protected: start.protected };
+        ui.context = Context {
+            name: Safe::new(&start.context),
+            protected: start.protected,
+            cluster: start.cluster,
+        };
         (ui.contexts, ui.bookmarks) = (start.contexts, start.bookmarks);
         ui.first_line = start.first_line;
         ui.wear(theme);
@@ -184,6 +188,7 @@ fn reply(answer: Answer) -> Result<Reply, String> {
                 .transpose()?;
             Reply::Listed(documents, more)
         }
+        Answer::Site { answer } => Reply::Site(answer),
         Answer::LogEnded => Reply::LogEnded,
         Answer::Dumped { path } => Reply::Dumped(path),
     })

@@ -190,5 +190,6 @@ async fn read(handle: Handle, actor: Actor, fetch: Fetch) -> Result<Reply, Fault
             let (documents, more) = handle.list(&actor, listing).await?;
             Reply::Listed(documents, more)
         }
+        Fetch::Site(ask) => Reply::Site(Box::new(handle.site(&actor, ask).await?)),
     })
 }

@@ -30,6 +30,9 @@ impl Turn<'_> {
         if kind == TableKind::Xray {
             return self.open_line();
         }
+        if matches!(kind, TableKind::Hosts | TableKind::Namespaces | TableKind::Contexts) {
+            return self.open_place(kind);
+        }
         let Some(target) = self.selected() else {
             // A part of the system: the side pane has all there is to know.
             self.ui.detail = true;
@@ -43,9 +46,13 @@ impl Turn<'_> {
             }
             TableKind::Subscriptions => self.about(Action::Yaml, target),
             TableKind::Operations => self.open_text(TextKind::Steps, Some(target)),
-            TableKind::Agents | TableKind::Health | TableKind::Events | TableKind::Xray => {
-                self.about(Action::Describe, target);
-            }
+            TableKind::Agents
+            | TableKind::Health
+            | TableKind::Events
+            | TableKind::Xray
+            | TableKind::Hosts
+            | TableKind::Namespaces
+            | TableKind::Contexts => self.about(Action::Describe, target),
         }
     }
 

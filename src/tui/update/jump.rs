@@ -9,7 +9,9 @@ use crate::tui::action::Action;
 use crate::tui::command::ScopeName;
 use crate::tui::command::suggest::tenants;
 use crate::tui::effect::Effect;
+use crate::tui::pages::site::{CLUSTER, meant};
 use crate::tui::pages::table::TablePage;
+use crate::tui::pages::text::{TextKind, TextPage};
 use crate::tui::pages::xray::Root;
 use crate::tui::pages::{Page, TableKind};
 use crate::tui::widgets::toast::Weight;
@@ -62,6 +64,91 @@ impl Turn<'_> {
             let known = known.join(", ");
             Safe::new(&format!("there is no scope {name:?}: there are all, {known}"))
         })
+    }
+
+    /// `:ns NAME`: a tenant's things alone, or on a cluster the fleet of another namespace.
+    ///
+    /// # Errors
+    /// Says that there is neither.
+    pub(super) fn scope_or_namespace(&mut self, name: &ScopeName) -> Result<(), Safe> {
+        let asked = match name {
+            ScopeName::Tenant(name) => name.strip_prefix("namespace/"),
+            ScopeName::All => None,
+        };
+        let failed = match asked {
+            Some(namespace) => return self.to_namespace(namespace),
+            None => match self.scope_named(name) {
+                Ok(scope) => {
+                    self.narrow(scope);
+                    return Ok(());
+                }
+                Err(why) => why,
+            },
+        };
+        match (name, &self.ui.context.cluster) {
+            (ScopeName::Tenant(namespace), Some(_)) => self.to_namespace(&namespace.clone()),
+            _ => Err(failed),
+        }
+    }
+
+    /// Goes over to another namespace of the same cluster.
+    ///
+    /// # Errors
+    /// Says that there is no cluster.
+    fn to_namespace(&mut self, namespace: &str) -> Result<(), Safe> {
+        let Some((context, here)) = &self.ui.context.cluster else {
+            return Err(Safe::new("agents do not run in a cluster: there are no namespaces"));
+        };
+        if here == namespace {
+            self.say(Weight::Info, &format!("this is namespace {namespace} already"));
+            return Ok(());
+        }
+        let place = format!("{CLUSTER}{context}/{namespace}");
+        self.effects.push(Effect::Switch(place, None));
+        Ok(())
+    }
+
+    /// Enter on a host, a namespace or a context.
+    pub(super) fn open_place(&mut self, kind: TableKind) {
+        let id =
+            self.with_rows(|page, rows| page.selected_row().map(|row| rows.id(row).to_owned()));
+        let Some(id) = id.flatten() else { return };
+        let gone = match kind {
+            TableKind::Hosts => {
+                let mut page = TablePage::new(TableKind::Agents);
+                page.set_filter(&format!("node=\"{id}\""));
+                self.go(Page::Table(Box::new(page)));
+                Ok(())
+            }
+            TableKind::Contexts => self.switch(&id, None),
+            _ => match meant(&id) {
+                ("namespace", name) => self.to_namespace(name),
+                (_, "*") => {
+                    self.narrow(None);
+                    self.read_again();
+                    Ok(())
+                }
+                (_, name) => {
+                    let scope = Safe::new(name);
+                    self.narrow(Some(scope));
+                    self.read_again();
+                    Ok(())
+                }
+            },
+        };
+        if let Err(why) = gone {
+            self.say_safe(Weight::Warn, why);
+        }
+    }
+
+    /// `d` on a host.
+    pub(super) fn describe_host(&mut self) {
+        let Page::Table(page) = self.ui.page() else { return };
+        let found = page.selected_row().and_then(|row| page.fetched.entries.get(row)).cloned();
+        let Some(entry) = found else { return self.refuse("there is no row to look at") };
+        let mut page = TextPage::new(TextKind::Host, None);
+        page.host = Some(Box::new(entry));
+        self.go(Page::Text(Box::new(page)));
     }
 
     /// Everything shown from now on belongs to this tenant, or to any.
@@ -118,7 +205,12 @@ impl Turn<'_> {
         if self.ui.context.name.as_str() == name {
             return line.map_or(Ok(()), |line| self.run_line(&line));
         }
+        // a kubeconfig's context is known by its own name too, where no fleet has it
+        let own = self.ui.contexts.iter().any(|(known, _)| known == name);
+        let of_cluster = format!("{CLUSTER}{name}");
+        let name = if own { name } else { of_cluster.as_str() };
         if !self.ui.contexts.iter().any(|(known, _)| known == name) {
+            let name = name.strip_prefix(CLUSTER).unwrap_or(name);
             let known: Vec<&str> = self.ui.contexts.iter().map(|(name, _)| name.as_str()).collect();
             let known = if known.is_empty() { "this one only".into() } else { known.join(", ") };
             return Err(Safe::new(&format!("there is no context {name:?}: there are {known}")));

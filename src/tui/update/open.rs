@@ -8,6 +8,7 @@ use crate::tui::command::{self, Line, Locator, Setting};
 use crate::tui::effect::Effect;
 use crate::tui::pages::fetched::Need;
 use crate::tui::pages::pulse::PulsePage;
+use crate::tui::pages::site;
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::text::{TextKind, TextPage};
 use crate::tui::pages::xray::Root;
@@ -32,16 +33,8 @@ impl Turn<'_> {
             }
             Line::Act(verb, words) => return self.act_by_name(verb, &words),
             Line::Action(action) => self.act(action, None),
-            Line::Scope(None) => self.open_command("ns "),
-            Line::Scope(Some(name)) => {
-                let scope = self.scope_named(&name)?;
-                self.narrow(scope);
-            }
-            Line::Context(None) if self.ui.contexts.is_empty() => {
-                return Err(Safe::new("there is one context only: contexts.toml names others"));
-            }
-            Line::Context(None) => self.open_command("ctx "),
-            Line::Context(Some((name, line))) => return self.switch(&name, line),
+            Line::Scope(name) => return self.scope_or_namespace(&name),
+            Line::Context(name, line) => return self.switch(&name, line),
             Line::Unlock(name) => return self.unlock(&name),
             Line::Bookmark(name) => self.bookmark(name),
             Line::Go(name) => return self.go_to_bookmark(&name),
@@ -168,7 +161,9 @@ impl Turn<'_> {
             (Layer::Page(Page::Table(a)), Page::Table(b)) => {
                 (a.kind, a.root) == (b.kind, b.root) && a.owner == b.owner
             }
-            (Layer::Page(Page::Text(a)), Page::Text(b)) => a.kind == b.kind && a.about == b.about,
+            (Layer::Page(Page::Text(a)), Page::Text(b)) => {
+                (a.kind, &a.about, &a.host) == (b.kind, &b.about, &b.host)
+            }
             (Layer::Page(Page::Pulse(_)), Page::Pulse(_)) => true,
             _ => false,
         });
@@ -198,6 +193,7 @@ impl Turn<'_> {
     pub(super) fn about(&mut self, action: Action, target: TargetRef) {
         match action {
             Action::Yaml => self.open_text(TextKind::Yaml, Some(target)),
+            Action::Live => self.open_text(TextKind::Live, Some(target)),
             Action::Logs | Action::PreviousLogs => {
                 self.open_logs(target, action == Action::PreviousLogs);
             }
@@ -282,9 +278,13 @@ impl Turn<'_> {
 
     /// Asks for what the page in sight cannot take from the view.
     pub(super) fn ask_for_page(&mut self) {
+        let (contexts, here) = (self.ui.contexts.clone(), self.ui.context.name.clone());
         match self.ui.page_mut() {
             Page::Table(page) => {
                 page.touch();
+                if page.kind == TableKind::Contexts {
+                    page.show(site::contexts(&contexts, &here));
+                }
                 self.read_rows(Need::Newest);
             }
             Page::Text(_) => self.read_text(),
@@ -306,13 +306,18 @@ impl Turn<'_> {
             TextKind::Help => {
                 page.content = crate::tui::pages::help::help(&keymap, &below, readonly, role);
             }
-            TextKind::Rights => page.content = crate::tui::pages::help::rights(role),
+            TextKind::Rights => {
+                page.content = crate::tui::pages::help::rights(role);
+                self.read_document();
+            }
             TextKind::Aliases => page.content = crate::tui::pages::help::aliases(),
             TextKind::Notices => page.content = crate::tui::pages::help::notices(&notices, now),
             TextKind::Describe
             | TextKind::Yaml
             | TextKind::Json
             | TextKind::Steps
+            | TextKind::Host
+            | TextKind::Live
             | TextKind::Event(_) => self.read_document(),
             TextKind::Logs => self.follow_log(),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Turn;
-use crate::model::plan::TargetRef;
+use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::effect::Effect;
@@ -11,7 +11,7 @@ use crate::tui::effect::EffectId;
 use crate::tui::event::{Fault, Reply};
 use crate::tui::pages::table::{TablePage, place};
 use crate::tui::pages::text::TextKind;
-use crate::tui::pages::{Page, row, words};
+use crate::tui::pages::{Page, TableKind, row, words};
 use crate::tui::ui::{PromptKind, Side};
 use crate::tui::widgets::Look;
 use crate::tui::widgets::table::CellText;
@@ -32,6 +32,11 @@ impl Turn<'_> {
                 self.open_prompt(if text { PromptKind::Search } else { PromptKind::Filter });
             }
             Action::FilterLines => self.open_prompt(PromptKind::LineFilter),
+            // as in k9s, the key that opened help closes it
+            Action::Help if matches!(self.ui.page(), Page::Text(page) if page.kind == TextKind::Help) =>
+            {
+                self.pop();
+            }
             Action::Help => self.open_text(TextKind::Help, None),
             Action::Notifications => self.open_text(TextKind::Notices, None),
             Action::Aliases => self.open_text(TextKind::Aliases, None),
@@ -220,6 +225,9 @@ impl Turn<'_> {
             Action::SortPool => self.sort("pool"),
             Action::SortQueue => self.sort("queue"),
             Action::SortHealth => self.sort("health"),
+            Action::SortCpu => self.sort("cpu"),
+            Action::SortMemory => self.sort("mem"),
+            Action::SortRestarts => self.sort("restarts"),
             Action::SortColumn => {
                 let picked = match self.ui.page() {
                     Page::Table(page) => {
@@ -253,16 +261,32 @@ impl Turn<'_> {
             Action::Open => self.open_row(),
             Action::Describe
             | Action::Yaml
+            | Action::Live
             | Action::Logs
             | Action::PreviousLogs
             | Action::Events => match self.selected() {
+                None if action == Action::Describe && self.is_at(TableKind::Hosts) => {
+                    self.describe_host();
+                }
                 Some(target) => self.about(action, target),
+                None if self.on_a_row() => {
+                    self.refuse("all there is to say of this row is beside it: | or enter");
+                }
                 None => self.refuse("there is no row to look at"),
             },
             Action::Owner => self.owner(),
             Action::ToggleFollow => self.toggle_follow(),
             _ => self.refuse("that does nothing here"),
         }
+    }
+
+    /// Whether a row is chosen, though nothing of the fleet stands behind it: the store, a loop.
+    fn on_a_row(&self) -> bool {
+        matches!(self.ui.page(), Page::Table(page) if page.state.selected.is_some())
+    }
+
+    fn is_at(&self, kind: TableKind) -> bool {
+        matches!(self.ui.page(), Page::Table(page) if page.kind == kind)
     }
 
     fn with_page(&mut self, act: impl FnOnce(&mut TablePage)) {
@@ -373,6 +397,16 @@ impl Turn<'_> {
         if action == Action::Reveal {
             return self.reveal();
         }
+        if action == Action::Live {
+            let about = match self.ui.page() {
+                Page::Text(page) => page.about.clone(),
+                Page::Table(_) | Page::Pulse(_) => None,
+            };
+            return match about.filter(|about| about.noun == Noun::Agent) {
+                Some(agent) => self.about(Action::Live, agent),
+                None => self.refuse("only an agent has objects in its runtime"),
+            };
+        }
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };
         let hits = self.ui.hits.text;
@@ -380,7 +414,9 @@ impl Turn<'_> {
         let mut refused = false;
         if let Page::Text(page) = self.ui.page_mut() {
             if action == Action::CopyName {
-                copied = Some(page.copy(look));
+                let lines = page.copy(look);
+                let said = copied_words(lines.len(), page.count(), page.kind);
+                copied = Some((lines, said));
             } else {
                 refused = !page.action(action, hits, look);
             }
@@ -388,8 +424,8 @@ impl Turn<'_> {
         if refused {
             self.refuse("that does nothing here");
         }
-        if let Some(lines) = copied {
-            self.say(Weight::Info, &format!("copied {} lines", lines.len()));
+        if let Some((lines, said)) = copied {
+            self.say(Weight::Info, &said);
             self.effects.push(Effect::Copy(lines));
         }
     }
@@ -414,5 +450,18 @@ impl Turn<'_> {
         if let Some(fault) = failed {
             self.say_fault(&fault);
         }
+    }
+}
+
+/// What is said of a copy of a text; a terminal takes only so much at once.
+fn copied_words(copied: usize, all: usize, kind: TextKind) -> String {
+    let which = if kind == TextKind::Logs { "last" } else { "first" };
+    let lines = if all == 1 { "line" } else { "lines" };
+    if copied == all {
+        format!("copied {all} {lines}")
+    } else {
+        format!(
+            "copied the {which} {copied} of {all} lines: a terminal takes no more; ctrl-s saves all of them"
+        )
     }
 }

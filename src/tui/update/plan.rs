@@ -252,6 +252,7 @@ impl Turn<'_> {
                 | Reply::Revealed(_)
                 | Reply::Described(_)
                 | Reply::Listed(..)
+                | Reply::Site(_)
                 | Reply::LogEnded
                 | Reply::Dumped(_),
             ) => {}

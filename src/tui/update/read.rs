@@ -13,7 +13,7 @@ use crate::model::id::AgentId;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::tui::action::Action;
-use crate::tui::effect::{Effect, FollowLog, LineFilter};
+use crate::tui::effect::{Effect, Fetch, FollowLog, LineFilter};
 use crate::tui::event::Alarm;
 use crate::tui::pages::Page;
 use crate::tui::pages::fetched::Need;
@@ -24,6 +24,8 @@ use crate::tui::widgets::toast::Weight;
 
 /// Between two reads of the same rows, however often the view changes.
 const REST: Duration = Duration::from_millis(500);
+/// Between two looks at hosts and the like, while they are in sight.
+const SITE: Duration = Duration::from_secs(5);
 
 impl Turn<'_> {
     /// Reads rows for the table in sight, if it has any that are not in the view.
@@ -40,15 +42,16 @@ impl Turn<'_> {
         if let Page::Table(page) = self.ui.page_mut() {
             page.fetched.asked = Some(id);
         }
+        let of_site = matches!(fetch, Fetch::Site(_));
         self.effects.push(Effect::Fetch(id, fetch));
-        self.effects.push(Effect::Wake(Alarm::Reread, REST));
+        self.effects.push(Effect::Wake(Alarm::Reread, if of_site { SITE } else { REST }));
     }
 
     /// Pages may read again.
     pub(super) fn rested(&mut self) {
         for page in self.ui.pages_mut() {
             match page {
-                Page::Table(page) => page.fetched.resting = false,
+                Page::Table(page) => page.age(),
                 Page::Text(page) => page.resting = false,
                 Page::Pulse(_) => {}
             }
@@ -211,11 +214,15 @@ impl Turn<'_> {
         let now = self.ui.now;
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = crate::tui::widgets::Look { theme: &theme, glyphs: &glyphs };
+        let top = self.ui.hits.text.top;
         let Page::Text(page) = self.ui.page_mut() else { return false };
         let Content::Log(log) = &mut page.content else { return false };
         let (mut again, mut anew) = (false, true);
         match action {
-            Action::ToggleFollow => page.state.follow = !page.state.follow,
+            // it stops where it is
+            Action::ToggleFollow => {
+                (page.state.follow, page.state.top) = (!page.state.follow, top);
+            }
             Action::ToggleTime => log.time = !log.time,
             Action::PrettyJson => log.toggle_pretty(),
             Action::ClearText => log.clear(),

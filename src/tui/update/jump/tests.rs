@@ -111,7 +111,7 @@ fn in_a_protected_context_every_change_wants_its_name_and_so_does_allowing_them(
     use crate::tui::update::update;
 
     let (mut ui, view) = (ui(), fleet());
-    ui.context = Context { name: Safe::new("prod-eu"), protected: true };
+    ui.context = Context { name: Safe::new("prod-eu"), protected: true, cluster: None };
     assert!(symbols(&draw(&mut ui, &view, 120, 30)).contains("ctx prod-eu  PROTECTED"));
     let effects = press(&mut ui, &view, "r");
     let Some(Effect::Plan(id, command)) = effects.last() else { panic!("{effects:?}") };
