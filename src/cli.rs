@@ -31,6 +31,7 @@ use crate::model::plan::Command;
 use crate::ports::clock::SystemClock;
 use crate::ports::ids::RandomIds;
 use crate::ports::store::chain;
+use crate::settings::contexts::ContextSettings;
 use crate::telemetry;
 use args::{ActArgs, AgentVerb, Cli, ConfigVerb, ConsoleArgs, Global, ServeArgs, Verb};
 use fail::Fail;
@@ -82,17 +83,29 @@ fn refuse(error: &clap::Error) -> Option<()> {
 fn run(mut cli: Cli) -> Result<(), Fail> {
     unfit(&cli)?;
     // an agent has its own place in the world, whatever its environment was handed down from
-    let alone = matches!(cli.verb, Some(Verb::Agent { .. } | Verb::Completion { .. }));
+    let alone =
+        matches!(cli.verb, Some(Verb::Agent { .. } | Verb::Completion { .. } | Verb::Version));
     let given = if alone { None } else { contexts::take(&mut cli)? };
     let given = given.as_deref();
     let request = request(&cli.global, &cli.serve, &cli.console);
-    let request = match given {
-        Some(name) => contexts::enter(&request, name)?.0,
-        None => request,
+    let (request, context) = match given {
+        Some(name) => contexts::enter(&request, name)?,
+        None => (request, ContextSettings::default()),
     };
+    let guard = given.filter(|_| context.protected).map(str::to_owned);
+    if context.read_only && !cli.console.write && cli.verb.as_ref().is_some_and(changes) {
+        return Err(Fail::with(
+            4,
+            format!(
+                "context {} is read-only (contexts.toml): nothing was done; --write allows changes",
+                given.unwrap_or_default()
+            ),
+        ));
+    }
     match cli.verb {
         // these need neither settings nor store
         Some(Verb::Completion { shell }) => completion(shell),
+        Some(Verb::Version) => output::line(concat!("cvxc ", env!("CARGO_PKG_VERSION"))),
         Some(Verb::Agent { verb: AgentVerb::Run(options) }) => agent(options),
         Some(Verb::Demo(args)) if args.console.looks() => Err(Fail::usage(
             "--plain, --snapshot and --check look at a fleet of yours, not at a demo's",
@@ -119,7 +132,7 @@ fn run(mut cli: Cli) -> Result<(), Fail> {
             let level = cli.global.log_level.is_some();
             let _logs =
                 telemetry::start(&ground.loaded.settings.log, None, level).map_err(Fail::usage)?;
-            threads()?.block_on(short(verb, &ground))
+            threads()?.block_on(short(verb, &ground, guard.as_deref()))
         }
     }
 }
@@ -130,15 +143,20 @@ fn unfit(cli: &Cli) -> Result<(), Fail> {
     if cli.daemon && !matches!(verb, Verb::Daemon(_)) {
         return Err(Fail::usage("--daemon: runs without a verb; leave one of them out"));
     }
-    let beside = matches!(verb, Verb::Exec(_) | Verb::PortForward(_));
-    if cli.console.readonly && (beside || verb.act().is_some_and(|act| !act.dry_run)) {
+    if cli.console.readonly && changes(verb) {
         return Err(Fail::with(4, "--readonly: refuses every change; nothing was done"));
     }
     Ok(())
 }
 
-/// Verbs that open the fleet, do one thing and leave. They never lead.
-async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
+/// Whether it would change the fleet.
+fn changes(verb: &Verb) -> bool {
+    let beside = matches!(verb, Verb::Exec(_) | Verb::PortForward(_));
+    beside || verb.act().is_some_and(|act| !act.dry_run)
+}
+
+/// Verbs that open the fleet, do one thing and leave. They never lead. `guard` is the name of a protected context.
+async fn short(verb: Verb, ground: &Ground, guard: Option<&str>) -> Result<(), Fail> {
     match verb {
         Verb::Config { verb: ConfigVerb::Show { output } } => config_show(ground, output),
         Verb::Backup { file } => return backup(ground, &file).await,
@@ -154,7 +172,7 @@ async fn short(verb: Verb, ground: &Ground) -> Result<(), Fail> {
             }
             let opened = boot::open(ground, Part::Observe, None).await?;
             let outcome = match opened.loaded(PATIENCE).await {
-                Ok(()) => one(verb, manifests, &opened, ground).await,
+                Ok(()) => one(verb, manifests, &opened, ground, guard).await,
                 Err(error) => Err(Fail::with(3, chain(&error))),
             };
             opened.running.stop(Duration::from_secs(2)).await;
@@ -178,6 +196,7 @@ async fn one(
     manifests: Vec<crate::model::plan::Manifest>,
     opened: &Opened,
     ground: &Ground,
+    guard: Option<&str>,
 ) -> Result<(), Fail> {
     let (handle, actor) = (&opened.handle, &opened.actor);
     let (command, args) = match verb {
@@ -210,6 +229,7 @@ async fn one(
             (Command::SetTemplate { pool: args.pool, version: args.version }, args.act)
         }
         Verb::Rollback { pool, act } => (Command::Rollback { pool }, act),
+        Verb::Cluster(verb) => verb.command(),
         Verb::CloneTemplate { template, name, act } => {
             (Command::CloneTemplate { template, name }, act)
         }
@@ -230,9 +250,10 @@ async fn one(
         | Verb::Demo(_)
         | Verb::Shot(_)
         | Verb::Completion { .. }
+        | Verb::Version
         | Verb::Agent { .. } => return Err(Fail::failed("this verb is carried out elsewhere")),
     };
-    act::run(handle, actor, command, &args).await
+    act::run(handle, actor, command, &args, guard).await
 }
 
 fn dry() -> ActArgs {

@@ -10,6 +10,8 @@ pub mod command;
 pub mod effect;
 pub mod event;
 pub mod frame;
+#[cfg(test)]
+mod gallery;
 pub mod history;
 #[cfg(test)]
 mod hostile;

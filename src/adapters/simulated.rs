@@ -269,7 +269,8 @@ impl Runtime for SimulatedRuntime {
         let story = self.0.on().story(agent).ok_or_else(gone)?;
         if options.previous {
             let before = story.before().ok_or_else(|| RuntimeError::Rejected {
-                message: "there is no log of an incarnation before this one".to_owned(),
+                message: "it has run once only: there is no log of a run before this one"
+                    .to_owned(),
             })?;
             return Ok(stream::iter(before.lines(&options).into_iter().map(Ok)).boxed());
         }

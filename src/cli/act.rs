@@ -22,7 +22,8 @@ use crate::model::time::Time;
 /// How often a plan that changed between its making and its writing is made again.
 const TRIES: u32 = 20;
 
-/// Plans `command` and, unless it is a dry run, carries it out.
+/// Plans `command` and, unless it is a dry run, carries it out. In a protected context, `guard`, a plan that asks for no
+/// word of its own asks for the context's name, as it does in the console.
 ///
 /// # Errors
 /// By exit code: 1 the operation failed or did not end in time, 2 invalid, 3 store unreachable, 4 refused, not confirmed or changed meanwhile.
@@ -31,6 +32,7 @@ pub async fn run(
     actor: &Actor,
     command: Command,
     args: &ActArgs,
+    guard: Option<&str>,
 ) -> Result<(), Fail> {
     let mut plan = handle.plan(actor, command).await?;
     if args.dry_run {
@@ -41,7 +43,7 @@ pub async fn run(
         if plan.steps.is_empty() {
             return unchanged(&plan, args.output);
         }
-        let typed = consent(&plan, args)?;
+        let typed = consent(&plan, args, guard)?;
         let consent = Consent { typed, reason: args.reason.clone() };
         match handle.confirm(actor, &plan, consent).await {
             Ok(id) => break id,
@@ -99,6 +101,7 @@ impl Verb {
             Self::Rollback { act, .. }
             | Self::CloneTemplate { act, .. }
             | Self::Undo { act, .. } => Some(act),
+            Self::Cluster(verb) => Some(verb.act()),
             Self::Send(args) => Some(&args.act),
             Self::Publish(args) => Some(&args.act),
             Self::Subscribe(args) => Some(&args.act),
@@ -118,6 +121,7 @@ impl Verb {
             | Self::Demo(_)
             | Self::Shot(_)
             | Self::Completion { .. }
+            | Self::Version
             | Self::Agent { .. } => None,
         }
     }
@@ -132,20 +136,35 @@ fn not_in_time(handle: &Handle, id: &str, limit: Duration) -> String {
     )
 }
 
-/// Tier 3 needs its word: from `--confirm`, or asked for on a terminal.
-fn consent(plan: &Plan, args: &ActArgs) -> Result<Option<String>, Fail> {
-    if plan.tier < Tier::Three {
-        return Ok(args.confirm.clone());
+/// Tier 3 needs its word, and so does every plan in a protected context: from `--confirm`, or asked for on a terminal.
+fn consent(plan: &Plan, args: &ActArgs, guard: Option<&str>) -> Result<Option<String>, Fail> {
+    let own = plan.confirm_word.as_deref().filter(|_| plan.tier >= Tier::Three);
+    let (word, why) = match (own, guard) {
+        (Some(word), _) => (word, "tier 3".to_owned()),
+        (None, Some(context)) => (context, format!("context {context} is protected")),
+        (None, None) => return Ok(args.confirm.clone()),
+    };
+    let typed = match &args.confirm {
+        Some(typed) => typed.clone(),
+        None => ask(plan, word, &why)?,
+    };
+    // the engine knows its own words; of the context only we know
+    if own.is_none() && typed.trim() != word {
+        return Err(Fail::with(
+            4,
+            format!("{} ({why}): confirm with --confirm {word:?}", plan.title),
+        ));
     }
-    let Some(word) = &plan.confirm_word else { return Ok(args.confirm.clone()) };
-    if args.confirm.is_some() {
-        return Ok(args.confirm.clone());
-    }
+    Ok(Some(typed))
+}
+
+/// Shows the plan on a terminal and reads the word.
+fn ask(plan: &Plan, word: &str, why: &str) -> Result<String, Fail> {
     let mut terminal = std::io::stderr();
     if !(std::io::stdin().is_terminal() && terminal.is_terminal()) {
         return Err(Fail::with(
             4,
-            format!("{} (tier 3): confirm with --confirm {word:?}", plan.title),
+            format!("{} ({why}): confirm with --confirm {word:?}", plan.title),
         ));
     }
     let steps = text_of(plan);
@@ -156,7 +175,7 @@ fn consent(plan: &Plan, args: &ActArgs) -> Result<Option<String>, Fail> {
     terminal.flush()?;
     let mut typed = String::new();
     std::io::stdin().lock().read_line(&mut typed)?;
-    Ok(Some(typed.trim_end_matches(['\r', '\n']).to_owned()))
+    Ok(typed.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// A plan as lines: title, facts, warnings, steps, undo.

@@ -115,17 +115,23 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
     let mut before: Option<String> = None;
     loop {
         let (request, context) = enter(&base, &name)?;
-        let opened = boot::ground(&request).and_then(|ground| {
-            let reads = args.observe || args.readonly || context.read_only;
-            let part = if reads && !args.write { Part::Observe } else { Part::Contend };
+        let reads = (args.observe || args.readonly || context.read_only) && !args.write;
+        let going_over = before.is_some();
+        let open = || -> Result<_, Fail> {
+            let ground = boot::ground(&request)?;
+            // a mistyped place is told, not filled
+            if reads || going_over {
+                super::there_is_a_fleet(&ground)?;
+            }
+            let part = if reads { Part::Observe } else { Part::Contend };
             Ok((runtime.block_on(boot::open(&ground, part, None))?, ground))
-        });
+        };
+        let opened = open();
         let again = request.clone();
         let (opened, ground) = match (opened, before.take()) {
             (Ok(opened), _) => opened,
-            (Err(error), None) => return Err(error.into()),
+            (Err(error), None) => return Err(error),
             (Err(error), Some(back)) => {
-                let error: Fail = error.into();
                 started.notice = Some(format!("{name} cannot be opened: {}", error.message));
                 (name, started.line) = (back, None);
                 continue;

@@ -34,7 +34,7 @@ pub async fn run(handle: &Handle, actor: &Actor, args: &LogsArgs, now: Time) -> 
         if log.skipped > 0 {
             output::line(&format!("({} lines skipped)", log.skipped))?;
         }
-        let text = Safe::new(&log.text);
+        let text = Safe::log_line(&log.text);
         if args.timestamps {
             output::line(&format!("{} {}", log.at, text))?;
         } else {

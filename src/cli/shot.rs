@@ -1,4 +1,4 @@
-//! `cvxc shot`: pictures of every page and dialog, drawn by the program itself from a real demo run.
+//! `cvxc shot`: pictures of every page and dialog, and a short film (an asciicast), drawn by the program itself from a real demo run.
 
 use std::time::Duration;
 
@@ -58,6 +58,31 @@ const SHOTS: &[Shot] = &[
     Shot { name: "plan-delete-80x24", keys: "<ctrl-d>", size: SMALL, theme: "dark" },
 ];
 
+/// A short session: how many milliseconds are spent looking, then what is typed.
+const FILM: &[(u64, &str)] = &[
+    (2500, ":pools"),
+    (600, "<enter>"),
+    (2000, "jj"),
+    (800, "s"),
+    (2500, "4"),
+    (1500, "y"),
+    (4000, "<enter>"),
+    (2500, "d"),
+    (2500, "<esc>"),
+    (800, "l"),
+    (3000, "<esc>"),
+    (600, ":events"),
+    (500, "<enter>"),
+    (3000, ":pulse"),
+    (500, "<enter>"),
+    (3000, "?"),
+    (3000, "<esc>"),
+    (1000, "<esc>"),
+    (500, ""),
+];
+/// What the film is called.
+const FILM_NAME: &str = "session";
+
 /// Runs the demo's fleet until there is something to see, then draws.
 ///
 /// # Errors
@@ -67,10 +92,8 @@ pub fn run(
     request: &Request,
     args: &ShotArgs,
 ) -> Result<(), Fail> {
-    if let Some(unknown) =
-        args.pages.iter().find(|page| !SHOTS.iter().any(|shot| shot.name == page.as_str()))
-    {
-        let known: Vec<&str> = SHOTS.iter().map(|shot| shot.name).collect();
+    let known: Vec<&str> = SHOTS.iter().map(|shot| shot.name).chain([FILM_NAME]).collect();
+    if let Some(unknown) = args.pages.iter().find(|page| !known.contains(&page.as_str())) {
         return Err(Fail::usage(format!(
             "no picture is called {unknown:?}: expected one of {}",
             known.join(", ")
@@ -93,22 +116,31 @@ async fn draw(
     folder: &str,
     args: &ShotArgs,
 ) -> Result<(), Fail> {
-    for shot in SHOTS
-        .iter()
-        .filter(|shot| args.pages.is_empty() || args.pages.iter().any(|page| page == shot.name))
-    {
-        let mut camera = Camera::new(
-            opened.handle.clone(),
-            opened.actor.clone(),
-            clock.clone(),
-            shot.theme,
-            shot.size,
-        );
-        camera.press(keys_of(shot.keys)).await;
-        let file = args.dir.join(shot.name).with_extension("svg");
+    let wanted = |name: &str| args.pages.is_empty() || args.pages.iter().any(|page| page == name);
+    let camera = |theme, size| {
+        Camera::new(opened.handle.clone(), opened.actor.clone(), clock.clone(), theme, size)
+    };
+    let keep = |name: &str, suffix: &str, text: &str| -> Result<(), Fail> {
+        let file = args.dir.join(name).with_extension(suffix);
         // the demo's folder has another name each time; the picture should not
-        std::fs::write(&file, camera.shoot().replace(folder, "/tmp/cvxc-demo"))?;
-        output::line(Safe::new(&file.display().to_string()).as_str())?;
+        std::fs::write(&file, text.replace(folder, "/tmp/cvxc-demo"))?;
+        output::line(Safe::new(&file.display().to_string()).as_str())
+    };
+    for shot in SHOTS.iter().filter(|shot| wanted(shot.name)) {
+        let mut camera = camera(shot.theme, shot.size);
+        camera.press(keys_of(shot.keys)).await;
+        keep(shot.name, "svg", &camera.shoot())?;
+    }
+    // last, since it changes the fleet
+    if wanted(FILM_NAME) {
+        let script: Vec<(Duration, Vec<Key>)> = FILM
+            .iter()
+            .map(|(pause, keys)| (Duration::from_millis(*pause), keys_of(keys)))
+            .collect();
+        let stamp = clock.now().millis() / 1000;
+        let tape = camera("dark", (120, 32)).film(&script).await;
+        let film = tape.asciicast(stamp, "cvxc: a pool is scaled");
+        keep(FILM_NAME, "cast", &film.ok_or_else(|| Fail::failed("nothing was drawn"))?)?;
     }
     Ok(())
 }
@@ -146,6 +178,9 @@ mod tests {
         assert_eq!(keys_of("cpu<1").len(), 5, "a sign that names no key is typed");
         for shot in SHOTS {
             assert_eq!(keys_of(shot.keys).is_empty(), shot.keys.is_empty(), "{}", shot.name);
+        }
+        for (_, keys) in FILM {
+            assert_eq!(keys_of(keys).is_empty(), keys.is_empty(), "{keys}");
         }
     }
 }

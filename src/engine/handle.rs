@@ -45,9 +45,19 @@ pub enum CommandError {
     #[error("the store failed")]
     Store(#[from] StoreError),
     #[error("the runtime failed")]
-    Runtime(#[from] RuntimeError),
+    Runtime(#[source] RuntimeError),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+}
+
+/// What the runtime refuses is a refusal like any other: nothing has failed.
+impl From<RuntimeError> for CommandError {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Rejected { message } => Self::Refused { message },
+            other => Self::Runtime(other),
+        }
+    }
 }
 
 /// What confirms a plan.

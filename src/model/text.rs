@@ -46,6 +46,25 @@ impl Safe {
         Self(sieve::filter(text, sieve::Tabs::OneSpace).into())
     }
 
+    /// A line of a log: as [`Self::new`], without the codes that colour it, which loggers write by habit.
+    pub fn log_line(text: &str) -> Self {
+        if !text.contains("\x1b[") {
+            return Self::new(text);
+        }
+        let mut plain = String::with_capacity(text.len());
+        let mut pieces = text.split("\x1b[");
+        plain.push_str(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            let colour = piece.find(|c: char| !matches!(c, '0'..='9' | ';' | ':'));
+            match colour {
+                Some(end) if piece[end..].starts_with('m') => plain.push_str(&piece[end + 1..]),
+                // whatever else it does to a terminal is shown, not done
+                Some(_) | None => plain.extend(["\x1b[", piece]),
+            }
+        }
+        Self::new(&plain)
+    }
+
     /// Filters each line of `text` (ended by LF or CR LF; the last may lack its end). Tabs become
     /// spaces up to the next column that 8 divides. An empty text has no lines.
     pub fn lines(text: &str) -> Vec<Self> {

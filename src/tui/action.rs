@@ -202,6 +202,12 @@ pub enum Action {
     SortQueue,
     /// Sort by health
     SortHealth,
+    /// Sort by CPU
+    SortCpu,
+    /// Sort by memory
+    SortMemory,
+    /// Sort by restarts
+    SortRestarts,
     /// Sort by the picked column
     SortColumn,
     /// Sort the other way round

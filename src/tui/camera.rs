@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::effect::Effect;
 use super::event::Event;
@@ -20,6 +20,9 @@ use super::theme::{self, Depth, Glyphs};
 use super::ui::Ui;
 use super::update::{prepare, update};
 use super::widgets::toast::Weight;
+use super::writer::Frame;
+use super::writer::encode::Encoder;
+use super::writer::tape::Tape;
 use super::{bookmarks, picture, plain, render, views};
 use crate::engine::handle::Handle;
 use crate::model::access::Actor;
@@ -30,6 +33,10 @@ use crate::ports::clock::Clock;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After the last answer: more may follow at once, such as the rest of a log.
 const QUIET: Duration = Duration::from_millis(300);
+/// Between the pictures of a film.
+const FRAME: Duration = Duration::from_millis(100);
+/// Between two letters of somebody who types well.
+const TYPING: Duration = Duration::from_millis(90);
 
 /// Sees one console at one size.
 pub struct Camera {
@@ -90,8 +97,11 @@ impl Camera {
         let begins = line.starts_with(':') || line.starts_with('/') || line.starts_with('&');
         let named: Option<Vec<Key>> = line.split_whitespace().map(keys::parse).collect();
         let in_field = self.ui.plan_mut().is_some_and(|plan| plan.state.field().is_some());
+        let is_command = || named.is_none() && !in_field && super::command::parse(line).is_ok();
         let pressed = match named {
             _ if begins => typed(line).into_iter().chain([enter]).collect(),
+            // a word that is a command, not keys
+            _ if is_command() => typed(&format!(":{line}")).into_iter().chain([enter]).collect(),
             Some(named) if !in_field || named.len() == 1 && line.len() > 1 => named,
             Some(_) | None => typed(line),
         };
@@ -120,6 +130,38 @@ impl Camera {
             self.draw();
         }
         self.settle().await;
+    }
+
+    /// Presses keys as somebody would who reads what comes, each after its pause, and keeps what a terminal would be sent.
+    pub async fn film(&mut self, script: &[(Duration, Vec<Key>)]) -> Tape {
+        let (mut tape, mut encoder) = (Tape::default(), Encoder::default());
+        self.roll(&mut tape, &mut encoder);
+        for (pause, keys) in script {
+            let until = Instant::now() + *pause;
+            while Instant::now() < until {
+                let frame = until.min(Instant::now() + FRAME);
+                if let Ok(event) = timeout_at(frame, self.effects.next()).await {
+                    self.happen(event);
+                }
+                self.roll(&mut tape, &mut encoder);
+            }
+            for key in keys {
+                self.happen(Event::Key(*key));
+                self.roll(&mut tape, &mut encoder);
+                sleep(TYPING).await;
+            }
+        }
+        tape
+    }
+
+    /// Takes one frame onto `tape`, if it differs from the one before.
+    fn roll(&mut self, tape: &mut Tape, encoder: &mut Encoder) {
+        let buffer = self.draw();
+        let mut bytes = Vec::new();
+        encoder.frame(Frame { buffer: buffer.clone(), cursor: None }, &mut bytes);
+        if !bytes.is_empty() {
+            tape.wrote(std::time::Instant::now(), &bytes, &buffer);
+        }
     }
 
     /// Takes in answers until none is on its way.

@@ -34,12 +34,30 @@ impl Through {
 /// GNU screen passes no longer string through at once.
 const SCREEN: usize = 252;
 
+/// What still fits into one clipboard.
+#[derive(Debug, Default)]
+pub struct Room {
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes `line` in, unless it is too much.
+    pub fn take(&mut self, line: &Safe) -> bool {
+        let bytes = self.bytes + line.as_str().len() + 1;
+        let fits = bytes.div_ceil(3) * 4 <= LONGEST;
+        if fits {
+            self.bytes = bytes;
+        }
+        fits
+    }
+}
+
 /// The sequence that puts `lines` into the clipboard. Inside tmux a second, wrapped one passes it through; screen wants it
 /// in pieces.
 pub fn sequence(lines: &[Safe], through: Through) -> Vec<u8> {
-    let mut text = String::new();
+    let (mut text, mut room) = (String::new(), Room::default());
     for line in lines {
-        if (text.len() + line.as_str().len() + 1).div_ceil(3) * 4 > LONGEST {
+        if !room.take(line) {
             break;
         }
         if !text.is_empty() {

@@ -14,6 +14,7 @@ use super::pages::xray::Root;
 use crate::model::plan::Noun;
 use crate::model::text::Safe;
 
+pub mod habit;
 pub mod suggest;
 
 /// What a line asks for.
@@ -205,7 +206,16 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         ("describe" | "yaml" | "live" | "logs", [noun, name]) => about(&word, Some(noun), name),
         _ => match Action::from_str(&word) {
             Ok(action) if rest.is_empty() => Ok(Line::Action(action)),
-            _ => Err(unknown(&word)),
+            _ => match habit::habit(&word) {
+                Some(habit::Habit::Same(ours)) => {
+                    let line: Vec<&str> = std::iter::once(ours).chain(rest).collect();
+                    parse(&line.join(" "))
+                }
+                Some(habit::Habit::Instead(instead)) => {
+                    Err(Safe::new(&format!("there is no {word}: {instead}")))
+                }
+                None => Err(unknown(&word)),
+            },
         },
     }
 }
@@ -291,7 +301,7 @@ fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
     let mut in_list = false;
     let mut words = rest.split(' ').filter(|word| !word.is_empty()).peekable();
     if kind == TableKind::Xray
-        && let Some(root) = words.peek().and_then(|word| Root::from_str(word).ok())
+        && let Some(root) = words.peek().and_then(|word| root(word))
     {
         to.root = root;
         words.next();
@@ -340,6 +350,21 @@ fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
         }
     }
     Ok(to)
+}
+
+/// What stands at the root of a tree: a page of such things by any of its names.
+fn root(word: &str) -> Option<Root> {
+    let word = word.to_ascii_lowercase();
+    let word = match habit::habit(&word) {
+        Some(habit::Habit::Same(ours)) => ours,
+        Some(habit::Habit::Instead(_)) | None => &word,
+    };
+    match TableKind::named(word) {
+        Some(TableKind::Agents) => Some(Root::Agent),
+        Some(TableKind::Pools) => Some(Root::Pool),
+        Some(TableKind::Queues) => Some(Root::Queue),
+        _ => Root::from_str(word).ok(),
+    }
 }
 
 fn add(line: &mut String, word: &str) {
@@ -398,6 +423,8 @@ mod tests {
         assert!(parse("agetns @prod-eu").is_err(), "the rest of the line is checked here already");
         let to = open("xray agent triage-2");
         assert_eq!((to.root, to.name.as_deref()), (Root::Agent, Some("triage-2")));
+        let to = open("xray po");
+        assert_eq!((to.root, to.name.as_deref()), (Root::Pool, None));
         assert_eq!(open("pools triage").name, Some("triage".into()));
         assert_eq!(open("agents in:pool/triage faults").owner, Some((Noun::Pool, "triage".into())));
         assert_eq!(open("agents -l tier=gold,env!=dev").filter, "-l tier=gold,env!=dev");
@@ -409,7 +436,6 @@ mod tests {
     fn the_line_of_a_page_opens_the_same_page() {
         let mut page = TablePage::new(TableKind::Agents);
         page.set_filter("failed queue>3");
-        page.sort_by("queue");
         page.sort_by("queue");
         page.wide = true;
         let to = open(&page.line());

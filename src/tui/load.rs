@@ -92,7 +92,12 @@ impl Source {
 
 /// Returns the candidate most like `word`, when one is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = word.chars().count() / 3 + 1;
+    // of a short word one letter is most of it
+    let limit = match word.chars().count() {
+        0..=2 => 0,
+        3 => 1,
+        long => long / 3 + 1,
+    };
     candidates
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(far, _)| *far <= limit)

@@ -7,7 +7,7 @@ use super::pages::table::TablePage;
 use super::pages::text::TextPage;
 use super::pages::{Page, pulse, strip};
 use super::perf;
-use super::ui::{Hits, Layer, PlanLayer, PromptKind, PromptLayer, SMALLEST, Ui, is_too_small};
+use super::ui::{Ask, Hits, Layer, PlanLayer, PromptKind, PromptLayer, SMALLEST, Ui, is_too_small};
 use super::widgets::plan::PlanDialog;
 use super::widgets::prompt::{self, Prompt};
 use super::widgets::table::Table;
@@ -102,8 +102,9 @@ fn cut(area: Rect, heights: [u16; 4]) -> [Rect; 4] {
 }
 
 fn too_small(screen: Rect, look: Look<'_>, buf: &mut Buffer) {
+    let by = if *look.glyphs == Glyphs::ASCII { "x" } else { "×" };
     let text = format!(
-        "{}×{} is too small: cvxc needs {}×{}; ^c quits",
+        "{}{by}{} is too small: cvxc needs {}{by}{}; ^c quits",
         screen.width, screen.height, SMALLEST.width, SMALLEST.height
     );
     for (line, y) in dialog::wrap(&text, usize::from(screen.width)).iter().zip(screen.top()..) {
@@ -216,6 +217,7 @@ fn draw_plan(
         text: &plan.text,
         state: &plan.state,
         apply_key: &key,
+        apply: if plan.ask == Ask::Quit { "Quit" } else { "Apply" },
         busy: plan.asked.is_some(),
         look: ui.look(),
     };

@@ -162,7 +162,9 @@ impl Console {
     ) -> io::Result<Self> {
         let Options { config, settings, limits, readonly, parting, dumps, clock, .. } = options;
         let chosen = settings.theme != AUTO;
-        let name = if chosen { settings.theme.as_str() } else { theme::load::SHIPPED[0].0 };
+        let light = Background::from_env(environment) == Some(Background::Light);
+        let by_default = if light { "light" } else { theme::load::SHIPPED[0].0 };
+        let name = if chosen { settings.theme.as_str() } else { by_default };
         let depth = Depth::from_env(environment);
         let name = if depth == Depth::None { "mono" } else { name };
         let (theme, mut faults) = theme::load::load(name, Some(&config));
@@ -382,9 +384,7 @@ impl Console {
         let _ = self.carry_out(effects);
         let size = self.screen.size();
         let area = Rect::new(0, 0, size.width, size.height);
-        if self.buffer.area == area {
-            self.buffer.reset();
-        } else {
+        if self.buffer.area != area {
             self.buffer = Buffer::empty(area);
         }
         let (hits, cursor) = render::render(&self.ui, &self.view, &mut self.buffer);
@@ -395,6 +395,8 @@ impl Console {
         let buffer = std::mem::take(&mut self.buffer);
         self.buffer = writer.post(Frame { buffer, cursor });
         self.frames.pace(writer.pace().halvings());
+        // for the next picture, whose key then does not wait for it
+        self.buffer.reset();
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) -> std::ops::ControlFlow<()> {

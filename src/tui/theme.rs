@@ -17,6 +17,18 @@ pub enum Background {
     Light,
 }
 
+impl Background {
+    /// Reads `COLORFGBG` (`15;0`, `0;default;15`), which some terminals set and which holds until the terminal itself answers.
+    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let text = var("COLORFGBG")?;
+        match text.rsplit(';').next()?.parse::<u8>().ok()? {
+            7 | 9..=15 => Some(Self::Light),
+            0..=6 | 8 => Some(Self::Dark),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! styles {
     ($($field:ident = $key:literal),* $(,)?) => {
         /// A style for every meaning. Meaning is never in the colour alone: a glyph and a word go with it.
@@ -229,14 +241,18 @@ impl Glyphs {
         frame: ["+", "+", "+", "+", "-", "|"],
     };
 
-    /// ASCII when asked for, or when the locale is none that shows more.
+    /// ASCII when asked for, or when the locale is one that shows no more: `C`, `POSIX`, or with another charset than UTF-8.
+    /// Where none is set, as often over SSH, the terminal is trusted.
     pub fn from_env(ascii: bool, var: impl Fn(&str) -> Option<String>) -> Self {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .into_iter()
             .find_map(|name| var(name).filter(|value| !value.is_empty()))
             .unwrap_or_default()
             .to_ascii_lowercase();
-        let bare = locale == "c" || locale == "posix";
+        let charset =
+            locale.split_once('.').map(|(_, rest)| rest.split('@').next().unwrap_or(rest));
+        let other = charset.is_some_and(|charset| !matches!(charset, "utf-8" | "utf8"));
+        let bare = locale == "c" || locale == "posix" || other;
         if ascii || bare { Self::ASCII } else { Self::UNICODE }
     }
 }
@@ -246,6 +262,33 @@ mod tests {
     use ratatui::buffer::CellWidth;
 
     use super::*;
+
+    #[test]
+    fn the_environment_tells_the_background_and_what_can_be_shown() {
+        for (text, found) in [
+            ("15;0", Some(Background::Dark)),
+            ("0;15", Some(Background::Light)),
+            ("0;default;7", Some(Background::Light)),
+            ("12;8", Some(Background::Dark)),
+            ("default;default", None),
+            ("", None),
+        ] {
+            let read = Background::from_env(|name| (name == "COLORFGBG").then(|| text.to_owned()));
+            assert_eq!(read, found, "{text:?}");
+        }
+        for (locale, ascii) in [
+            ("C", true),
+            ("POSIX", true),
+            ("en_US.ISO-8859-1", true),
+            ("de_DE.ISO-8859-15@euro", true),
+            ("C.UTF-8", false),
+            ("en_US.utf8", false),
+            ("", false),
+        ] {
+            let read = Glyphs::from_env(false, |name| (name == "LANG").then(|| locale.to_owned()));
+            assert_eq!(read == Glyphs::ASCII, ascii, "{locale:?}");
+        }
+    }
 
     #[test]
     fn every_glyph_takes_one_column_and_the_ascii_ones_are_ascii() {

@@ -129,3 +129,34 @@ fn settings_completion_and_backup_work_without_a_fleet() {
     let again = run(&fleet.dir, &["backup", copy.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(2));
 }
+
+#[test]
+fn a_protected_context_takes_its_name_for_every_change_and_a_read_only_one_takes_none() {
+    let fleet = Fleet::new();
+    let contexts = "[prod]\nprotected = true\n[look]\nread-only = true\n";
+    std::fs::write(fleet.dir.join("contexts.toml"), contexts).unwrap();
+    apply(&fleet.dir, SMALL);
+    let desired =
+        || json(&fleet.dir, &["get", "pools", "alpha", "-o", "json"])[0]["desired"].clone();
+    let scaled = |context: &str, more: &[&str]| {
+        let mut args = vec!["--context", context, "scale", "alpha", "--to", "4"];
+        args.extend(more);
+        run(&fleet.dir, &args)
+    };
+    for (context, more, said) in [
+        ("prod", &[][..], "--confirm \"prod\""),
+        ("prod", &["--confirm", "yes"], "--confirm \"prod\""),
+        ("look", &[], "read-only"),
+    ] {
+        let refused = scaled(context, more);
+        let stderr = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(4), "{context} {more:?}: {stderr}");
+        assert!(stderr.contains(said), "{context} {more:?}: {stderr}");
+        assert_eq!(desired(), 3, "{context} {more:?}");
+    }
+    // a plan is only looked at
+    assert!(scaled("prod", &["--dry-run"]).status.success());
+    assert!(scaled("look", &["--dry-run"]).status.success());
+    assert!(scaled("prod", &["--confirm", "prod"]).status.success());
+    assert_eq!(desired(), 4);
+}

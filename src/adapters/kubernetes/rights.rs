@@ -76,6 +76,7 @@ const NEEDED: &[Needed] = &[
     ),
     needed("pods/log", "", &["get"], Use::Logs, "logs of agents"),
     needed("pods/exec", "", &["get", "create"], Use::Shell, "exec and shell"),
+    needed("pods/eviction", "", &["create"], Use::HostsManage, "draining a host"),
     needed("pods/portforward", "", &["get", "create"], Use::PortForward, "port-forward"),
     needed("events", "", &["list"], Use::Events, "the cluster's events in describe"),
     needed("resourcequotas", "", &["list"], Use::Plans, "quotas in a plan"),
@@ -91,6 +92,10 @@ const NEEDED: &[Needed] = &[
             Use::Hosts,
             "hosts, and agents on dead ones",
         ),
+        true,
+    ),
+    optional(
+        needed("nodes", "", &["patch"], Use::HostsManage, "closing a host and opening it"),
         true,
     ),
     optional(needed("nodes", "metrics.k8s.io", &["list"], Use::Hosts, "what hosts use"), true),

@@ -97,7 +97,8 @@ impl Reader {
         let incarnation = if options.previous {
             let before = all.iter().rev().find(|segment| segment.incarnation < current);
             let before = before.ok_or_else(|| RuntimeError::Rejected {
-                message: "there is no log of an incarnation before this one".to_owned(),
+                message: "it has run once only: there is no log of a run before this one"
+                    .to_owned(),
             })?;
             before.incarnation
         } else {

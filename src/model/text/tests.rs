@@ -194,3 +194,20 @@ impl Concat for Vec<Safe> {
         self.iter().map(Safe::as_str).collect()
     }
 }
+
+#[test]
+fn a_log_line_loses_its_colours_and_keeps_everything_else() {
+    for (raw, shown) in [
+        ("\u{1b}[32mok\u{1b}[0m done", "ok done"),
+        ("\u{1b}[1;38;5;208mWARN\u{1b}[m slow", "WARN slow"),
+        ("plain [32m", "plain [32m"),
+        ("\u{1b}[2Jx", Safe::new("\u{1b}[2Jx").as_str()),
+        ("cut \u{1b}[3", Safe::new("cut \u{1b}[3").as_str()),
+        // what is left when the colour is gone is filtered like any other text
+        ("\u{1b}\u{1b}[31m[2J", Safe::new("\u{1b}[2J").as_str()),
+    ] {
+        let line = Safe::log_line(raw);
+        assert_eq!(line.as_str(), shown, "{raw:?}");
+        assert!(!line.as_str().contains('\u{1b}'), "{raw:?}");
+    }
+}

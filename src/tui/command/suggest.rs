@@ -38,12 +38,18 @@ pub fn suggest(line: &str, known: Known<'_>) -> Vec<Suggestion> {
     found
 }
 
-/// What the first suggestion would add behind `line`; empty when it does not simply go on.
+/// What the first suggestion would add behind `line`; empty when it does not simply go on, or when `line` by itself already
+/// means something else.
 pub fn ghost<'a>(line: &str, chosen: Option<&'a Suggestion>) -> &'a str {
     if line.is_empty() {
         return "";
     }
-    chosen.and_then(|it| it.line.strip_prefix(line)).unwrap_or_default()
+    let Some(rest) = chosen.and_then(|it| it.line.strip_prefix(line)) else { return "" };
+    let whole = chosen.map(|it| it.line.as_str()).unwrap_or_default();
+    match (line.contains(' '), super::parse(line)) {
+        (false, Ok(meant)) if super::parse(whole) != Ok(meant.clone()) => "",
+        _ => rest,
+    }
 }
 
 /// The tenants that anything of the fleet belongs to, in order; digits choose among the first nine.
@@ -275,6 +281,8 @@ mod tests {
         let found = all("ag");
         assert_eq!(ghost("ag", found.first()), "ents");
         assert_eq!(ghost("gents", found.first()), "");
+        let health = Suggestion { line: "health".into(), ..found[0].clone() };
+        assert_eq!(ghost("h", Some(&health)), "", "enter opens help");
         assert_eq!(ghost("", found.first()), "");
     }
 }

@@ -112,7 +112,7 @@ fn bind_all(
             Some((unknown, Err(_))) => {
                 let near = nearest(unknown, Action::iter().map(Action::name));
                 let hint = near.map_or_else(
-                    || "`cvxc help actions` lists them".into(),
+                    || "the shipped keymaps/default.toml and the help page (?) show them".into(),
                     |near| format!("did you mean {near}?"),
                 );
                 errors.push(source.error(

@@ -285,7 +285,7 @@ impl LogText {
                 let text = Safe::new(&format!("{} lines were lost here", line.skipped));
                 self.add(Entry::said(text, Kind::Gap));
             }
-            let text = Safe::new(&line.text);
+            let text = Safe::log_line(&line.text);
             let (at, stderr, level) = (Some(line.at), line.stderr, Level::of(&line.text));
             self.add(Entry { at, source, stderr, level, text, raw: None, kind: Kind::Line });
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::TableKind;
 use super::deltas::Deltas;
 use super::fetched::Fetched;
-use super::row::{Rows, SortKey, Spec, sort_key};
+use super::row::{RIGHT, Rows, SortKey, Spec, sort_key};
 use super::words;
 use super::xray::{Folds, Root, Seed, Tree};
 use crate::engine::view::{AgentRow, FleetView, OperationRow, PoolRow, TemplateRow};
@@ -268,7 +268,10 @@ impl TablePage {
             return false;
         };
         let again = self.sort.column == column.key;
-        self.sort = Sort { column: column.key, descending: again && !self.sort.descending };
+        // of a figure the largest is looked for first, of an age the youngest
+        let figure = column.align == RIGHT && column.key != "age";
+        let descending = if again { !self.sort.descending } else { figure };
+        self.sort = Sort { column: column.key, descending };
         self.frozen = None;
         self.touch();
         true

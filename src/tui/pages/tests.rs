@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use rstest::rstest;
-
 use crate::engine::handle::Listing;
 use crate::model::filter::Filter;
 use crate::model::schema::Collection;
@@ -31,25 +29,6 @@ fn lists(effects: &[Effect]) -> Vec<&Listing> {
         _ => None,
     };
     effects.iter().filter_map(list).collect()
-}
-
-#[rstest]
-#[case("pools")]
-#[case("templates")]
-#[case("messages")]
-#[case("mq")]
-#[case("subscriptions")]
-#[case("publications")]
-#[case("health")]
-#[case("events")]
-#[case("operations")]
-#[case("pulse")]
-fn a_page_in_both_sizes(#[case] name: &str) {
-    let (mut ui, view) = (ui(), busy());
-    open(&mut ui, &view, name);
-    insta::assert_snapshot!(format!("{name}_80x24"), styled(&draw(&mut ui, &view, 80, 24)));
-    press(&mut ui, &view, "|");
-    insta::assert_snapshot!(format!("{name}_200x50"), symbols(&draw(&mut ui, &view, 200, 50)));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::model::time::Time;
 use crate::ports::site::{Answer, Ask};
 use crate::ports::store::{Document, chain};
 use crate::tui::action::Action;
+use crate::tui::clipboard::Room;
 use crate::tui::effect::{EffectId, Fetch};
 use crate::tui::event::{Fault, LogBatch, Reply};
 use crate::tui::keymap::Scope;
@@ -349,7 +350,7 @@ impl TextPage {
     }
 
     /// How many lines there are to see.
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.shown.as_ref().map_or_else(|| self.content.count(), Vec::len)
     }
 
@@ -413,15 +414,19 @@ impl TextPage {
 
     /// Every line shown, for the clipboard.
     pub fn copy(&self, look: Look<'_>) -> Vec<Safe> {
-        let mut pieces = Pieces::default();
-        (0..self.count())
-            .map(|position| {
-                pieces.clear();
-                let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
-                self.content.line(line, look, &mut pieces);
-                Safe::new(pieces.as_str())
-            })
-            .collect()
+        let (mut pieces, mut room) = (Pieces::default(), Room::default());
+        let mut read = |position: usize| {
+            pieces.clear();
+            let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
+            self.content.line(line, look, &mut pieces);
+            Some(Safe::new(pieces.as_str())).filter(|line| room.take(line))
+        };
+        if !matches!(self.content, Content::Log(_)) {
+            return (0..self.count()).map_while(read).collect();
+        }
+        let mut lines: Vec<Safe> = (0..self.count()).rev().map_while(&mut read).collect();
+        lines.reverse();
+        lines
     }
 
     pub fn title(&self) -> String {

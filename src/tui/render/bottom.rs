@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use crate::tui::action::Action;
 use crate::tui::pages::text::TextKind;
 use crate::tui::pages::{Page, pulse};
-use crate::tui::ui::{Layer, Ui};
+use crate::tui::ui::{Ask, Layer, Ui};
 use crate::tui::widgets::hints::{self, Hint};
 use crate::tui::widgets::{paint, toast};
 
@@ -61,6 +61,20 @@ const DIALOG_HINTS: &[(Action, &str)] = &[
     (Action::Cancel, "cancel"),
 ];
 
+/// While a text is being written every letter is part of it.
+const WRITING_HINTS: &[(Action, &str)] =
+    &[(Action::NextField, "next"), (Action::Press, "next"), (Action::Cancel, "cancel")];
+
+/// What is refused can only be left.
+const REFUSED_HINTS: &[(Action, &str)] = &[(Action::Cancel, "close")];
+
+const QUIT_HINTS: &[(Action, &str)] = &[
+    (Action::AcceptPlan, "quit"),
+    (Action::NextField, "next"),
+    (Action::Press, "press"),
+    (Action::Cancel, "stay"),
+];
+
 pub(super) fn draw(ui: &Ui, area: Rect, buf: &mut Buffer) {
     let look = ui.look();
     if area.is_empty() {
@@ -97,6 +111,9 @@ pub(super) fn draw(ui: &Ui, area: Rect, buf: &mut Buffer) {
 fn shown_hints(ui: &Ui) -> Vec<Hint> {
     let wanted = match ui.layers.last() {
         Some(Layer::Prompt(_)) => PROMPT_HINTS,
+        Some(Layer::Plan(plan)) if plan.text.refused.is_some() => REFUSED_HINTS,
+        Some(Layer::Plan(plan)) if plan.state.is_writing() => WRITING_HINTS,
+        Some(Layer::Plan(plan)) if plan.ask == Ask::Quit => QUIT_HINTS,
         Some(Layer::Plan(_)) => DIALOG_HINTS,
         Some(Layer::Page(Page::Table(page))) => page.kind.spec().hints,
         Some(Layer::Page(Page::Text(page))) if page.kind == TextKind::Logs => LOG_HINTS,

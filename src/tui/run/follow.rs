@@ -68,7 +68,7 @@ pub(super) async fn lines(
             return Ok(Reply::LogEnded);
         }
         if let Some(error) = failed {
-            return Err(CommandError::Runtime(error).into());
+            return Err(CommandError::from(error).into());
         }
     }
     let _ = send(events, id, &mut batch).await;

@@ -31,6 +31,9 @@ impl Turn<'_> {
         if action == Action::Edit {
             return self.begin_edit(&targets);
         }
+        if matches!(action, Action::Pause | Action::Drain) && self.is_at(TableKind::Hosts) {
+            return self.manage_host(action);
+        }
         if matches!(action, Action::Shell | Action::PortForward) {
             return self.ask_beside(action, &targets);
         }

@@ -4,13 +4,14 @@
 use super::Turn;
 use crate::engine::forward::Forwarded;
 use crate::model::id::AgentId;
-use crate::model::plan::{Noun, TargetRef};
+use crate::model::plan::{Command, Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::ports::site::{Answer, Ask as Question, Use};
 use crate::tui::action::Action;
 use crate::tui::effect::{Effect, Fetch, ShellOrder};
 use crate::tui::event::{Fault, Reply};
 use crate::tui::pages::Page;
+use crate::tui::pages::listed::{Mood, Value};
 use crate::tui::ui::{Ask, Layer, Ui};
 use crate::tui::widgets::plan::{PlanFocus, PlanState, PlanText};
 use crate::tui::widgets::toast::Weight;
@@ -58,6 +59,20 @@ impl Turn<'_> {
         {
             self.ui.allowances = all;
         }
+    }
+
+    /// `z` closes the host under the cursor, or opens it again; `D` empties it.
+    pub(super) fn manage_host(&mut self, action: Action) {
+        let Page::Table(page) = self.ui.page() else { return };
+        let found = page.selected_row().and_then(|row| page.fetched.entries.get(row));
+        let Some(entry) = found else { return self.refuse("there is no host selected") };
+        let host = entry.id.clone();
+        let closed = matches!(entry.value("state"), Some(Value::State(Mood::Wary, _)));
+        let command = match action {
+            Action::Pause => Command::Cordon { host, closed: !closed },
+            _ => Command::DrainHost { host },
+        };
+        self.open_plan(Ask::Command(command));
     }
 
     /// `s` and `F` on an agent.

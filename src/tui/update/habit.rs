@@ -19,7 +19,12 @@ const HABITS: &[(&str, &[TableKind], &str)] = &[
         &[TableKind::Agents],
         "nothing to transfer: agents take their work as messages, m sends one",
     ),
-    ("ctrl-k", &[], "kill is left to tmux and vim: ctrl-d plans a delete, r a restart"),
+    (
+        "ctrl-k",
+        &[TableKind::Agents, TableKind::Pools, TableKind::Xray],
+        "kill is left to tmux and vim: ctrl-d plans a delete, r a restart",
+    ),
+    ("ctrl-k", &[], "ctrl-k is left to tmux and vim"),
     (
         "ctrl-t",
         &[],

@@ -32,6 +32,11 @@ impl Turn<'_> {
                 self.open_prompt(if text { PromptKind::Search } else { PromptKind::Filter });
             }
             Action::FilterLines => self.open_prompt(PromptKind::LineFilter),
+            // as in k9s, the key that opened help closes it
+            Action::Help if matches!(self.ui.page(), Page::Text(page) if page.kind == TextKind::Help) =>
+            {
+                self.pop();
+            }
             Action::Help => self.open_text(TextKind::Help, None),
             Action::Notifications => self.open_text(TextKind::Notices, None),
             Action::Aliases => self.open_text(TextKind::Aliases, None),
@@ -220,6 +225,9 @@ impl Turn<'_> {
             Action::SortPool => self.sort("pool"),
             Action::SortQueue => self.sort("queue"),
             Action::SortHealth => self.sort("health"),
+            Action::SortCpu => self.sort("cpu"),
+            Action::SortMemory => self.sort("mem"),
+            Action::SortRestarts => self.sort("restarts"),
             Action::SortColumn => {
                 let picked = match self.ui.page() {
                     Page::Table(page) => {
@@ -261,12 +269,20 @@ impl Turn<'_> {
                     self.describe_host();
                 }
                 Some(target) => self.about(action, target),
+                None if self.on_a_row() => {
+                    self.refuse("all there is to say of this row is beside it: | or enter");
+                }
                 None => self.refuse("there is no row to look at"),
             },
             Action::Owner => self.owner(),
             Action::ToggleFollow => self.toggle_follow(),
             _ => self.refuse("that does nothing here"),
         }
+    }
+
+    /// Whether a row is chosen, though nothing of the fleet stands behind it: the store, a loop.
+    fn on_a_row(&self) -> bool {
+        matches!(self.ui.page(), Page::Table(page) if page.state.selected.is_some())
     }
 
     pub(super) fn is_at(&self, kind: TableKind) -> bool {
@@ -398,7 +414,9 @@ impl Turn<'_> {
         let mut refused = false;
         if let Page::Text(page) = self.ui.page_mut() {
             if action == Action::CopyName {
-                copied = Some(page.copy(look));
+                let lines = page.copy(look);
+                let said = copied_words(lines.len(), page.count(), page.kind);
+                copied = Some((lines, said));
             } else {
                 refused = !page.action(action, hits, look);
             }
@@ -406,8 +424,8 @@ impl Turn<'_> {
         if refused {
             self.refuse("that does nothing here");
         }
-        if let Some(lines) = copied {
-            self.say(Weight::Info, &format!("copied {} lines", lines.len()));
+        if let Some((lines, said)) = copied {
+            self.say(Weight::Info, &said);
             self.effects.push(Effect::Copy(lines));
         }
     }
@@ -432,5 +450,18 @@ impl Turn<'_> {
         if let Some(fault) = failed {
             self.say_fault(&fault);
         }
+    }
+}
+
+/// What is said of a copy of a text; a terminal takes only so much at once.
+fn copied_words(copied: usize, all: usize, kind: TextKind) -> String {
+    let which = if kind == TextKind::Logs { "last" } else { "first" };
+    let lines = if all == 1 { "line" } else { "lines" };
+    if copied == all {
+        format!("copied {all} {lines}")
+    } else {
+        format!(
+            "copied the {which} {copied} of {all} lines: a terminal takes no more; ctrl-s saves all of them"
+        )
     }
 }

@@ -223,11 +223,15 @@ impl Turn<'_> {
         let now = self.ui.now;
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = crate::tui::widgets::Look { theme: &theme, glyphs: &glyphs };
+        let top = self.ui.hits.text.top;
         let Page::Text(page) = self.ui.page_mut() else { return false };
         let Content::Log(log) = &mut page.content else { return false };
         let (mut again, mut anew) = (false, true);
         match action {
-            Action::ToggleFollow => page.state.follow = !page.state.follow,
+            // it stops where it is
+            Action::ToggleFollow => {
+                (page.state.follow, page.state.top) = (!page.state.follow, top);
+            }
             Action::ToggleTime => log.time = !log.time,
             Action::PrettyJson => log.toggle_pretty(),
             Action::ClearText => log.clear(),

@@ -257,7 +257,7 @@ fn history_brings_views_back_with_filter_and_sort() {
     let (mut ui, view) = (ui(), fleet());
     draw(&mut ui, &view, 120, 30);
     type_text(&mut ui, &view, "/triage");
-    press(&mut ui, &view, "enter Q Q");
+    press(&mut ui, &view, "enter Q");
     type_text(&mut ui, &view, ":pools");
     press(&mut ui, &view, "enter");
     assert_eq!(ui.page().line(), "pools");
@@ -390,7 +390,7 @@ fn the_side_pane_takes_the_keys_that_move_once_it_has_the_focus() {
 fn the_order_is_stable_and_can_be_frozen() {
     let (mut ui, mut view) = (ui(), fleet());
     draw(&mut ui, &view, 120, 30);
-    press(&mut ui, &view, "Q Q");
+    press(&mut ui, &view, "Q");
     let order = |ui: &Ui, view: &FleetView| -> Vec<String> {
         let Page::Table(page) = ui.page() else { return Vec::new() };
         page.listing

@@ -175,6 +175,17 @@ impl PlanState {
         }
     }
 
+    /// A text has the focus: every letter is part of it.
+    pub fn is_writing(&self) -> bool {
+        match self.focus {
+            PlanFocus::Field(at) => {
+                self.fields.get(at).is_some_and(|field| !field.is_check() && !field.is_number())
+            }
+            PlanFocus::Word | PlanFocus::Reason => true,
+            PlanFocus::Cancel | PlanFocus::Apply => false,
+        }
+    }
+
     /// The box that has the focus.
     pub fn check(&mut self) -> Option<&mut FormField> {
         match self.focus {
@@ -199,6 +210,8 @@ pub struct PlanDialog<'a> {
     pub state: &'a PlanState,
     /// The key that agrees, for the button: `y`.
     pub apply_key: &'a str,
+    /// What agreeing is called.
+    pub apply: &'a str,
     /// Something on its way, said instead of the buttons.
     pub busy: bool,
     pub look: Look<'a>,
@@ -305,7 +318,7 @@ impl PlanDialog<'_> {
             let style = self.look.theme.dialog_label;
             paint::text(buf, (line.x, line.y), line.width, seen, style, "");
         }
-        let apply = format!("{} Apply", self.apply_key);
+        let apply = format!("{} {}", self.apply_key, self.apply);
         let focused = match self.state.focus {
             PlanFocus::Cancel => Some(0),
             PlanFocus::Apply => Some(1),
@@ -372,7 +385,14 @@ mod tests {
 
     fn drawn(text: &PlanText, state: &PlanState, width: u16, height: u16) -> String {
         let mut buf = Buffer::empty(Rect::new(0, 0, width, height));
-        let dialog = PlanDialog { text, state, apply_key: "y", busy: false, look: plain_look() };
+        let dialog = PlanDialog {
+            text,
+            state,
+            apply_key: "y",
+            apply: "Apply",
+            busy: false,
+            look: plain_look(),
+        };
         dialog.draw(buf.area, &mut buf);
         symbols(&buf)
     }
@@ -417,7 +437,14 @@ mod tests {
             let state = PlanState { scroll, ..PlanState::default() };
             let (text, look) = (&text, plain_look());
             buf.reset();
-            let dialog = PlanDialog { text, state: &state, apply_key: "y", busy: false, look };
+            let dialog = PlanDialog {
+                text,
+                state: &state,
+                apply_key: "y",
+                apply: "Apply",
+                busy: false,
+                look,
+            };
             let (_, most) = dialog.draw(buf.area, &mut buf);
             (symbols(&buf), most)
         };

@@ -34,7 +34,7 @@ struct Stretch {
 
 impl Tape {
     /// Takes in a write after which the terminal shows `shown`.
-    pub(super) fn wrote(&mut self, at: Instant, bytes: &[u8], shown: &Buffer) {
+    pub(in crate::tui) fn wrote(&mut self, at: Instant, bytes: &[u8], shown: &Buffer) {
         let size = (shown.area.width, shown.area.height);
         if let Some(last) = self.stretches.back_mut()
             && last.size == size
