@@ -76,8 +76,8 @@ const NEEDED: &[Needed] = &[
     ),
     needed("pods/log", "", &["get"], Use::Logs, "logs of agents"),
     needed("pods/exec", "", &["get", "create"], Use::Shell, "exec and shell"),
-    needed("pods/eviction", "", &["create"], Use::HostsManage, "draining a host"),
     needed("pods/portforward", "", &["get", "create"], Use::PortForward, "port-forward"),
+    needed("pods/eviction", "", &["create"], Use::HostsManage, "draining a host"),
     needed("events", "", &["list"], Use::Events, "the cluster's events in describe"),
     needed("resourcequotas", "", &["list"], Use::Plans, "quotas in a plan"),
     optional(
@@ -94,10 +94,7 @@ const NEEDED: &[Needed] = &[
         ),
         true,
     ),
-    optional(
-        needed("nodes", "", &["patch"], Use::HostsManage, "closing a host and opening it"),
-        true,
-    ),
+    optional(needed("nodes", "", &["patch"], Use::HostsManage, "closing and opening hosts"), true),
     optional(needed("nodes", "metrics.k8s.io", &["list"], Use::Hosts, "what hosts use"), true),
     optional(
         needed(
