@@ -27,6 +27,10 @@ mod hostile;
 mod kubernetes;
 #[path = "end_to_end/kubernetes_faults.rs"]
 mod kubernetes_faults;
+#[path = "end_to_end/log_flood.rs"]
+mod log_flood;
+#[path = "end_to_end/selection.rs"]
+mod selection;
 #[path = "end_to_end/slow_terminal.rs"]
 mod slow_terminal;
 #[path = "end_to_end/terminal.rs"]

@@ -356,9 +356,7 @@ impl Console {
         let _ = self.carry_out(effects);
         let size = self.screen.size();
         let area = Rect::new(0, 0, size.width, size.height);
-        if self.buffer.area == area {
-            self.buffer.reset();
-        } else {
+        if self.buffer.area != area {
             self.buffer = Buffer::empty(area);
         }
         let (hits, cursor) = render::render(&self.ui, &self.view, &mut self.buffer);
@@ -369,6 +367,8 @@ impl Console {
         let buffer = std::mem::take(&mut self.buffer);
         self.buffer = writer.post(Frame { buffer, cursor });
         self.frames.pace(writer.pace().halvings());
+        // for the next picture, whose key then does not wait for it
+        self.buffer.reset();
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) -> std::ops::ControlFlow<()> {

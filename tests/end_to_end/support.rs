@@ -1,15 +1,21 @@
 //! Runs the binary on folders of its own, and looks at processes as an operator would.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// The program as it was built with the tests, or another build of it that is to be measured.
+pub fn program() -> OsString {
+    std::env::var_os("CVXC_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_cvxc").into())
+}
+
 /// The program, with nothing of the caller's settings in its environment.
 pub fn cvxc(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cvxc"));
+    let mut command = Command::new(program());
     for (name, _) in
         std::env::vars().filter(|(name, _)| name.starts_with("CVXC_") || name == "NO_COLOR")
     {

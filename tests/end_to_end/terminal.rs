@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use super::support::{Fleet, SMALL, apply, daemon, eventually, running, signal};
+use super::support::{Fleet, SMALL, apply, daemon, eventually, program, running, signal};
 
 /// A console on a screen that the test can read.
 pub struct Console {
@@ -63,7 +63,7 @@ impl Console {
         let pair = native_pty_system()
             .openpty(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 })
             .unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cvxc"));
+        let mut command = CommandBuilder::new(program());
         for (name, _) in
             std::env::vars().filter(|(name, _)| name.starts_with("CVXC_") || name == "NO_COLOR")
         {
@@ -131,6 +131,29 @@ impl Console {
 
     pub fn text(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// The row that the selection mark stands in, as soon as it is the one that is meant, looked for all the time; else
+    /// where it stands after `limit`.
+    pub fn marked_row(&self, limit: Duration, meant: impl Fn(u16) -> bool) -> u16 {
+        let deadline = Instant::now() + limit;
+        loop {
+            let row = {
+                let parser = self.screen.lock().unwrap();
+                let screen = parser.screen();
+                let is_marked = |row: &u16| {
+                    (0..4).any(|column| {
+                        screen.cell(*row, column).is_some_and(|cell| cell.contents() == "▌")
+                    })
+                };
+                (0..screen.size().0.get()).find(is_marked)
+            };
+            match row {
+                Some(row) if meant(row) || Instant::now() >= deadline => return row,
+                None if Instant::now() >= deadline => panic!("no mark:\n{}", self.text()),
+                Some(_) | None => std::thread::park_timeout(Duration::from_micros(100)),
+            }
+        }
     }
 
     pub fn raw(&self) -> Vec<u8> {

@@ -88,11 +88,13 @@ impl Deltas {
         changed
     }
 
+    /// Whether no figure in sight has changed lately: then no row need be asked about.
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
     /// Whether a figure has just gone up (`true`) or down.
     pub fn of(&self, id: &str, column: &str, now: Time) -> Option<bool> {
-        if self.marks.is_empty() {
-            return None;
-        }
         let marks = self.marks.get(id)?;
         let mark = marks.iter().find(|mark| mark.column == column && mark.until > now)?;
         Some(mark.up)

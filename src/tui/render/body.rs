@@ -44,6 +44,9 @@ impl Cells for RowCells<'_> {
     }
 
     fn delta(&self, row: usize, column: &Column) -> Option<bool> {
+        if self.deltas.is_empty() {
+            return None;
+        }
         self.deltas.of(self.rows.id(row), column.key, self.now)
     }
 }
