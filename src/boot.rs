@@ -31,7 +31,7 @@ use crate::ports::ids::RandomIds;
 use crate::ports::runtime::Runtime;
 use crate::ports::store::{Store, StoreError};
 use crate::settings::places::Places;
-use crate::settings::{self, LoadError, Loaded, RuntimeKind, Settings};
+use crate::settings::{self, LoadError, Loaded, RuntimeKind};
 
 /// Documents read at once to learn which agents are up.
 const CENSUS: usize = 1_000;
@@ -216,14 +216,14 @@ pub async fn open(
             runtime
         }
         (None, RuntimeKind::Kubernetes) => {
-            let runtime = cluster::open(settings, ground.clock.clone()).await?;
+            let runtime = cluster::open(&ground.loaded, ground.clock.clone()).await?;
             kubernetes = Some(runtime.clone());
             Arc::new(runtime)
         }
     };
     let mut actor = Actor::local(who());
     actor.role = ground.role.unwrap_or(actor.role);
-    let engine = engine_settings(settings, part, &actor, agent_store);
+    let engine = engine_settings(&ground.loaded, part, &actor, agent_store);
     let context = Context::new(store, runtime, ground.clock.clone(), RandomIds::shared(), engine);
     let running = run::start(context.clone());
     Ok(Opened { handle: Core::handle(context.clone()), actor, running, local, kubernetes, context })
@@ -258,13 +258,14 @@ async fn up(store: &dyn Store) -> Result<Vec<(AgentId, u64)>, StoreError> {
 }
 
 fn engine_settings(
-    settings: &Settings,
+    loaded: &Loaded,
     part: Part,
     actor: &Actor,
     own_store: String,
 ) -> EngineSettings {
+    let settings = &loaded.settings;
     let agent_store = match settings.runtime.kind {
-        RuntimeKind::Kubernetes => cluster::agent_store(settings),
+        RuntimeKind::Kubernetes => cluster::agent_store(loaded),
         RuntimeKind::Local if !settings.agents.store_url.is_empty() => {
             settings.agents.store_url.clone()
         }

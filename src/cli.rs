@@ -225,6 +225,7 @@ async fn one(
             (Command::SetTemplate { pool: args.pool, version: args.version }, args.act)
         }
         Verb::Rollback { pool, act } => (Command::Rollback { pool }, act),
+        Verb::Cluster(verb) => verb.command(),
         Verb::CloneTemplate { template, name, act } => {
             (Command::CloneTemplate { template, name }, act)
         }

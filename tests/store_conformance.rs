@@ -9,6 +9,7 @@ mod store {
     pub mod arango;
     mod arango_faults;
     mod arango_fleet;
+    mod arango_schema;
     mod arango_server;
     mod arango_speed;
     #[cfg(unix)]

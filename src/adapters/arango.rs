@@ -8,9 +8,12 @@ mod commit;
 mod desk;
 mod fault;
 mod feed;
+mod guard;
 mod http;
+mod lock;
 mod log;
 mod login;
+mod notes;
 mod odd;
 pub mod options;
 mod poll;
@@ -41,7 +44,9 @@ use crate::ports::store::{
 use self::commit::{Row, key_of};
 use self::fault::{Failure, closed};
 use self::feed::{Hub, Own, Source};
+use self::guard::Guard;
 use self::http::{Ask, Http};
+use self::notes::Notes;
 use self::options::ArangoOptions;
 pub use self::schema::{Part, Standing};
 
@@ -61,6 +66,7 @@ pub struct ArangoStore {
 struct Desk {
     http: Http,
     hub: Arc<Hub>,
+    guard: Arc<Guard>,
     version: String,
     role: String,
 }
@@ -82,9 +88,12 @@ impl ArangoStore {
         let version = version(&http).await.map_err(Failure::nothing_written)?;
         let role = schema::role(&http).await.unwrap_or_else(|| "unknown".to_owned());
         let hub = Hub::open(&http).await.map_err(Failure::nothing_written)?;
+        http.note(Notes::settled);
         let tasks = TaskTracker::new();
         tasks.spawn(hub.clone().follow());
-        let desk = Arc::new(Desk { http, hub, version, role });
+        let guard = Arc::<Guard>::default();
+        tasks.spawn(guard.clone().watch(http.clone(), hub.stop.clone()));
+        let desk = Arc::new(Desk { http, hub, guard, version, role });
         Ok(Arc::new(Self { desk, tasks }))
     }
 
@@ -140,6 +149,7 @@ impl Desk {
         steps: Vec<write::Step>,
         durability: Durability,
     ) -> Result<Vec<Option<Rev>>, StoreError> {
+        self.guard.check(&steps)?;
         let rows = commit::commit(&self.http, &steps, durability).await?;
         let written = steps.iter().zip(&rows).filter(|(step, _)| step.kind != aql::Kind::Check);
         self.hub.own(written.map(|(step, row)| told(step.collection, &step.key, row)).collect());
@@ -308,8 +318,12 @@ impl Store for ArangoStore {
         }
         let endpoint = notes.endpoint.and_then(|at| http.options().endpoints.get(at));
         details.extend(endpoint.map(|url| ("endpoint".to_owned(), url.to_string())));
-        let trouble = self.desk.hub.trouble().or(notes.last_error);
-        details.extend(trouble.map(|error| ("last_error".to_owned(), error)));
+        let broken = self.desk.guard.lines().into_iter();
+        details.extend(broken.map(|line| ("broken".to_owned(), line)));
+        let faults = notes.lines(http.clock().instant()).into_iter();
+        details.extend(faults.map(|line| ("fault".to_owned(), line)));
+        let feed = self.desk.hub.trouble().map(|error| format!("no changes are heard of: {error}"));
+        details.extend(feed.map(|line| ("fault".to_owned(), line)));
         Ok(StoreInfo {
             kind: "arangodb",
             version: self.desk.version.clone(),

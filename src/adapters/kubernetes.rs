@@ -13,11 +13,13 @@ mod fault;
 mod fleet;
 mod follow;
 mod greet;
+mod hosts;
 mod judge;
 mod logs;
 pub mod manifest;
 mod objects;
 mod rehearse;
+mod rest;
 mod rights;
 mod site;
 mod table;
@@ -33,7 +35,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::BroadcastStream;
@@ -41,15 +43,15 @@ use tokio_stream::wrappers::BroadcastStream;
 use self::client::{ANSWER, Cluster, Target, silent};
 use self::fault::Kind;
 use self::manifest::Defaults;
-use self::objects::{Deployed, DeploymentSeen, ENDED, PARKED, PodPhase, Podded};
+use self::objects::{Deployed, DeploymentSeen, PodPhase, Podded};
 use self::table::{Source, Table};
 use self::usage::Meter;
 use crate::model::health::Usage;
 use crate::model::id::{AgentId, PoolId};
 use crate::ports::clock::Clock;
 use crate::ports::runtime::{
-    Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo,
-    Sight, State, Workload,
+    Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Relic, Runtime, RuntimeError,
+    RuntimeInfo, Sight, State, Workload,
 };
 use crate::ports::site as site_of;
 
@@ -259,51 +261,6 @@ impl Inner {
         Ok(())
     }
 
-    /// No replicas, and the mark that this incarnation is over.
-    async fn end(&self, agent: &AgentId, known: &Deployed) -> Result<(), RuntimeError> {
-        self.mark(agent, known, ENDED, known.incarnation.to_string(), 0).await
-    }
-
-    async fn park(&self, agent: &AgentId, parked: bool) -> Result<(), RuntimeError> {
-        self.whole().await?;
-        let gone = || RuntimeError::Gone { agent: agent.clone() };
-        let known = self.deployed(agent).filter(|known| !known.going).ok_or_else(gone)?;
-        let ended = known.ended.is_some_and(|ended| ended >= known.incarnation);
-        if known.parked == parked || ended {
-            return Ok(());
-        }
-        let (mark, replicas) =
-            if parked { (known.incarnation.to_string(), 0) } else { (String::new(), 1) };
-        self.mark(agent, &known, PARKED, mark, replicas).await
-    }
-
-    /// Sets replicas and an annotation, on this very Deployment or not at all.
-    async fn mark(
-        &self,
-        agent: &AgentId,
-        known: &Deployed,
-        name: &str,
-        value: String,
-        replicas: i32,
-    ) -> Result<(), RuntimeError> {
-        let patch = json!({
-            "metadata": {"annotations": {name: value}, "uid": known.uid},
-            "spec": {"replicas": replicas},
-        });
-        let params =
-            PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let api = self.deployments::<DeploymentSeen>();
-        let patch = Patch::Merge(&patch);
-        let request = api.patch(&known.name, &params, &patch);
-        match self.cluster.try_ask(request).await {
-            Ok(now) => self.table.deployed(agent, now.shorten()),
-            Err(Some(kube::Error::Api(status))) if status.is_not_found() => {}
-            Err(Some(error)) => return Err(fault::of(error, Kind::Write)),
-            Err(None) => return Err(silent(Kind::Write)),
-        }
-        Ok(())
-    }
-
     async fn end_pod(&self, pod: &Podded, seconds: u32) -> Result<(), RuntimeError> {
         let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
         let uid = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
@@ -376,6 +333,30 @@ impl Runtime for KubernetesRuntime {
 
     fn parks(&self) -> bool {
         true
+    }
+
+    fn has_hosts(&self) -> bool {
+        true
+    }
+
+    async fn cordon(&self, host: &str, closed: bool) -> Result<(), RuntimeError> {
+        hosts::cordon(&self.0, host, closed).await
+    }
+
+    async fn evict(
+        &self,
+        agent: &AgentId,
+        host: &str,
+        rehearsed: bool,
+    ) -> Result<(), RuntimeError> {
+        hosts::evict(&self.0, agent, host, rehearsed).await
+    }
+
+    async fn recall(&self, agent: &AgentId) -> Result<Option<Relic>, RuntimeError> {
+        let api = self.0.deployments::<DeploymentSeen>();
+        let name = manifest::name(agent);
+        let found = self.0.cluster.ask(Kind::Read, api.get_opt(&name)).await?;
+        Ok(found.map(DeploymentSeen::relic))
     }
 
     fn has_crews(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::adapters::kubernetes::manifest::Defaults;
 use crate::adapters::kubernetes::{KubernetesOptions, KubernetesRuntime};
 use crate::ports::clock::Clock;
 use crate::ports::store::chain;
-use crate::settings::Settings;
+use crate::settings::{Loaded, Settings};
 
 /// What an operator is told whose agents cannot reach the store.
 pub const UNREACHABLE: &str = "the embedded store is a file of this machine: agents in the cluster cannot talk to it, and are judged by their pods alone; give a store that they can reach with --store, or its address as they see it with agents.store-url";
@@ -19,12 +19,10 @@ pub const UNREACHABLE: &str = "the embedded store is a file of this machine: age
 ///
 /// # Errors
 /// When the kubeconfig cannot be used, or when a pod would keep the fleet in a file that goes with it.
-pub async fn open(
-    settings: &Settings,
-    clock: Arc<dyn Clock>,
-) -> Result<KubernetesRuntime, BootError> {
+pub async fn open(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<KubernetesRuntime, BootError> {
+    let settings = &loaded.settings;
     let cluster = &settings.kubernetes;
-    if is_embedded(settings) {
+    if is_embedded(loaded) {
         if cluster.kubeconfig.is_empty() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
             let what = "inside a cluster the fleet cannot be kept in a file of this pod: name a store with --store";
             return Err(BootError::Usage(what.into()));
@@ -58,16 +56,23 @@ pub fn known(settings: &Settings) -> Known {
 }
 
 /// The store's address as agents in the cluster see it; empty when they cannot reach it.
-pub fn agent_store(settings: &Settings) -> String {
-    match (settings.agents.store_url.as_str(), is_embedded(settings)) {
+pub fn agent_store(loaded: &Loaded) -> String {
+    let settings = &loaded.settings;
+    match (settings.agents.store_url.as_str(), is_embedded(loaded)) {
         ("", true) => String::new(),
+        ("", false) if settings.store.url.is_empty() => {
+            let target = settings.database.target().ok();
+            target.and_then(|it| it.url(None, &settings.database)).unwrap_or_default()
+        }
         ("", false) => settings.store.url.clone(),
         (given, _) => given.to_owned(),
     }
 }
 
 /// Whether the fleet is kept in a file.
-pub fn is_embedded(settings: &Settings) -> bool {
-    let url = settings.store.url.as_str();
-    !url.contains("://") || url.starts_with("sqlite:")
+pub fn is_embedded(loaded: &Loaded) -> bool {
+    match loaded.settings.store.url.as_str() {
+        "" => !loaded.wants_database(),
+        url => !super::store::is_database(url),
+    }
 }

@@ -28,7 +28,7 @@ pub(super) struct Database {
     secret: bool,
 }
 
-fn is_database(url: &str) -> bool {
+pub(super) fn is_database(url: &str) -> bool {
     url.starts_with("arangodb:") || url.starts_with("arangodb+")
 }
 
@@ -99,6 +99,8 @@ fn database(settings: &DatabaseSettings, target: Target) -> Result<Database, Boo
     options.connect_timeout = settings.connect_timeout;
     options.request_timeout = settings.request_timeout;
     options.patience = settings.patience;
+    options.attempts = (settings.retry_attempts > 0).then_some(settings.retry_attempts);
+    options.first_pause = settings.retry_delay;
     options.max_connections = settings.max_connections.max(1);
     options.exposed = target.exposed;
     Ok(Database { options, target, secret: !secret.is_empty() })

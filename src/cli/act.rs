@@ -101,6 +101,7 @@ impl Verb {
             Self::Rollback { act, .. }
             | Self::CloneTemplate { act, .. }
             | Self::Undo { act, .. } => Some(act),
+            Self::Cluster(verb) => Some(verb.act()),
             Self::Send(args) => Some(&args.act),
             Self::Publish(args) => Some(&args.act),
             Self::Subscribe(args) => Some(&args.act),

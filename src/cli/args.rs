@@ -10,8 +10,10 @@ use crate::model::plan::Noun;
 use crate::model::time::span;
 use crate::settings::{LogFormat, RuntimeKind};
 
+mod cluster;
 mod console;
 
+pub use cluster::ClusterVerb;
 pub use console::ConsoleArgs;
 
 #[derive(Debug, Parser)]
@@ -158,6 +160,8 @@ pub enum Verb {
         #[command(flatten)]
         act: ActArgs,
     },
+    #[command(flatten)]
+    Cluster(ClusterVerb),
     /// Copy a template under a new name
     CloneTemplate {
         template: String,

@@ -27,7 +27,7 @@ pub fn named(request: &Request, name: &str) -> Result<Option<Request>, Fail> {
     let is_base = settings.runtime.kind == RuntimeKind::Kubernetes
         && (known.context.as_str(), known.namespace.as_str()) == (&context, &namespace);
     if !is_base {
-        if !cluster::is_embedded(settings) || ground.loaded.wants_database() {
+        if !cluster::is_embedded(&ground.loaded) {
             let what = format!(
                 "the store {} holds the fleet of another place: name this one in contexts.toml, with a store of its own",
                 settings.store.url

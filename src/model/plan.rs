@@ -127,6 +127,20 @@ pub enum Command {
     Purge {
         messages: Vec<String>,
     },
+    /// Close a host to new agents, or open it again.
+    Cordon {
+        host: String,
+        closed: bool,
+    },
+    /// Close a host and evict its agents, as what protects them allows.
+    DrainHost {
+        host: String,
+    },
+    /// Take workloads without a record into the registry, or end them; none named: all.
+    Adopt {
+        workloads: Vec<String>,
+        end: bool,
+    },
     /// Reverse an operation as far as that is possible.
     Undo {
         operation: String,
@@ -158,6 +172,10 @@ impl Command {
             Self::Requeue { .. } => "requeue",
             Self::Replay { .. } => "replay",
             Self::Purge { .. } => "purge",
+            Self::Cordon { closed: true, .. } => "cordon",
+            Self::Cordon { closed: false, .. } => "uncordon",
+            Self::DrainHost { .. } => "drain-host",
+            Self::Adopt { .. } => "adopt",
             Self::Undo { .. } => "undo",
         }
     }
@@ -303,6 +321,8 @@ pub struct TargetRef {
 pub enum Goal {
     /// Done with the transaction that confirmed it.
     Written,
+    /// The runtime was asked and did it; whoever asks says so.
+    Asked,
     /// The agent is in `phase` with at least this incarnation.
     Agent {
         phase: Phase,

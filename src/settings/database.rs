@@ -87,6 +87,11 @@ pub struct DatabaseSettings {
     /// How long a write that met another is tried again.
     #[serde(with = "span")]
     pub patience: Duration,
+    /// How often at most, within that time; 0: as often as fits into it.
+    pub retry_attempts: u32,
+    /// Before the second try; longer each time.
+    #[serde(with = "span")]
+    pub retry_delay: Duration,
     pub max_connections: usize,
 }
 
@@ -101,6 +106,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("database.connection.maxConnections", "database.max-connections"),
     ("database.connection.connectionTimeout", "database.connect-timeout"),
     ("database.connection.requestTimeout", "database.request-timeout"),
+    ("database.connection.retryAttempts", "database.retry-attempts"),
+    ("database.connection.retryDelay", "database.retry-delay"),
     ("database.ssl_mode", "database.tls"),
     ("database.password_file", "database.password-file"),
 ];
@@ -430,7 +437,8 @@ mod tests {
         let path = dir.path().join("config.toml");
         let nested = "[database]\nendpoints = [\"https://a:1\", \"b:2\"]\nname = \"mine\"\npassword = \"hush\"\n\
             [database.tls]\nenabled = true\ncaCertificatePath = \"/ca.pem\"\ninsecureSkipVerify = true\n\
-            [database.connection]\nmaxConnections = 5\nrequestTimeout = \"3s\"\n";
+            [database.connection]\nmaxConnections = 5\nrequestTimeout = \"3s\"\n\
+            connectionTimeout = \"2s\"\nretryAttempts = 4\nretryDelay = \"50ms\"\n";
         std::fs::write(&path, nested).unwrap();
         let none = std::collections::BTreeMap::new();
         let loaded = crate::settings::load(Some(&path), &none, &[]).unwrap();
@@ -441,6 +449,8 @@ mod tests {
         );
         assert_eq!((&*read.database, read.max_connections), ("mine", 5));
         assert_eq!(read.request_timeout, Duration::from_secs(3));
+        assert_eq!(read.connect_timeout, Duration::from_secs(2));
+        assert_eq!((read.retry_attempts, read.retry_delay), (4, Duration::from_millis(50)));
         let endpoints: Vec<String> =
             read.target().unwrap().endpoints.iter().map(ToString::to_string).collect();
         assert_eq!(endpoints, ["https://a:1/", "https://b:2/"]);

@@ -408,7 +408,9 @@ async fn hot_questions_are_answered_by_their_index_alone() {
     let log = server
         .control(reqwest::Method::GET, "/_sim/log?count=0&body=true&path=_api/cursor", Value::Null)
         .await;
-    let asked = log["entries"].as_array().unwrap();
+    let asked = log["entries"].as_array().unwrap().iter();
+    let ours = asked.filter(|entry| !entry["body"].to_string().contains("cvxc_meta"));
+    let asked: Vec<&Value> = ours.collect();
     assert_eq!(asked.len(), wanted.len());
     for (asked, wanted) in asked.iter().zip(wanted) {
         let (indexes, slow) = plan(&server, asked).await;

@@ -383,6 +383,35 @@ pub(super) fn counter(collection: Collection) -> String {
     format!("seq-{}", collection.name().replace('_', "-"))
 }
 
+/// Makes the lock ours if it is still at this revision.
+pub(super) fn take_over(key: &str, rev: &str, body: Value) -> Aql {
+    Aql::new("FOR d IN @@meta FILTER d._key == @key AND d._rev == @rev REPLACE d WITH @body IN @@meta RETURN 1")
+        .named("@meta", META)
+        .named("key", key)
+        .named("rev", rev)
+        .named("body", body)
+}
+
+/// Keeps the lock fresh.
+pub(super) fn beat(key: &str, token: &str) -> Aql {
+    Aql::new(
+        "FOR d IN @@meta FILTER d._key == @key AND d.token == @token \
+         UPDATE d WITH {beat: d.beat + 1} IN @@meta RETURN 1",
+    )
+    .named("@meta", META)
+    .named("key", key)
+    .named("token", token)
+}
+
+pub(super) fn let_go(key: &str, token: &str) -> Aql {
+    Aql::new(
+        "FOR d IN @@meta FILTER d._key == @key AND d.token == @token REMOVE d IN @@meta RETURN 1",
+    )
+    .named("@meta", META)
+    .named("key", key)
+    .named("token", token)
+}
+
 /// Removes some of what has expired.
 pub(super) fn expire(collection: Collection, field: &str, now: &str, limit: usize) -> Aql {
     Aql::new(format!(

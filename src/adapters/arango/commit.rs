@@ -4,6 +4,7 @@
 //! answer is lost, which a stream transaction does until the server ends it.
 
 mod diagnosis;
+mod lost;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -19,6 +20,7 @@ use super::desk::{self, Transaction};
 use super::fault::{Failure, number};
 use super::http::{Again, Ask, Http, segment};
 use super::write::{Step, groups};
+use lost::Lost;
 
 /// Key, revision (none where nothing is left), topic.
 pub(super) type Row = (String, Option<String>, Option<Value>);
@@ -47,11 +49,12 @@ pub(super) async fn commit(
     let mut unknown: Option<Failure> = None;
     let plan = groups(steps);
     let fits = fits_one(steps, &plan);
+    let mut lost = Lost::default();
     loop {
         let tried = if fits {
             one(http, steps, &plan, sync).await
         } else {
-            stream(http, steps, &plan, sync).await
+            stream(http, steps, &plan, sync, &mut lost).await
         };
         let trouble = match tried {
             Ok(rows) => return Ok(rows),
@@ -165,7 +168,9 @@ fn ordered(steps: &[Step], rows: Vec<Row>) -> Option<Vec<Row>> {
 
 /// What the failure of a statement means.
 fn refused(failure: Failure, inside: bool) -> Trouble {
-    if failure.is_conflict() {
+    let ended =
+        failure.is(number::TRANSACTION_ABORTED) || failure.is(number::TRANSACTION_NOT_FOUND);
+    if failure.is_conflict() || (inside && ended) {
         return Trouble::Met(failure);
     }
     if let Some(what) = failure.taken() {
@@ -199,8 +204,9 @@ async fn stream(
     steps: &[Step],
     plan: &[Range<usize>],
     sync: bool,
+    lost: &mut Lost,
 ) -> Result<Vec<Row>, Trouble> {
-    let transaction = begin(http, steps, sync).await?;
+    let transaction = begin(http, steps, sync, lost).await?;
     let mut rows = Vec::with_capacity(steps.len());
     for group in plan {
         match group_of(http, &steps[group.clone()], &transaction).await {
@@ -232,7 +238,12 @@ async fn group_of(
     ordered(steps, rows).filter(|_| met).ok_or(Trouble::Unmet(None))
 }
 
-async fn begin(http: &Http, steps: &[Step], sync: bool) -> Result<Transaction, Trouble> {
+async fn begin(
+    http: &Http,
+    steps: &[Step],
+    sync: bool,
+    lost: &mut Lost,
+) -> Result<Transaction, Trouble> {
     let mut write: Vec<&str> = Vec::new();
     let mut exclusive: Vec<&str> = Vec::new();
     for step in steps {
@@ -247,7 +258,8 @@ async fn begin(http: &Http, steps: &[Step], sync: bool) -> Result<Transaction, T
         names.sort_unstable();
         names.dedup();
     }
-    let patience = http.options().patience.as_secs().max(1);
+    lost.end(http).await;
+    let patience = lost.bound(http.options().patience).as_secs().max(1);
     let body = json!({
         "collections": {"write": write, "exclusive": exclusive},
         "waitForSync": sync, "lockTimeout": patience,
@@ -259,7 +271,10 @@ async fn begin(http: &Http, steps: &[Step], sync: bool) -> Result<Transaction, T
     };
     let (body, endpoint) = match begun {
         Ok(begun) => begun,
-        Err(Failure::Silent(text)) => return Err(Trouble::Met(Failure::Silent(text))),
+        Err(Failure::Silent(text)) => {
+            lost.begin(http).await;
+            return Err(Trouble::Met(Failure::Silent(text)));
+        }
         Err(failure) if failure.is_conflict() || failure.is_busy() => {
             return Err(Trouble::Met(failure));
         }
@@ -291,7 +306,7 @@ async fn end(
     let Err(failure) = http.send(&of(transaction, Method::PUT, Again::Harmless)).await else {
         return Ok(());
     };
-    if failure.is_conflict() || failure.is(1653) {
+    if failure.is_conflict() || failure.is(number::TRANSACTION_ABORTED) {
         return Err(Trouble::Met(failure)); // aborted: by a conflict, or before the commit came
     }
     let mut pause = http.pause();

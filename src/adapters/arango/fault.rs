@@ -20,6 +20,7 @@ pub(super) mod number {
     pub(crate) const DATABASE_NOT_FOUND: u64 = 1228;
     pub(crate) const TIMEOUT: u64 = 1457;
     pub(crate) const ASSERT: u64 = 1593;
+    pub(crate) const TRANSACTION_ABORTED: u64 = 1653;
     pub(crate) const TRANSACTION_NOT_FOUND: u64 = 1655;
     pub(crate) const GRAPH_DUPLICATE: u64 = 1925;
 }
@@ -200,5 +201,65 @@ mod tests {
         assert!(
             matches!(&odd, Failure::Answered { status: 502, number: 0, message } if !message.contains('\u{1b}'))
         );
+    }
+
+    /// Bodies as servers of ArangoDB's own have sent them (its documentation and its users' reports), for errors that are
+    /// rarely met: what is to be asked again, what was surely not done, what must be looked up.
+    #[test]
+    fn what_real_servers_have_said_is_understood() {
+        use StoreError::{Corrupt, Denied, OutcomeUnknown, Unavailable};
+        let recorded = |status: u16, body: &str| Failure::answered(status, body.as_bytes());
+        let starting = recorded(
+            503,
+            r#"{"error":true,"errorNum":503,"errorMessage":"service unavailable due to startup or maintenance mode","code":503}"#,
+        );
+        let follower = recorded(
+            503,
+            r#"{"error":true,"errorNum":1496,"errorMessage":"not a leader","code":503}"#,
+        );
+        let full = recorded(
+            503,
+            r#"{"error":true,"errorNum":21003,"errorMessage":"queue is full","code":503}"#,
+        );
+        for busy in [starting, follower, full] {
+            assert!(busy.is_busy(), "it did not begin, so it may be asked again: {busy}");
+            assert!(matches!(busy.of_write(), Unavailable(_)));
+        }
+        let unknown = recorded(
+            401,
+            r#"{"code":401,"error":true,"errorNum":11,"errorMessage":"not authorized to execute this request"}"#,
+        );
+        assert!(matches!(unknown.of_write(), Denied { message } if message.contains("password")));
+        let killed = recorded(
+            410,
+            r#"{"error":true,"errorNum":1500,"errorMessage":"query killed","code":410}"#,
+        );
+        assert!(matches!(killed.of_write(), Unavailable(_)), "a killed statement wrote nothing");
+        let late = recorded(
+            412,
+            r#"{"error":true,"errorNum":21004,"errorMessage":"queue time violated","code":412}"#,
+        );
+        assert!(!late.is_conflict() && matches!(late.of_write(), Unavailable(_)));
+        let cluster = recorded(
+            503,
+            r#"{"error":true,"errorNum":1457,"errorMessage":"timeout in cluster operation","code":503}"#,
+        );
+        assert!(!cluster.is_busy(), "another server may have done it");
+        assert!(matches!(cluster.of_write(), OutcomeUnknown(_)));
+        let proxy = recorded(502, "<html><head><title>502 Bad Gateway</title></head></html>");
+        assert!(
+            matches!(proxy.of_write(), OutcomeUnknown(_)),
+            "what stands in between says nothing"
+        );
+        let gone = recorded(
+            404,
+            r#"{"error":true,"errorMessage":"collection or view not found: agents","code":404,"errorNum":1203}"#,
+        );
+        assert!(matches!(gone.nothing_written(), Corrupt { .. }));
+        let timeout = recorded(
+            409,
+            r#"{"error":true,"errorNum":18,"errorMessage":"timeout waiting to lock key","code":409}"#,
+        );
+        assert!(timeout.is_conflict());
     }
 }

@@ -12,6 +12,7 @@ use arangors::client::ClientExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
 use http::{Method, Request, Response};
 use rand::Rng;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::model::text::Safe;
@@ -20,6 +21,7 @@ use crate::ports::store::{StoreError, chain};
 
 use super::fault::Failure;
 use super::login::Session;
+use super::notes::Notes;
 use super::options::ArangoOptions;
 use super::tls;
 
@@ -29,6 +31,9 @@ const LEFT_ALONE: Duration = Duration::from_secs(1);
 const LEFT_ALONE_LONGEST: Duration = Duration::from_secs(30);
 /// How often a request that may be repeated is, when nothing came back.
 const SILENCES: u32 = 3;
+
+/// The longest wait between two tries, unless the first is longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// When a request may be sent a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,15 +115,6 @@ impl Answer {
     }
 }
 
-/// What was noticed on the way, for the health page.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Notes {
-    pub(super) last_error: Option<String>,
-    pub(super) repeated: u64,
-    /// The endpoint that answered last.
-    pub(super) endpoint: Option<usize>,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Down {
     until: Instant,
@@ -131,6 +127,8 @@ struct Pool {
     options: ArangoOptions,
     clock: Arc<dyn Clock>,
     session: Session,
+    /// As many requests at a time as connections are allowed.
+    slots: Semaphore,
     down: Mutex<Vec<Option<Down>>>,
     notes: Mutex<Notes>,
 }
@@ -148,22 +146,25 @@ pub(super) struct Pause {
     clock: Arc<dyn Clock>,
     deadline: Instant,
     next: Duration,
+    left: u32,
 }
 
 impl Pause {
-    pub(super) fn new(clock: &Arc<dyn Clock>, patience: Duration) -> Self {
-        let deadline = clock.instant() + patience;
-        Self { clock: clock.clone(), deadline, next: Duration::from_millis(2) }
+    pub(super) fn new(clock: &Arc<dyn Clock>, options: &ArangoOptions) -> Self {
+        let deadline = clock.instant() + options.patience;
+        let left = options.attempts.unwrap_or(u32::MAX);
+        Self { clock: clock.clone(), deadline, next: options.first_pause, left }
     }
 
     /// Waits; false when patience is at its end.
     pub(super) async fn wait(&mut self) -> bool {
-        if self.clock.instant() >= self.deadline {
+        if self.clock.instant() >= self.deadline || self.left == 0 {
             return false;
         }
+        self.left -= 1;
         let factor = rand::rng().random_range(0.5..1.5);
         tokio::time::sleep(self.next.mul_f64(factor)).await;
-        self.next = (self.next * 2).min(Duration::from_millis(250));
+        self.next = (self.next * 2).min(LONGEST_PAUSE.max(self.next));
         true
     }
 }
@@ -190,6 +191,7 @@ impl Http {
         let pool = Pool {
             client: tls::client(options)?,
             session: Session::new(options),
+            slots: Semaphore::new(options.max_connections.max(1)),
             down: Mutex::new(vec![None; options.endpoints.len()]),
             options: options.clone(),
             clock: clock.clone(),
@@ -207,7 +209,7 @@ impl Http {
     }
 
     pub(super) fn pause(&self) -> Pause {
-        Pause::new(&self.pool.clock, self.pool.options.patience)
+        Pause::new(&self.pool.clock, &self.pool.options)
     }
 
     pub(super) fn notes(&self) -> Notes {
@@ -223,18 +225,19 @@ impl Http {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            let now = self.pool.clock.instant();
+            self.note(|notes| notes.failed(&failure, now));
             let silent = matches!(failure, Failure::Silent(_)) && ask.again == Again::Harmless;
             silences += u32::from(silent);
             let worth = failure.is_busy() || (silent && silences < SILENCES);
             if !worth || !pause.wait().await {
-                self.note(|notes| notes.last_error = Some(failure.to_string()));
                 return Err(failure);
             }
             self.note(|notes| notes.repeated += 1);
         }
     }
 
-    fn note(&self, change: impl FnOnce(&mut Notes)) {
+    pub(super) fn note(&self, change: impl FnOnce(&mut Notes)) {
         change(&mut self.pool.notes.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -329,6 +332,8 @@ impl Http {
         if !ask.body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json").body(ask.body.clone());
         }
+        // never closed
+        let _slot = self.pool.slots.acquire().await;
         let response = request.send().await.map_err(|error| self.lost(endpoint, error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.map_err(|error| self.lost(endpoint, error))?.to_vec();

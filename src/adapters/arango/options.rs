@@ -66,6 +66,10 @@ pub struct ArangoOptions {
     pub request_timeout: Duration,
     /// How long a write that met another is tried again, and a busy server asked again.
     pub patience: Duration,
+    /// How often at most, within that time; none: as often as fits into it.
+    pub attempts: Option<u32>,
+    /// Before the second try; longer each time.
+    pub first_pause: Duration,
     pub max_connections: usize,
     /// Every write is refused, and nothing is made that is not there.
     pub read_only: bool,
@@ -119,6 +123,8 @@ impl ArangoOptions {
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(10),
+            attempts: None,
+            first_pause: Duration::from_millis(2),
             max_connections: 32,
             read_only: false,
             make: true,

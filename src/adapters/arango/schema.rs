@@ -1,6 +1,8 @@
 //! The database with its collections, indexes and graph, made by whoever comes first and completed by whoever finds
 //! something missing. Every step may be done twice; the version says whose hands the data has been through.
 
+use std::collections::BTreeMap;
+
 use arangors::connection::GenericConnection;
 use arangors::graph::{EdgeDefinition, Graph};
 use arangors::index::{Index as ArangoIndex, IndexSettings};
@@ -16,6 +18,7 @@ use crate::ports::store::StoreError;
 use super::aql::{META, counter};
 use super::fault::{Failure, number, unavailable};
 use super::http::{Again, Ask, Http, segment, through};
+use super::lock::Lock;
 
 /// The version of what is made here.
 pub(super) const VERSION: u64 = 1;
@@ -69,9 +72,29 @@ pub(super) async fn complete(http: &Http) -> Result<(), StoreError> {
             ))),
         };
     }
-    let parts = look(http).await?;
-    let missing: Vec<&(Part, Make)> =
-        parts.iter().filter(|(part, _)| part.standing == Standing::Missing).collect();
+    if found.is_some() && missing(http).await?.is_empty() {
+        return Ok(());
+    }
+    // two that start at once: one makes, the other waits and finds it made
+    Make::Collection(META, false).go(http).await?;
+    Lock::take(http).await?.held(make(http)).await
+}
+
+async fn missing(http: &Http) -> Result<Vec<(Part, Make)>, StoreError> {
+    let mut parts = look(http).await?;
+    parts.retain(|(part, _)| part.standing == Standing::Missing);
+    Ok(parts)
+}
+
+async fn make(http: &Http) -> Result<(), StoreError> {
+    let missing = missing(http).await?;
+    let again = version(http).await?.is_some();
+    for (part, _) in missing.iter().filter(|_| again) {
+        tracing::warn!(
+            part = part.name,
+            "was missing in a store that had it, and is made again, empty"
+        );
+    }
     // collections first: indexes and the graph stand on them
     for stage in [0, 1, 2] {
         let due = missing.iter().map(|(_, make)| make).filter(|make| make.stage() == stage);
@@ -79,10 +102,44 @@ pub(super) async fn complete(http: &Http) -> Result<(), StoreError> {
             .try_for_each_concurrent(AT_ONCE, |make: &Make| async move { make.go(http).await })
             .await?;
     }
-    if found.is_none() || !missing.is_empty() {
-        documents(http).await?;
+    documents(http).await
+}
+
+/// Which of `watched` cannot keep what is promised: collections or unique indexes that are gone.
+///
+/// # Errors
+/// Those of reading.
+pub(super) async fn broken(
+    http: &Http,
+    watched: &[Collection],
+) -> Result<BTreeMap<Collection, String>, StoreError> {
+    let place = http.options().place();
+    let mut broken = BTreeMap::new();
+    for collection in watched {
+        let parts = match indexes(http, *collection, true).await {
+            Ok(parts) => parts,
+            Err(StoreError::Corrupt { .. }) => {
+                let why = format!(
+                    "{place}: the collection {collection} is missing on the server: nothing is written to it; restore a backup, or start cvxc anew to have it made, empty"
+                );
+                broken.insert(*collection, why);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let gone = parts.iter().find(|(part, make)| {
+            part.standing != Standing::There
+                && matches!(make, Make::Index(_, index) if index.unique)
+        });
+        if let Some((part, _)) = gone {
+            let why = format!(
+                "{place}: the unique index {} is missing or different: nothing is written to {collection} until it is there again; see cvxc doctor --schema, start cvxc anew to have it made",
+                part.name
+            );
+            broken.insert(*collection, why);
+        }
     }
-    Ok(())
+    Ok(broken)
 }
 
 /// What is there, missing, different; for `doctor`.

@@ -73,6 +73,9 @@ impl<'a> Planner<'a> {
             Command::Requeue { messages } => self.requeue(messages).await,
             Command::Replay { messages } => self.replay(messages).await,
             Command::Purge { messages } => self.purge(messages).await,
+            Command::Cordon { host, closed } => self.cordon(host, *closed).await,
+            Command::DrainHost { host } => self.drain_host(host).await,
+            Command::Adopt { workloads, end } => self.adopt(workloads, *end).await,
             Command::Undo { operation } => self.undo(operation).await,
         }
     }

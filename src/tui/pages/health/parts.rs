@@ -72,16 +72,26 @@ pub fn parts(view: &FleetView) -> Vec<Part> {
     parts
 }
 
+/// Details that are more than details, the gravest first: what they are called, how bad they are, the word for it.
+const NAMED: [(&str, HealthStatus, &str); 3] = [
+    ("broken", HealthStatus::Unhealthy, "broken"),
+    ("danger", HealthStatus::Unhealthy, "exposed"),
+    ("fault", HealthStatus::Degraded, "faults"),
+];
+
 fn part(kind: Kind, status: &PartStatus, stale: bool) -> Part {
     let known = status.checked_at != Time::EPOCH;
-    let danger = status.details.iter().find(|(name, _)| name.as_str() == "danger");
-    let (health, word) = match (known, status.ok && !stale) {
-        (false, _) => (HealthStatus::Unknown, "unknown"),
-        (true, true) if danger.is_some() => (HealthStatus::Unhealthy, "exposed"),
-        (true, true) => (HealthStatus::Healthy, "ok"),
-        (true, false) => (HealthStatus::Unhealthy, "unreachable"),
+    let told = NAMED.iter().find_map(|(name, health, word)| {
+        let found = status.details.iter().find(|(found, _)| found.as_str() == *name);
+        found.map(|(_, line)| (*health, *word, line))
+    });
+    let (health, word) = match (known, status.ok && !stale, told) {
+        (false, ..) => (HealthStatus::Unknown, "unknown"),
+        (true, true, Some((health, word, _))) => (health, word),
+        (true, true, None) => (HealthStatus::Healthy, "ok"),
+        (true, false, _) => (HealthStatus::Unhealthy, "unreachable"),
     };
-    let place = danger.map_or(&status.place, |(_, danger)| danger);
+    let place = told.map_or(&status.place, |(.., line)| line);
     let evidence = if status.error.as_str().is_empty() { place } else { &status.error };
     let name = if status.kind.as_str().is_empty() { kind.into() } else { status.kind.as_str() };
     Part {
