@@ -113,7 +113,8 @@ impl Planner<'_> {
             return Some(FieldError::new("/scaling/mode", message));
         }
         pool.paused.then(|| {
-            let message = "expected false: a pool in hpa mode cannot be paused, since its autoscaler goes on";
+            let message =
+                "expected false: a pool in hpa mode cannot be paused, since its autoscaler goes on";
             FieldError::new("/paused", message)
         })
     }
@@ -236,12 +237,20 @@ impl Planner<'_> {
         }
         let pinned = members.iter().filter(|found| found.value.pinned).count();
         if pinned > 0 {
-            let message = format!("{} would be replaced, being pinned: unpin first", count(pinned, "agent"));
+            let message =
+                format!("{} would be replaced, being pinned: unpin first", count(pinned, "agent"));
             apply.faults_of(manifest, [FieldError::new("/scaling/mode", message)]);
         }
-        let by = if to == Mode::Hpa { "pods of one Deployment" } else { "agents with a Deployment each" };
+        let by = if to == Mode::Hpa {
+            "pods of one Deployment"
+        } else {
+            "agents with a Deployment each"
+        };
         let agents = count(members.len(), "agent");
-        apply.draft.fact("replaces", format!("{agents} of pool {} by {by}, once these are up", pool.value.name));
+        apply.draft.fact(
+            "replaces",
+            format!("{agents} of pool {} by {by}, once these are up", pool.value.name),
+        );
         apply.draft.at_least(Tier::Two);
         Ok(())
     }
