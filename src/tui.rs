@@ -16,6 +16,7 @@ pub mod history;
 #[cfg(test)]
 mod hostile;
 pub mod input;
+pub mod jumps;
 pub mod keymap;
 pub mod keys;
 pub mod load;

@@ -69,6 +69,11 @@ pub enum TableKind {
 }
 
 impl TableKind {
+    /// Where its keys are looked for, the nearest first.
+    pub fn scopes(self) -> Vec<Scope> {
+        vec![self.spec().scope, Scope::Table, Scope::Global]
+    }
+
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -194,7 +199,7 @@ impl Page {
     /// Where its keys are looked up, nearest first.
     pub fn scopes(&self) -> Vec<Scope> {
         match self {
-            Self::Table(page) => vec![page.kind.spec().scope, Scope::Table, Scope::Global],
+            Self::Table(page) => page.kind.scopes(),
             Self::Text(page) => page.kind.scopes(),
             Self::Pulse(_) => vec![Scope::Pulse, Scope::Global],
         }

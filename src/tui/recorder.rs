@@ -244,8 +244,8 @@ impl Recorder {
             contexts: ui.contexts.clone(),
             bookmarks: ui.bookmarks.clone(),
             first_line: ui.first_line.clone(),
-            // A user's columns and the views of another time are in no recording.
-            whole: ui.views.is_empty() && ui.history.is_empty(),
+            // A user's columns, jumps and the views of another time are in no recording.
+            whole: ui.views.is_empty() && ui.history.is_empty() && ui.jumps.is_empty(),
         };
         Self { start, moments: VecDeque::new(), weight: 0, seen: Arc::default() }
     }

@@ -29,7 +29,7 @@ use super::update::{prepare, update};
 use super::views::Views;
 use super::widgets::toast::Weight;
 use super::writer::Frame;
-use super::{bookmarks, clipboard, keymap, render, theme};
+use super::{bookmarks, clipboard, jumps, keymap, render, theme};
 use crate::engine::handle::Handle;
 use crate::engine::view::FleetView;
 use crate::model::access::Actor;
@@ -87,6 +87,7 @@ pub fn check_files(config: &std::path::Path) -> Vec<String> {
     }
     faults.extend(Views::load(config).1);
     faults.extend(bookmarks::load(config).1);
+    faults.extend(jumps::load(config, &keymap::load::load("default", Some(config)).0).1);
     let mut lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
     lines.sort();
     lines.dedup();
@@ -187,7 +188,10 @@ impl Console {
         ui.lean = settings.low_bandwidth;
         let (views, more) = Views::load(&config);
         faults.extend(more);
+        let (jumps, more) = jumps::load(&config, &ui.keymap);
+        faults.extend(more);
         (ui.faults, ui.bookmarks, ui.views) = (faults, bookmarks, Arc::new(views));
+        ui.jumps = jumps;
         let look = reload::Look::new(&config);
         let recorder = Recorder::new(&ui, &settings.keymap);
         let views = handle.views();

@@ -9,6 +9,7 @@ use ratatui::layout::Size;
 use super::action::Action;
 use super::effect::EffectId;
 use super::history::History;
+use super::jumps::Jump;
 use super::keymap::{Keymap, Scope};
 use super::keys::Key;
 use super::load::LoadError;
@@ -182,6 +183,8 @@ pub struct Ui {
     pub notices: Notices,
     /// Lines of views, by the names they were kept under.
     pub bookmarks: BTreeMap<String, String>,
+    /// Keys of the operator's own that lead elsewhere.
+    pub jumps: Vec<Jump>,
     /// The fleet in sight.
     pub context: Context,
     /// The fleets one can go over to, each with a word about it.
@@ -239,6 +242,7 @@ impl Ui {
             history: History::default(),
             notices: Notices::default(),
             bookmarks: BTreeMap::new(),
+            jumps: Vec::new(),
             context: Context::default(),
             contexts: Vec::new(),
             allowances: Vec::new(),
