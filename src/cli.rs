@@ -2,6 +2,7 @@
 
 mod act;
 mod args;
+mod beside;
 mod console;
 mod contexts;
 mod daemon;
@@ -150,7 +151,8 @@ fn unfit(cli: &Cli) -> Result<(), Fail> {
 
 /// Whether it would change the fleet.
 fn changes(verb: &Verb) -> bool {
-    verb.act().is_some_and(|act| !act.dry_run)
+    let beside = matches!(verb, Verb::Exec(_) | Verb::PortForward(_));
+    beside || verb.act().is_some_and(|act| !act.dry_run)
 }
 
 /// Verbs that open the fleet, do one thing and leave. They never lead. `guard` is the name of a protected context.
@@ -200,6 +202,8 @@ async fn one(
     let (command, args) = match verb {
         Verb::Get(args) => return get::run(handle, actor, &args).await,
         Verb::Describe(args) => return get::describe(handle, actor, &args).await,
+        Verb::Exec(args) => return beside::exec(handle, actor, &args).await,
+        Verb::PortForward(args) => return beside::port_forward(handle, actor, &args).await,
         Verb::Logs(args) => return logs::run(handle, actor, &args, ground.clock.now()).await,
         Verb::Status { output } => {
             opened.probed(PATIENCE).await;
@@ -225,6 +229,7 @@ async fn one(
             (Command::SetTemplate { pool: args.pool, version: args.version }, args.act)
         }
         Verb::Rollback { pool, act } => (Command::Rollback { pool }, act),
+        Verb::Cluster(verb) => verb.command(),
         Verb::CloneTemplate { template, name, act } => {
             (Command::CloneTemplate { template, name }, act)
         }
@@ -430,10 +435,15 @@ mod tests {
             "cvxc get agents -o wide --filter -f",
             "cvxc send --to a --from b --type x --ttl 5s",
             "cvxc logs a -f --tail 5 --since 5m",
+            "cvxc exec -it a -- sh -c id",
+            "cvxc port-forward a 8080 :9090 1:2",
         ];
         for line in lines {
             let read = Cli::try_parse_from(line.split(' '));
             assert!(read.is_ok(), "{line}: {:?}", read.err().map(|error| error.to_string()));
+            if line.contains(" -- ") {
+                continue; // what follows is the command's
+            }
             // what every verb takes is read beside what only this one takes
             let with = format!("{line} --data-dir d --as observer --log-level debug");
             assert!(Cli::try_parse_from(with.split(' ')).is_ok(), "{with}");

@@ -12,6 +12,7 @@ pub mod documents;
 pub mod external;
 pub mod fenced;
 pub mod fields;
+pub mod forward;
 pub mod handle;
 pub mod health;
 pub mod journal;

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod bookmarks;
+pub mod bridge;
 pub mod camera;
 pub mod clipboard;
 pub mod command;
@@ -15,6 +16,7 @@ pub mod history;
 #[cfg(test)]
 mod hostile;
 pub mod input;
+pub mod jumps;
 pub mod keymap;
 pub mod keys;
 pub mod load;

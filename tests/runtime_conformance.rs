@@ -66,6 +66,8 @@ conforms!(
         what_is_not_there_has_no_log_and_runs_no_command,
         a_command_runs_beside_the_agent,
         a_command_that_takes_too_long_is_ended,
+        a_terminal_beside_the_agent_is_typed_into_resized_and_ends_with_a_code,
+        a_terminal_is_hung_up_when_nobody_holds_it,
         usage_is_given_for_what_runs_and_missing_for_the_rest,
         the_tail_of_a_log_is_its_last_lines,
         // needs containers: elsewhere a program that ends is begun again, both streams are one, and a log goes with its pod
@@ -134,6 +136,7 @@ conforms!(
         what_is_not_there_has_no_log_and_runs_no_command,
         a_command_runs_beside_the_agent,
         a_command_that_takes_too_long_is_ended,
+        a_terminal_beside_the_agent_is_typed_into_resized_and_ends_with_a_code,
         the_tail_of_a_log_is_its_last_lines,
     ]
 );

@@ -7,18 +7,22 @@
 mod causes;
 pub mod client;
 mod crew;
+mod dial;
 mod exec;
 mod explain;
 mod fault;
 mod fleet;
 mod follow;
 mod greet;
+mod hosts;
 mod judge;
 mod logs;
 pub mod manifest;
 mod objects;
 mod rehearse;
+mod rest;
 mod rights;
+mod shell;
 mod site;
 mod table;
 mod usage;
@@ -33,7 +37,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::BroadcastStream;
@@ -41,17 +45,17 @@ use tokio_stream::wrappers::BroadcastStream;
 use self::client::{ANSWER, Cluster, Target, silent};
 use self::fault::Kind;
 use self::manifest::Defaults;
-use self::objects::{Deployed, DeploymentSeen, ENDED, PARKED, PodPhase, Podded};
+use self::objects::{Deployed, DeploymentSeen, PodPhase, Podded};
 use self::table::{Source, Table};
 use self::usage::Meter;
 use crate::model::health::Usage;
 use crate::model::id::{AgentId, PoolId};
 use crate::ports::clock::Clock;
 use crate::ports::runtime::{
-    Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Runtime, RuntimeError, RuntimeInfo,
-    Sight, State, Workload,
+    Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Relic, Runtime, RuntimeError,
+    RuntimeInfo, Sight, State, Workload,
 };
-use crate::ports::site as site_of;
+use crate::ports::site::{self as site_of, Connection, Shell, TerminalSize};
 
 /// Under this name the fields that we set are ours.
 const MANAGER: &str = "cvxc";
@@ -145,6 +149,14 @@ impl Inner {
     /// The pod that counts: the newest.
     fn pod(&self, agent: &AgentId) -> Option<Podded> {
         self.table.look(agent, |entry| judge::newest(entry?).cloned())
+    }
+
+    /// The same, if it runs.
+    async fn living(&self, agent: &AgentId) -> Result<Podded, RuntimeError> {
+        self.whole().await?;
+        let runs = |pod: &Podded| pod.phase == PodPhase::Running && !pod.ending;
+        let gone = || RuntimeError::Gone { agent: agent.clone() };
+        self.pod(agent).filter(runs).ok_or_else(gone)
     }
 
     /// Asks for the Deployment as it is now, where the watch may be behind.
@@ -259,51 +271,6 @@ impl Inner {
         Ok(())
     }
 
-    /// No replicas, and the mark that this incarnation is over.
-    async fn end(&self, agent: &AgentId, known: &Deployed) -> Result<(), RuntimeError> {
-        self.mark(agent, known, ENDED, known.incarnation.to_string(), 0).await
-    }
-
-    async fn park(&self, agent: &AgentId, parked: bool) -> Result<(), RuntimeError> {
-        self.whole().await?;
-        let gone = || RuntimeError::Gone { agent: agent.clone() };
-        let known = self.deployed(agent).filter(|known| !known.going).ok_or_else(gone)?;
-        let ended = known.ended.is_some_and(|ended| ended >= known.incarnation);
-        if known.parked == parked || ended {
-            return Ok(());
-        }
-        let (mark, replicas) =
-            if parked { (known.incarnation.to_string(), 0) } else { (String::new(), 1) };
-        self.mark(agent, &known, PARKED, mark, replicas).await
-    }
-
-    /// Sets replicas and an annotation, on this very Deployment or not at all.
-    async fn mark(
-        &self,
-        agent: &AgentId,
-        known: &Deployed,
-        name: &str,
-        value: String,
-        replicas: i32,
-    ) -> Result<(), RuntimeError> {
-        let patch = json!({
-            "metadata": {"annotations": {name: value}, "uid": known.uid},
-            "spec": {"replicas": replicas},
-        });
-        let params =
-            PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let api = self.deployments::<DeploymentSeen>();
-        let patch = Patch::Merge(&patch);
-        let request = api.patch(&known.name, &params, &patch);
-        match self.cluster.try_ask(request).await {
-            Ok(now) => self.table.deployed(agent, now.shorten()),
-            Err(Some(kube::Error::Api(status))) if status.is_not_found() => {}
-            Err(Some(error)) => return Err(fault::of(error, Kind::Write)),
-            Err(None) => return Err(silent(Kind::Write)),
-        }
-        Ok(())
-    }
-
     async fn end_pod(&self, pod: &Podded, seconds: u32) -> Result<(), RuntimeError> {
         let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
         let uid = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
@@ -378,6 +345,30 @@ impl Runtime for KubernetesRuntime {
         true
     }
 
+    fn has_hosts(&self) -> bool {
+        true
+    }
+
+    async fn cordon(&self, host: &str, closed: bool) -> Result<(), RuntimeError> {
+        hosts::cordon(&self.0, host, closed).await
+    }
+
+    async fn evict(
+        &self,
+        agent: &AgentId,
+        host: &str,
+        rehearsed: bool,
+    ) -> Result<(), RuntimeError> {
+        hosts::evict(&self.0, agent, host, rehearsed).await
+    }
+
+    async fn recall(&self, agent: &AgentId) -> Result<Option<Relic>, RuntimeError> {
+        let api = self.0.deployments::<DeploymentSeen>();
+        let name = manifest::name(agent);
+        let found = self.0.cluster.ask(Kind::Read, api.get_opt(&name)).await?;
+        Ok(found.map(DeploymentSeen::relic))
+    }
+
     fn has_crews(&self) -> bool {
         true
     }
@@ -443,10 +434,7 @@ impl Runtime for KubernetesRuntime {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecResult, RuntimeError> {
-        self.0.whole().await?;
-        let runs = |pod: &Podded| pod.phase == PodPhase::Running && !pod.ending;
-        let gone = || RuntimeError::Gone { agent: agent.clone() };
-        let pod = self.0.pod(agent).filter(runs).ok_or_else(gone)?;
+        let pod = self.0.living(agent).await?;
         exec::run(&self.0.cluster, &pod.name, command, timeout).await
     }
 
@@ -478,6 +466,21 @@ impl Runtime for KubernetesRuntime {
             Some(pod) => explain::explain(&self.0.cluster, &pod.name).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn shell(
+        &self,
+        agent: &AgentId,
+        command: &[String],
+        size: TerminalSize,
+    ) -> Result<Shell, RuntimeError> {
+        let pod = self.0.living(agent).await?;
+        shell::open(&self.0.cluster, &pod.name, command, size).await
+    }
+
+    async fn dial(&self, agent: &AgentId, port: u16) -> Result<Connection, RuntimeError> {
+        let pod = self.0.living(agent).await?;
+        dial::open(&self.0.cluster, &pod.name, port).await
     }
 
     async fn site(&self, ask: site_of::Ask) -> Result<site_of::Answer, RuntimeError> {

@@ -15,6 +15,7 @@ pub mod observe;
 pub mod process;
 pub mod record;
 pub mod shim;
+pub mod terminal;
 pub mod usage;
 
 use std::fs::{self, OpenOptions};
@@ -44,6 +45,7 @@ use crate::ports::runtime::{
     ExecResult, LogLine, LogOptions, Node, Observed, Runtime, RuntimeError, RuntimeInfo, Sight,
     Workload,
 };
+use crate::ports::site::{Shell, TerminalSize};
 
 /// How long the files of a forgotten agent are kept, so that its log can still be read.
 const KEEP_LOGS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -333,6 +335,24 @@ impl Runtime for LocalRuntime {
             exec::exec(&home, &spec, exe, &command, timeout, &asker, &**clock)
         })
         .await
+    }
+
+    async fn shell(
+        &self,
+        agent: &AgentId,
+        command: &[String],
+        size: TerminalSize,
+    ) -> Result<Shell, RuntimeError> {
+        let (seen, agent) = (self.clone(), agent.clone());
+        let (home, spec) = seen
+            .blocking(move |inner| {
+                let home = inner.seen.home(&agent);
+                let lives = home.status().is_some_and(|status| status.living_agent().is_some());
+                let spec = home.spec().filter(|_| lives).ok_or(RuntimeError::Gone { agent })?;
+                Ok((home, spec))
+            })
+            .await?;
+        terminal::open(&home, &spec, &self.0.options.exe, command, size)
     }
 
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {

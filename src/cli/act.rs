@@ -102,6 +102,7 @@ impl Verb {
             | Self::CloneTemplate { act, .. }
             | Self::Undo { act, .. }
             | Self::Migrate(act) => Some(act),
+            Self::Cluster(verb) => Some(verb.act()),
             Self::Send(args) => Some(&args.act),
             Self::Publish(args) => Some(&args.act),
             Self::Subscribe(args) => Some(&args.act),
@@ -110,6 +111,8 @@ impl Verb {
             | Self::Describe(_)
             | Self::Diff { .. }
             | Self::Logs(_)
+            | Self::Exec(_)
+            | Self::PortForward(_)
             | Self::Status { .. }
             | Self::Doctor { .. }
             | Self::Info { .. }

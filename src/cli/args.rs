@@ -10,8 +10,10 @@ use crate::model::plan::Noun;
 use crate::model::time::span;
 use crate::settings::{LogFormat, RuntimeKind};
 
+mod cluster;
 mod console;
 
+pub use cluster::ClusterVerb;
 pub use console::ConsoleArgs;
 
 #[derive(Debug, Parser)]
@@ -158,6 +160,8 @@ pub enum Verb {
         #[command(flatten)]
         act: ActArgs,
     },
+    #[command(flatten)]
+    Cluster(ClusterVerb),
     /// Copy a template under a new name
     CloneTemplate {
         template: String,
@@ -186,6 +190,10 @@ pub enum Verb {
     Replay(MessagesArgs),
     /// Put messages away
     Purge(MessagesArgs),
+    /// Run a command beside an agent, with its environment
+    Exec(ExecArgs),
+    /// Make ports of an agent reachable on this machine, until interrupted
+    PortForward(PortForwardArgs),
     /// What an agent wrote
     Logs(LogsArgs),
     /// Store, runtime, leader, loops, agents and messages at a glance
@@ -422,6 +430,31 @@ pub struct MessagesArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ExecArgs {
+    pub agent: String,
+    /// With a terminal of its own
+    #[arg(short, long)]
+    pub tty: bool,
+    /// With what is typed here; the same as -t
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Without a terminal: end it after this long
+    #[arg(long, default_value = "60s", value_parser = span::parse, value_name = "TIME")]
+    pub timeout: Duration,
+    /// The command and its words, after --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PortForwardArgs {
+    pub agent: String,
+    /// The port here and the agent's; with one number the same for both, `:PORT` takes any that is free
+    #[arg(required = true, value_name = "[LOCAL:]PORT", value_parser = ports)]
+    pub ports: Vec<(Option<u16>, u16)>,
+}
+
+#[derive(Debug, Args)]
 pub struct LogsArgs {
     pub agent: String,
     /// Go on as lines come
@@ -479,6 +512,18 @@ pub struct ShotArgs {
 fn played(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=1_000_000).contains(count));
     count.ok_or_else(|| format!("expected a number of agents from 1 to 1000000, got {text:?}"))
+}
+
+fn ports(text: &str) -> Result<(Option<u16>, u16), String> {
+    let port = |text: &str| {
+        let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+        port.ok_or_else(|| format!("{text:?} is no port: expected a number from 1 to 65535"))
+    };
+    match text.split_once(':') {
+        None => port(text).map(|it| (Some(it), it)),
+        Some(("", theirs)) => Ok((None, port(theirs)?)),
+        Some((ours, theirs)) => Ok((Some(port(ours)?), port(theirs)?)),
+    }
 }
 
 fn runtime_kind(text: &str) -> Result<RuntimeKind, String> {

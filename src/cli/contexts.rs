@@ -113,22 +113,27 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
     let mut started = Start { line: first_line(args), ..Start::default() };
     let mut histories: BTreeMap<String, tui::history::History> = BTreeMap::new();
     let mut before: Option<String> = None;
+    // the context that a place of a cluster is seen from: its kubeconfig, its rights and its protection hold there too
+    let mut home = (base.clone(), ContextSettings::default());
     loop {
-        let (request, context) = enter(&base, &name)?;
-        let reads = (args.observe || args.readonly || context.read_only) && !args.write;
+        let is_place = name.starts_with(tui::CLUSTER);
         let going_over = before.is_some();
         let open = || -> Result<_, Fail> {
+            let (request, context) = match is_place {
+                true => (enter(&home.0, &name)?.0, home.1.clone()),
+                false => enter(&base, &name)?,
+            };
+            let reads = (args.observe || args.readonly || context.read_only) && !args.write;
             let ground = boot::ground(&request)?;
-            // a mistyped place is told, not filled
-            if reads || going_over {
+            // a mistyped place is told, not filled; a namespace has a fleet of its own from the first look on
+            if (reads || going_over) && !is_place {
                 super::there_is_a_fleet(&ground)?;
             }
             let part = if reads { Part::Observe } else { Part::Contend };
-            Ok((runtime.block_on(boot::open(&ground, part, None))?, ground))
+            let opened = runtime.block_on(boot::open(&ground, part, None))?;
+            Ok((opened, ground, request, context))
         };
-        let opened = open();
-        let again = request.clone();
-        let (opened, ground) = match (opened, before.take()) {
+        let (opened, ground, again, context) = match (open(), before.take()) {
             (Ok(opened), _) => opened,
             (Err(error), None) => return Err(error),
             (Err(error), Some(back)) => {
@@ -137,6 +142,9 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
                 continue;
             }
         };
+        if !is_place {
+            home = (again.clone(), context.clone());
+        }
         let mut options = console::options(&ground, &again, args, tui::Parting::GoOn);
         options.context = tui::ui::Context {
             name: if all.is_empty() && name == DEFAULT {

@@ -37,7 +37,10 @@ pub fn right(command: &Command) -> Right {
         | Command::Subscribe { .. }
         | Command::Unsubscribe { .. }
         | Command::Undo { .. } => Right::Operate,
-        Command::Scale { .. }
+        Command::Cordon { .. }
+        | Command::DrainHost { .. }
+        | Command::Adopt { .. }
+        | Command::Scale { .. }
         | Command::ScalePools { .. }
         | Command::Delete { .. }
         | Command::Requeue { .. }

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::engine::authorize;
 use crate::engine::context::Context;
+use crate::engine::forward::{Forwarded, Forwards};
 use crate::engine::handle::{CommandError, Consent, Description, Engine, Handle, Listing};
 use crate::engine::operations::confirm;
 use crate::engine::queries::{self, Asker};
@@ -27,11 +28,12 @@ use crate::ports::store::{Bookmark, Document};
 #[derive(Debug, Clone)]
 pub struct Core {
     ctx: Arc<Context>,
+    forwards: Arc<Forwards>,
 }
 
 impl Core {
     pub fn new(ctx: Arc<Context>) -> Self {
-        Self { ctx }
+        Self { ctx, forwards: Arc::default() }
     }
 
     /// The front door over this context.
@@ -158,6 +160,33 @@ impl Engine for Core {
         let document = Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
         authorize::noted(&self.ctx, actor, "shell", &document, command).await?;
         Ok(self.ctx.runtime.shell(agent, command, size).await?)
+    }
+
+    async fn forward(
+        &self,
+        actor: &Actor,
+        agent: &AgentId,
+        local: Option<u16>,
+        port: u16,
+    ) -> Result<Forwarded, CommandError> {
+        authorize::allow(&self.ctx, actor, "port-forward", Right::Operate).await?;
+        let document = Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
+        authorize::noted(&self.ctx, actor, "port-forward", &document, &[port.to_string()]).await?;
+        let name = document.body.get("name").and_then(serde_json::Value::as_str);
+        let who = (agent.clone(), name.unwrap_or(agent.as_str()).to_owned());
+        let (runtime, clock) = (self.ctx.runtime.clone(), &*self.ctx.clock);
+        self.forwards.begin(runtime, clock, who, local, port).await
+    }
+
+    async fn unforward(&self, actor: &Actor, number: u64) -> Result<Forwarded, CommandError> {
+        authorize::allow(&self.ctx, actor, "port-forward", Right::Operate).await?;
+        let gone =
+            || CommandError::Refused { message: format!("there is no forwarded port {number}") };
+        self.forwards.end(number).ok_or_else(gone)
+    }
+
+    fn forwards(&self) -> Vec<Forwarded> {
+        self.forwards.list()
     }
 }
 

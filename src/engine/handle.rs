@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use tokio::sync::{broadcast, watch};
 
+use crate::engine::forward::Forwarded;
 use crate::engine::view::FleetView;
 use crate::model::access::Actor;
 use crate::model::event::Event;
@@ -159,6 +160,19 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
         command: &[String],
         size: TerminalSize,
     ) -> Result<Shell, CommandError>;
+    /// Makes a port of an agent reachable on this machine until it is ended, or this process ends; written into the audit
+    /// log first.
+    async fn forward(
+        &self,
+        actor: &Actor,
+        agent: &AgentId,
+        local: Option<u16>,
+        port: u16,
+    ) -> Result<Forwarded, CommandError>;
+    /// Ends a forwarded port by its number.
+    async fn unforward(&self, actor: &Actor, number: u64) -> Result<Forwarded, CommandError>;
+    /// The forwarded ports of this process.
+    fn forwards(&self) -> Vec<Forwarded>;
 }
 
 /// The cloneable front door that every surface holds.

@@ -5,6 +5,7 @@
 mod agents;
 mod crews;
 pub(crate) mod diff;
+mod hosts;
 pub(crate) mod pools;
 mod progress;
 mod sights;
@@ -27,6 +28,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
         agents::run(ctx.clone(), fence.clone(), stop.clone()),
         pools::run(ctx.clone(), fence.clone(), stop.clone()),
         crews::run(ctx.clone(), fence.clone(), stop.clone()),
+        hosts::run(ctx.clone(), fence.clone(), stop.clone()),
         progress::run(ctx, fence, stop),
     )?;
     Ok(())

@@ -48,6 +48,11 @@ struct Broom {
     pen: Fenced,
 }
 
+/// Removes what is kept beside the records of agents that went without a tombstone: their health, whom they listened to.
+pub(super) async fn tidy(pen: &Fenced, agents: &[Key]) -> Result<(), Fault> {
+    Broom { pen: pen.clone() }.tidy(agents).await
+}
+
 impl Broom {
     async fn turn(&self, stop: &CancellationToken) -> Result<(), Fault> {
         let (ctx, now) = (&self.pen.ctx, self.pen.ctx.clock.now());
@@ -77,15 +82,8 @@ impl Broom {
     }
 
     async fn forget(&self, keys: &[Key]) -> Result<(), Fault> {
+        self.tidy(keys).await?;
         let ctx = &self.pen.ctx;
-        let health = ctx.store.get_many(Collection::AgentHealth, keys).await?;
-        let health = health.into_iter().map(|document| Write::Remove {
-            collection: Collection::AgentHealth,
-            key: document.key,
-            rev: None,
-        });
-        self.sweep(health.collect()).await?;
-        self.unsubscribe(keys).await?;
         for key in keys {
             let Ok(id) = AgentId::new(key.as_str()) else { continue };
             // its files may stay behind; the record is gone, so the next orphan sweep forgets them
@@ -94,6 +92,19 @@ impl Broom {
             }
         }
         Ok(())
+    }
+
+    /// What is kept beside the records of agents that are gone.
+    async fn tidy(&self, keys: &[Key]) -> Result<(), Fault> {
+        let ctx = &self.pen.ctx;
+        let health = ctx.store.get_many(Collection::AgentHealth, keys).await?;
+        let health = health.into_iter().map(|document| Write::Remove {
+            collection: Collection::AgentHealth,
+            key: document.key,
+            rev: None,
+        });
+        self.sweep(health.collect()).await?;
+        self.unsubscribe(keys).await
     }
 
     /// Nobody listens for who is gone.

@@ -129,6 +129,20 @@ pub enum Command {
     },
     /// Rewrite documents of other programs into our shape.
     Migrate,
+    /// Close a host to new agents, or open it again.
+    Cordon {
+        host: String,
+        closed: bool,
+    },
+    /// Close a host and evict its agents, as what protects them allows.
+    DrainHost {
+        host: String,
+    },
+    /// Take workloads without a record into the registry, or end them; none named: all.
+    Adopt {
+        workloads: Vec<String>,
+        end: bool,
+    },
     /// Reverse an operation as far as that is possible.
     Undo {
         operation: String,
@@ -161,6 +175,10 @@ impl Command {
             Self::Replay { .. } => "replay",
             Self::Purge { .. } => "purge",
             Self::Migrate => "migrate",
+            Self::Cordon { closed: true, .. } => "cordon",
+            Self::Cordon { closed: false, .. } => "uncordon",
+            Self::DrainHost { .. } => "drain-host",
+            Self::Adopt { .. } => "adopt",
             Self::Undo { .. } => "undo",
         }
     }
@@ -306,6 +324,8 @@ pub struct TargetRef {
 pub enum Goal {
     /// Done with the transaction that confirmed it.
     Written,
+    /// The runtime was asked and did it; whoever asks says so.
+    Asked,
     /// The agent is in `phase` with at least this incarnation.
     Agent {
         phase: Phase,

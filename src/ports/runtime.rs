@@ -65,6 +65,16 @@ pub struct CrewSeen {
     pub trouble: String,
 }
 
+/// What a workload says of its agent, for one that has no record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relic {
+    pub name: String,
+    pub kind: String,
+    pub pool: Option<String>,
+    /// `id@version`; empty when nothing says so.
+    pub template: String,
+}
+
 /// A workload changed, went, or all must be listed again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sight {
@@ -261,6 +271,41 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     async fn crews(&self) -> Result<Vec<CrewSeen>, RuntimeError> {
         Ok(Vec::new())
+    }
+
+    /// Whether it has hosts that can be closed and emptied.
+    fn has_hosts(&self) -> bool {
+        false
+    }
+
+    /// Whether new workloads may be put onto a host.
+    ///
+    /// # Errors
+    /// `Rejected` when there is no such host.
+    async fn cordon(&self, host: &str, _closed: bool) -> Result<(), RuntimeError> {
+        Err(RuntimeError::Rejected { message: format!("there is no host {host:?} to close") })
+    }
+
+    /// Asks what runs of the agent on `host` to end there, so that it comes up elsewhere. `rehearsed`: only says what the
+    /// answer would be.
+    ///
+    /// # Errors
+    /// `Rejected` naming what protects it: it may be asked again later.
+    async fn evict(
+        &self,
+        agent: &AgentId,
+        _host: &str,
+        _rehearsed: bool,
+    ) -> Result<(), RuntimeError> {
+        Err(RuntimeError::Gone { agent: agent.clone() })
+    }
+
+    /// What a workload says of its agent; `None` when there is no such workload, or it says nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be asked.
+    async fn recall(&self, _: &AgentId) -> Result<Option<Relic>, RuntimeError> {
+        Ok(None)
     }
 
     /// Whether everything here is this fleet's, so that a workload without a record may be ended. Not where others may

@@ -171,6 +171,10 @@ pub enum Action {
     Rollback,
     /// Send a message to the selected agent
     SendMessage,
+    /// Open a shell beside the selected agent
+    Shell,
+    /// Make a port of the selected agent reachable here
+    PortForward,
     /// Make the selected dead messages pending again
     Requeue,
     /// Send copies of the selected messages

@@ -36,6 +36,12 @@ pub enum Effect {
     Wake(Alarm, Duration),
     /// Open the operator's editor on the console's terminal.
     Edit(Box<EditOrder>),
+    /// Hand the terminal to a shell beside an agent.
+    Shell(Box<ShellOrder>),
+    /// Make an agent's port reachable on this machine: the port here, if one is wanted, and the agent's.
+    Forward(EffectId, AgentId, Option<u16>, u16),
+    /// End a forwarded port.
+    Unforward(EffectId, u64),
     /// Remove a file that an edit was kept in.
     Discard(PathBuf),
     /// Lines for the clipboard of whoever sits at the terminal.
@@ -88,6 +94,14 @@ pub struct EditOrder {
     pub text: String,
 }
 
+/// A program beside an agent, on the console's terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShellOrder {
+    pub agent: AgentId,
+    pub name: Safe,
+    pub command: Vec<String>,
+}
+
 /// What is read from the engine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fetch {
@@ -98,4 +112,6 @@ pub enum Fetch {
     List(Listing),
     /// What the runtime says of its site.
     Site(Ask),
+    /// The forwarded ports of this process.
+    Forwards,
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::{EditOrder, EffectId};
+use super::effect::{EditOrder, EffectId, ShellOrder};
 use super::keys::Key;
 use super::theme::Background;
+use crate::engine::forward::Forwarded;
 use crate::engine::handle::{CommandError, Description};
 use crate::model::id::OperationId;
 use crate::model::plan::Plan;
@@ -40,6 +41,8 @@ pub enum Event {
     Alarm(Alarm),
     /// The editor has ended: what was to be edited, and what became of it.
     Edited(Box<EditOrder>, Result<Edited, Safe>),
+    /// The shell has ended, with this exit code or for this reason.
+    Shelled(Box<ShellOrder>, Result<i32, Safe>),
 }
 
 /// What an editor left behind.
@@ -80,6 +83,10 @@ pub enum Reply {
     Described(Description),
     Listed(Vec<Document>, Option<Bookmark>),
     Site(Box<site::Answer>),
+    Forwards(Vec<Forwarded>),
+    /// A port is reachable from now on, or no longer is.
+    Forwarded(Box<Forwarded>),
+    Unforwarded(Box<Forwarded>),
     /// A followed log has no more lines.
     LogEnded,
     /// What was recorded is in files that begin with this path.

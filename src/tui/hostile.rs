@@ -226,6 +226,13 @@ fn answer(ui: &mut Ui, view: &FleetView, effects: &[Effect], poison: &str) {
                 update(ui, view, Event::Lines(*id, vec![line(false), line(true), json].into()));
                 continue;
             }
+            Effect::Fetch(id, Fetch::Forwards) => {
+                let mut ports = super::testing::site::forwards();
+                for port in &mut ports {
+                    (port.name, port.trouble) = (poison.to_owned(), poison.to_owned());
+                }
+                (id, Reply::Forwards(ports))
+            }
             Effect::Fetch(id, Fetch::Site(ask)) => {
                 (id, Reply::Site(Box::new(super::testing::site::poisoned(ask, poison))))
             }
@@ -298,6 +305,7 @@ fn no_page_shows_what_would_steer_a_terminal() {
             "hosts",
             "ns",
             "ctx",
+            "pf",
             "can-i",
             "help",
             "aliases",
@@ -356,6 +364,8 @@ fn no_dialog_or_toast_shows_what_would_steer_a_terminal() {
             ("templates", "a"),
             ("messages", "P"),
             ("agents", "m"),
+            ("agents", "s"),
+            ("agents", "F"),
         ] {
             let mut ui = ui();
             go(&mut ui, &view, page, &poison);

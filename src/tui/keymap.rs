@@ -48,6 +48,7 @@ pub enum Scope {
     Hosts,
     Namespaces,
     Contexts,
+    Forwards,
     Describe,
     Yaml,
     Logs,

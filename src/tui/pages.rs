@@ -35,6 +35,7 @@ use self::pulse::PulsePage;
 use self::row::{Rows, Spec};
 use self::table::TablePage;
 use self::text::TextPage;
+use super::effect::Fetch;
 use super::keymap::Scope;
 use crate::engine::fields::PaperKind;
 use crate::engine::view::FleetView;
@@ -63,9 +64,16 @@ pub enum TableKind {
     Hosts,
     Namespaces,
     Contexts,
+    #[strum(serialize = "pf")]
+    Forwards,
 }
 
 impl TableKind {
+    /// Where its keys are looked for, the nearest first.
+    pub fn scopes(self) -> Vec<Scope> {
+        vec![self.spec().scope, Scope::Table, Scope::Global]
+    }
+
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -87,6 +95,7 @@ impl TableKind {
             Self::Hosts => &["hosts", "host", "nodes", "node", "no"],
             Self::Namespaces => &["namespaces"],
             Self::Contexts => &["contexts"],
+            Self::Forwards => &["pf", "port-forwards", "forwards"],
         }
     }
 
@@ -106,6 +115,7 @@ impl TableKind {
             Self::Hosts => &site::HOSTS,
             Self::Namespaces => &site::NAMESPACES,
             Self::Contexts => &site::CONTEXTS,
+            Self::Forwards => &site::FORWARDS,
         }
     }
 
@@ -134,7 +144,7 @@ impl TableKind {
                 let places = view.agents.iter().map(|row| row.node.as_str());
                 Box::new(listed::Listed::counting(&fetched.entries, places, now))
             }
-            Self::Namespaces | Self::Contexts => {
+            Self::Namespaces | Self::Contexts | Self::Forwards => {
                 Box::new(listed::Listed::new(&fetched.entries, now))
             }
         }
@@ -156,15 +166,17 @@ impl TableKind {
             | Self::Xray
             | Self::Hosts
             | Self::Namespaces
-            | Self::Contexts => None,
+            | Self::Contexts
+            | Self::Forwards => None,
         }
     }
 
     /// What the runtime is asked for its rows, again and again while they are in sight.
-    pub fn asks(self) -> Option<Ask> {
+    pub fn asks(self) -> Option<Fetch> {
         match self {
-            Self::Hosts => Some(Ask::Hosts),
-            Self::Namespaces => Some(Ask::Namespaces),
+            Self::Hosts => Some(Fetch::Site(Ask::Hosts)),
+            Self::Namespaces => Some(Fetch::Site(Ask::Namespaces)),
+            Self::Forwards => Some(Fetch::Forwards),
             _ => None,
         }
     }
@@ -187,7 +199,7 @@ impl Page {
     /// Where its keys are looked up, nearest first.
     pub fn scopes(&self) -> Vec<Scope> {
         match self {
-            Self::Table(page) => vec![page.kind.spec().scope, Scope::Table, Scope::Global],
+            Self::Table(page) => page.kind.scopes(),
             Self::Text(page) => page.kind.scopes(),
             Self::Pulse(_) => vec![Scope::Pulse, Scope::Global],
         }

@@ -16,6 +16,7 @@ use super::keys::Key;
 use super::run::Parting;
 use super::theme::{Background, Depth};
 use super::ui::Ui;
+use crate::engine::forward::Forwarded;
 use crate::engine::view::{
     AgentRow, FleetView, OperationRow, PoolRow, SubscriptionRow, System, TemplateRow, Totals,
 };
@@ -169,6 +170,13 @@ pub enum Answer {
         papers: Vec<Paper>,
         more: Option<(Vec<serde_json::Value>, String)>,
     },
+    Forwards {
+        ports: Vec<Forwarded>,
+    },
+    Forwarded {
+        port: Box<Forwarded>,
+        ended: bool,
+    },
     Site {
         answer: Box<site::Answer>,
     },
@@ -236,8 +244,8 @@ impl Recorder {
             contexts: ui.contexts.clone(),
             bookmarks: ui.bookmarks.clone(),
             first_line: ui.first_line.clone(),
-            // A user's columns and the views of another time are in no recording.
-            whole: ui.views.is_empty() && ui.history.is_empty(),
+            // A user's columns, jumps and the views of another time are in no recording.
+            whole: ui.views.is_empty() && ui.history.is_empty() && ui.jumps.is_empty(),
         };
         Self { start, moments: VecDeque::new(), weight: 0, seen: Arc::default() }
     }
@@ -362,6 +370,7 @@ fn note(event: &Event) -> (What, usize) {
         Event::Done(_, Err(fault)) => (What::Lost { name: format!("fault: {fault}") }, 128),
         Event::Alarm(alarm) => (What::Alarm { alarm: *alarm }, 48),
         // what was typed there may be nobody else's business
+        Event::Shelled(..) => (What::Lost { name: "a shell".to_owned() }, 64),
         Event::Edited(..) => (What::Lost { name: "what an editor left".to_owned() }, 64),
     }
 }
@@ -395,6 +404,9 @@ fn answer(reply: &Reply) -> (Answer, usize) {
             let papers = documents.iter().map(paper).collect();
             (Answer::Listed { papers, more }, documents.len() * DOCUMENT)
         }
+        Reply::Forwards(ports) => (Answer::Forwards { ports: ports.clone() }, DOCUMENT),
+        Reply::Forwarded(port) => (Answer::Forwarded { port: port.clone(), ended: false }, 256),
+        Reply::Unforwarded(port) => (Answer::Forwarded { port: port.clone(), ended: true }, 256),
         Reply::Site(answer) => (Answer::Site { answer: answer.clone() }, 4 * DOCUMENT),
         Reply::LogEnded => (Answer::LogEnded, 64),
         Reply::Dumped(path) => (Answer::Dumped { path: path.clone() }, 128),

@@ -14,7 +14,7 @@ use self::alarms::Alarms;
 pub(super) use self::effects::Effects;
 pub use self::options::{Ending, Options, Parting, Reread};
 use self::signals::{Heard, Signals};
-use super::effect::{EditOrder, Effect, EffectId};
+use super::effect::{EditOrder, Effect, EffectId, ShellOrder};
 use super::event::{Alarm, Event};
 use super::frame::FrameClock;
 use super::history::History;
@@ -29,7 +29,7 @@ use super::update::{prepare, update};
 use super::views::Views;
 use super::widgets::toast::Weight;
 use super::writer::Frame;
-use super::{bookmarks, clipboard, keymap, render, theme};
+use super::{bookmarks, clipboard, jumps, keymap, render, theme};
 use crate::engine::handle::Handle;
 use crate::engine::view::FleetView;
 use crate::model::access::Actor;
@@ -44,6 +44,7 @@ mod effects;
 mod follow;
 mod options;
 mod reload;
+mod shell;
 mod signals;
 
 /// How long the terminal may take to say what its background is.
@@ -86,6 +87,7 @@ pub fn check_files(config: &std::path::Path) -> Vec<String> {
     }
     faults.extend(Views::load(config).1);
     faults.extend(bookmarks::load(config).1);
+    faults.extend(jumps::load(config, &keymap::load::load("default", Some(config)).0).1);
     let mut lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
     lines.sort();
     lines.dedup();
@@ -102,6 +104,8 @@ struct Console {
     effects: Effects,
     /// What is to be edited next.
     editing: Option<Box<EditOrder>>,
+    /// The shell that is to have the terminal next.
+    shelling: Option<Box<ShellOrder>>,
     alarms: Alarms,
     clock: Arc<dyn Clock>,
     config: PathBuf,
@@ -184,7 +188,10 @@ impl Console {
         ui.lean = settings.low_bandwidth;
         let (views, more) = Views::load(&config);
         faults.extend(more);
+        let (jumps, more) = jumps::load(&config, &ui.keymap);
+        faults.extend(more);
         (ui.faults, ui.bookmarks, ui.views) = (faults, bookmarks, Arc::new(views));
+        ui.jumps = jumps;
         let look = reload::Look::new(&config);
         let recorder = Recorder::new(&ui, &settings.keymap);
         let views = handle.views();
@@ -198,6 +205,7 @@ impl Console {
             frames: FrameClock::new(remote || settings.low_bandwidth),
             effects: Effects::new(engine, handle, actor),
             editing: None,
+            shelling: None,
             alarms: Alarms::default(),
             clock,
             config,
@@ -234,6 +242,15 @@ impl Console {
         loop {
             if let Some(order) = self.editing.take() {
                 let Some(event) = self.let_edit(order).await? else { return Ok(()) };
+                self.recorder.event(self.clock.now(), &event);
+                let effects = update(&mut self.ui, &self.view, event);
+                if self.carry_out(effects).is_break() {
+                    return Ok(());
+                }
+                self.frames.want_quick();
+            }
+            if let Some(order) = self.shelling.take() {
+                let Some(event) = self.let_work(order).await? else { return Ok(()) };
                 self.recorder.event(self.clock.now(), &event);
                 let effects = update(&mut self.ui, &self.view, event);
                 if self.carry_out(effects).is_break() {
@@ -315,6 +332,25 @@ impl Console {
         Ok(Some(Event::Edited(order, outcome)))
     }
 
+    /// Lends the terminal to a shell beside an agent. `None` when the console is to end.
+    async fn let_work(&mut self, order: Box<ShellOrder>) -> io::Result<Option<Event>> {
+        if !self.screen.lend() {
+            let why = Safe::new("the terminal takes nothing, so no shell was begun");
+            return Ok(Some(Event::Shelled(order, Err(why))));
+        }
+        let outcome = tokio::select! {
+            biased;
+            _ = self.signals.terminate.recv() => return Ok(None),
+            _ = self.signals.hang_up.recv() => return Ok(None),
+            outcome = shell::shell(&self.effects, &order) => outcome,
+        };
+        let Some(outcome) = outcome else { return Ok(None) };
+        self.screen.take_back()?;
+        // the window may have another size by now, and nobody here has heard of it
+        self.signals = Signals::new()?;
+        Ok(Some(Event::Shelled(order, outcome)))
+    }
+
     /// What the terminal says of itself.
     fn answered(&mut self, answer: Answer) -> Option<Event> {
         match answer {
@@ -382,6 +418,7 @@ impl Console {
                 Effect::Dump(id) => self.dump(id),
                 Effect::Repaint => self.screen.writer().repaint(),
                 Effect::Edit(order) => self.editing = Some(order),
+                Effect::Shell(order) => self.shelling = Some(order),
                 Effect::LoadTheme(name) => {
                     let (theme, faults) = theme::load::load(&name, Some(&self.config));
                     self.ui.wear(theme);
@@ -409,6 +446,8 @@ impl Console {
                 | Effect::Cancel(..)
                 | Effect::Fetch(..)
                 | Effect::Follow(..)
+                | Effect::Forward(..)
+                | Effect::Unforward(..)
                 | Effect::Discard(_)
                 | Effect::Forget(_) => self.effects.start(effect),
             }

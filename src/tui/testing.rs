@@ -420,6 +420,9 @@ pub fn open(ui: &mut Ui, view: &FleetView, line: &str) {
             let reply = Reply::Site(Box::new(site::answer(ask)));
             update(ui, view, Event::Done(*id, Ok(reply)));
         }
+        if let Effect::Fetch(id, Fetch::Forwards) = &effect {
+            update(ui, view, Event::Done(*id, Ok(Reply::Forwards(site::forwards()))));
+        }
         let Effect::Fetch(id, Fetch::List(listing)) = effect else { continue };
         let documents = match listing.collection {
             Collection::AgentMessages => messages(),

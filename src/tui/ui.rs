@@ -9,6 +9,7 @@ use ratatui::layout::Size;
 use super::action::Action;
 use super::effect::EffectId;
 use super::history::History;
+use super::jumps::Jump;
 use super::keymap::{Keymap, Scope};
 use super::keys::Key;
 use super::load::LoadError;
@@ -30,6 +31,7 @@ use crate::model::id::OperationId;
 use crate::model::plan::{Command, Plan, TargetRef, Targets};
 use crate::model::text::Safe;
 use crate::model::time::Time;
+use crate::ports::site::Allowance;
 use crate::settings::thresholds::Thresholds;
 
 /// What lies on the screen: pages at the bottom, the last one in sight; prompts and dialogs above.
@@ -89,8 +91,23 @@ pub enum Ask {
         command: Command,
         file: PathBuf,
     },
+    /// A shell beside an agent.
+    Shell {
+        agent: TargetRef,
+    },
+    /// A port of an agent on this machine.
+    Forward {
+        agent: TargetRef,
+    },
     /// Leave the console.
     Quit,
+}
+
+impl Ask {
+    /// Done by this console alone: the engine makes no plan of it.
+    pub fn is_our_own(&self) -> bool {
+        matches!(self, Self::Quit | Self::Shell { .. } | Self::Forward { .. })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -166,10 +183,16 @@ pub struct Ui {
     pub notices: Notices,
     /// Lines of views, by the names they were kept under.
     pub bookmarks: BTreeMap<String, String>,
+    /// Keys of the operator's own that lead elsewhere.
+    pub jumps: Vec<Jump>,
     /// The fleet in sight.
     pub context: Context,
     /// The fleets one can go over to, each with a word about it.
     pub contexts: Vec<(String, String)>,
+    /// What the runtime lets us do, once it has said so.
+    pub allowances: Vec<Allowance>,
+    /// The question about it that is on its way, or was answered.
+    pub asked_rights: Option<EffectId>,
     /// A line to be carried out as soon as the fleet is read.
     pub first_line: Option<String>,
     /// Which columns tables show, where the user says so.
@@ -219,8 +242,11 @@ impl Ui {
             history: History::default(),
             notices: Notices::default(),
             bookmarks: BTreeMap::new(),
+            jumps: Vec::new(),
             context: Context::default(),
             contexts: Vec::new(),
+            allowances: Vec::new(),
+            asked_rights: None,
             first_line: None,
             views: Arc::default(),
             scope: None,

@@ -17,6 +17,7 @@ use crate::engine::view::FleetView;
 use crate::model::text::Safe;
 
 mod act;
+mod beside;
 mod edit;
 mod habit;
 mod into;
@@ -68,6 +69,7 @@ impl Turn<'_> {
             Event::Lines(id, lines) => self.lines(id, lines),
             Event::Done(id, answer) => self.done(id, answer),
             Event::Trouble(what) => self.say_safe(Weight::Warn, what),
+            Event::Shelled(order, outcome) => self.shelled(&order, outcome),
             Event::Edited(order, outcome) => self.edited(*order, outcome),
             Event::Alarm(Alarm::Toast(number)) => self.ui.notices.fade(number),
             // It asks only for a frame: what has faded is no longer drawn.
@@ -153,6 +155,14 @@ impl Turn<'_> {
         if self.ui.editing.as_ref().is_some_and(|(asked, _)| *asked == id) {
             return self.open_editor(answer);
         }
+        if let Ok(Reply::Site(told)) = &answer
+            && let crate::ports::site::Answer::Allowances(all) = told.as_ref()
+        {
+            self.ui.allowances.clone_from(all);
+        }
+        if self.ui.asked_rights == Some(id) {
+            return self.rights_told(answer);
+        }
         let for_plan = self.ui.plan_mut().is_some_and(|plan| plan.asked == Some(id));
         if for_plan {
             return self.plan_answered(answer);
@@ -167,6 +177,8 @@ impl Turn<'_> {
                 let title = Safe::new(operation.as_str());
                 self.ui.watched.push(Watched { operation, title });
             }
+            Ok(Reply::Forwarded(port)) => self.forwarded(&port, false),
+            Ok(Reply::Unforwarded(port)) => self.forwarded(&port, true),
             Ok(Reply::Dumped(path)) => self.say(Weight::Info, &format!("written: {path}.*")),
             Ok(Reply::Cancelled) => self.say(Weight::Info, "the operation stops after its batch"),
             Ok(_) => {}
@@ -198,6 +210,7 @@ impl Turn<'_> {
             let word = if gone == 1 { "marked row is" } else { "marked rows are" };
             self.say(Weight::Warn, &format!("{gone} {word} gone"));
         }
+        self.ask_rights();
         self.keep_up();
         self.tell_ends();
     }

@@ -80,7 +80,7 @@ impl Cluster {
         command.envs(self.environment()).args(args).output().unwrap()
     }
 
-    fn good(&self, args: &[&str]) -> String {
+    pub fn good(&self, args: &[&str]) -> String {
         let output = self.verb(args);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{args:?}: {err}\n{out}");
@@ -195,7 +195,7 @@ fn on_kubernetes_a_paused_pool_is_kept_at_no_replicas_and_resumes() {
     cluster.apply(&(template("kit/agent:1", "one") + &pool("alpha", 3, "")));
     cluster.running(3);
     let before: BTreeSet<String> =
-        cluster.all::<Deployment>().iter().map(|it| it.name_any()).collect();
+        cluster.all::<Deployment>().iter().map(ResourceExt::name_any).collect();
     cluster.good(&["pause", "pool/alpha", "--wait=40s"]);
     eventually(LIMIT, "no pods", || {
         let pods = cluster.all::<Pod>();
@@ -207,7 +207,7 @@ fn on_kubernetes_a_paused_pool_is_kept_at_no_replicas_and_resumes() {
     cluster.running(3);
     let after = cluster.all::<Deployment>();
     assert_eq!(
-        after.iter().map(|it| it.name_any()).collect::<BTreeSet<_>>(),
+        after.iter().map(ResourceExt::name_any).collect::<BTreeSet<_>>(),
         before,
         "kept, not made anew"
     );
@@ -247,7 +247,10 @@ fn on_kubernetes_an_update_keeps_its_pace_halts_on_a_bad_image_and_is_rolled_bac
         let ready = cluster.ready();
         let deployments = cluster.all::<Deployment>().len();
         match (ready.len(), deployments) {
-            (4, 4) => Ok(assert_eq!(levels(&ready), BTreeSet::from(["two".to_owned()]))),
+            (4, 4) => {
+                assert_eq!(levels(&ready), BTreeSet::from(["two".to_owned()]));
+                Ok(())
+            }
             other => Err(format!("{other:?}")),
         }
     });
@@ -268,7 +271,7 @@ fn on_kubernetes_a_pool_of_twenty_goes_to_an_autoscaler_and_back_without_fewer_t
     cluster.apply(&of("hpa"));
     eventually(LIMIT * 2, "one Deployment of twenty", || {
         let deployments = cluster.all::<Deployment>();
-        let names: Vec<String> = deployments.iter().map(|it| it.name_any()).collect();
+        let names: Vec<String> = deployments.iter().map(ResourceExt::name_any).collect();
         let agents = json(&cluster.fleet.dir, &["status", "-o", "json"])["agents"].clone();
         match &deployments[..] {
             [one] if replicas(one) == 20 && agents["running"] == 20 => Ok(()),
@@ -398,7 +401,7 @@ fn killed_at(point: &str) {
                 .map(|it| format!("agent-{}", it["_key"].as_str().unwrap()))
                 .collect();
             let deployments: BTreeSet<String> =
-                cluster.all::<Deployment>().iter().map(|it| it.name_any()).collect();
+                cluster.all::<Deployment>().iter().map(ResourceExt::name_any).collect();
             let pods = cluster.all::<Pod>().len();
             if agents["running"] == count
                 && records.len() == count

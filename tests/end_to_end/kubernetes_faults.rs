@@ -3,9 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use cvxc::adapters::sqlite::{SqliteOptions, SqliteStore};
+use cvxc::model::schema::Collection;
+use cvxc::ports::clock::SystemClock;
+use cvxc::ports::store::{Durability, Key, Store, Write};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::config::Kubeconfig;
@@ -109,6 +114,108 @@ fn on_kubernetes_a_token_that_is_revoked_is_replaced_by_a_new_one_in_its_file() 
         if count == 3 { Ok(()) } else { Err(format!("{count} Deployments")) }
     });
     cluster.is_whole(3);
+}
+
+#[test]
+#[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+fn on_kubernetes_a_host_is_emptied_once_the_disruption_budget_lets_it_and_opened_again() {
+    let cluster = Cluster::open();
+    let _daemon = cluster.daemon(None);
+    cluster.apply(&(template("kit/agent:1", "one") + &pool("alpha", 4, "")));
+    cluster.is_whole(4);
+    let host = cluster.all::<Pod>()[0].spec.as_ref().unwrap().node_name.clone().unwrap();
+    let budget: PodDisruptionBudget = serde_json::from_value(value!({
+        "metadata": {"name": "keep-all"},
+        "spec": {"minAvailable": 4, "selector": {"matchLabels": {"app": "codevaldcortex-agent"}}},
+    }))
+    .unwrap();
+    let budgets: Api<PodDisruptionBudget> =
+        Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    cluster.tokio.block_on(budgets.create(&PostParams::default(), &budget)).unwrap();
+    // the plan says it beforehand, once the budget has counted
+    eventually(LIMIT, "the plan names the budget", || {
+        let plan = cluster.good(&["drain-host", &host, "--dry-run"]);
+        let named = plan.contains("keep-all") && plan.contains("healthy pods");
+        if named { Ok(()) } else { Err(plan) }
+    });
+    cluster.good(&["drain-host", &host]);
+    eventually(LIMIT, "the refusal names the budget", || {
+        let operations = json(&cluster.fleet.dir, &["get", "operations", "-o", "json"]);
+        let steps = operations[0]["steps"].as_array().unwrap();
+        let said = |step: &&Value| step["message"].as_str().unwrap().contains("keep-all");
+        let waits = operations[0]["status"] == "running" && steps.iter().any(|it| said(&it));
+        if waits { Ok(()) } else { Err(operations[0].to_string()) }
+    });
+    cluster.tokio.block_on(budgets.delete("keep-all", &DeleteParams::default())).unwrap();
+    eventually(LIMIT, "nobody is left there", || {
+        let operations = json(&cluster.fleet.dir, &["get", "operations", "-o", "json"]);
+        let on = |pod: &Pod| pod.spec.as_ref().unwrap().node_name.as_ref() == Some(&host);
+        let left = cluster.all::<Pod>().iter().filter(|pod| on(pod)).count();
+        if left == 0 && operations[0]["status"] == "succeeded" {
+            Ok(())
+        } else {
+            Err(format!("{left} left, {}", operations[0]))
+        }
+    });
+    cluster.is_whole(4);
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let closed = || {
+        let node = cluster.tokio.block_on(nodes.get(&host)).unwrap();
+        node.spec.unwrap().unschedulable.unwrap_or(false)
+    };
+    assert!(closed());
+    cluster.good(&["uncordon", &host, "--wait=20s"]);
+    assert!(!closed());
+    let unknown = cluster.verb(&["cordon", "no-such-host"]);
+    assert!(text(&unknown.stderr).contains("node-0"), "{}", text(&unknown.stderr));
+}
+
+#[test]
+#[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+fn on_kubernetes_a_workload_without_a_record_is_adopted_or_ended_by_plan() {
+    let cluster = Cluster::open();
+    let daemon = cluster.daemon(None);
+    cluster.apply(&(template("kit/agent:1", "one") + &pool("alpha", 2, "")));
+    cluster.is_whole(2);
+    drop(daemon);
+    let before = cluster.all::<Deployment>();
+    let orphan = cluster.forget_one();
+    let plan = cluster.good(&["adopt", "--dry-run"]);
+    assert!(plan.contains("Adopt 1 workload without a record"), "{plan}");
+    assert!(plan.contains(&format!("agent-{orphan}")), "{plan}");
+    cluster.good(&["adopt", &orphan]);
+    let none = cluster.good(&["adopt"]);
+    assert!(none.contains("nothing to change"), "{none}");
+    let daemon = cluster.daemon(None);
+    cluster.is_whole(2);
+    let ids = |of: &[Deployment]| of.iter().map(ResourceExt::uid).collect::<BTreeSet<_>>();
+    assert_eq!(ids(&cluster.all()), ids(&before), "it went on as it was");
+    drop(daemon);
+
+    let orphan = cluster.forget_one();
+    cluster.good(&["adopt", &orphan, "--end", "--confirm", "end 1"]);
+    let _daemon = cluster.daemon(None);
+    cluster.is_whole(2);
+    let name = format!("agent-{orphan}");
+    assert!(cluster.all::<Deployment>().iter().all(|it| it.name_any() != name));
+}
+
+impl Cluster {
+    /// Takes one running agent's record out of the store behind everybody's back; nobody may lead meanwhile.
+    fn forget_one(&self) -> String {
+        let records = json(&self.fleet.dir, &["get", "agents", "-o", "json"]);
+        let id = records[0]["_key"].as_str().unwrap().to_owned();
+        let path = self.fleet.dir.join("fleet.db");
+        self.tokio.block_on(async {
+            let store =
+                SqliteStore::open(SqliteOptions::new(&path), SystemClock::shared()).unwrap();
+            let key = Key::new(&id).unwrap();
+            let gone = Write::Remove { collection: Collection::Agents, key, rev: None };
+            store.transact(vec![gone], Durability::Durable).await.unwrap();
+            store.close().await;
+        });
+        id
+    }
 }
 
 /// An account of the cluster with all rights, whose tokens live as long as the secrets that they are bound to.

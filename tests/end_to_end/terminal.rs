@@ -276,3 +276,73 @@ fn a_pool_is_edited_in_the_operators_editor_and_the_screen_comes_back() {
     console.keys("y");
     running(&fleet.dir, 7, Duration::from_secs(20));
 }
+
+#[test]
+fn a_shell_beside_an_agent_has_the_terminal_until_it_ends_and_the_console_comes_back() {
+    let fleet = Fleet::new();
+    let _daemon = daemon(&fleet.dir, "2s");
+    apply(&fleet.dir, SMALL);
+    running(&fleet.dir, 6, Duration::from_secs(40));
+    let console = Console::open(&fleet.dir, &["--observe"], &[], (30, 120));
+    console.wait_for("alpha", SOON);
+    console.keys("s");
+    console.wait_for("Shell beside", SOON);
+    console.keys("y");
+    console.wait_for("exit leads back to the console", SOON);
+    // its environment is the agent's, and what is typed (^C, too) is the shell's
+    console.keys("echo it-is-$CVXC_AGENT_ID; stty size\r");
+    console.wait_for("it-is-agent-", 4 * SOON); // two programs begin before it answers
+    console.wait_for("30 120", SOON);
+    console.keys("echo begun-$((4+4)); sleep 600\r");
+    console.wait_for("begun-8", SOON);
+    console.keys("\x03");
+    console.keys("echo still-$((1+1))\r");
+    console.wait_for("still-2", SOON);
+    console.keys("exit 5\r");
+    console.wait_for("ended with 5", SOON);
+    console.wait_for("agents(", SOON);
+    console.keys(":q\r");
+    assert!(console.ended(SOON));
+    console.restored().unwrap();
+}
+
+#[test]
+fn a_console_that_is_ended_while_a_shell_has_the_terminal_leaves_it_as_it_was() {
+    let fleet = Fleet::new();
+    let _daemon = daemon(&fleet.dir, "2s");
+    apply(&fleet.dir, SMALL);
+    running(&fleet.dir, 6, Duration::from_secs(40));
+    let console = Console::open(&fleet.dir, &["--observe"], &[], (24, 80));
+    console.wait_for("alpha", SOON);
+    console.keys("s");
+    console.wait_for("Shell beside", SOON);
+    console.keys("y");
+    console.wait_for("exit leads back", SOON);
+    signal(console.pid(), rustix::process::Signal::TERM);
+    console.ended(SOON);
+    console.restored().unwrap();
+}
+
+#[test]
+fn a_command_and_a_terminal_beside_an_agent_are_verbs_too() {
+    let fleet = Fleet::new();
+    let _daemon = daemon(&fleet.dir, "2s");
+    apply(&fleet.dir, SMALL);
+    running(&fleet.dir, 6, Duration::from_secs(40));
+    let list = super::support::json(&fleet.dir, &["get", "agents", "-o", "json"]);
+    let name = list[0]["name"].as_str().unwrap();
+    let said =
+        super::support::good(&fleet.dir, &["exec", name, "--", "sh", "-c", "echo $CVXC_AGENT_ID"]);
+    assert!(said.starts_with("agent-"), "{said}");
+    let run = |args: &[&str]| super::support::run(&fleet.dir, args);
+    assert_eq!(run(&["exec", name, "--", "sh", "-c", "exit 9"]).status.code(), Some(9));
+    assert_eq!(run(&["exec", "-it", name, "--", "sh"]).status.code(), Some(2), "no terminal");
+    assert_eq!(run(&["--readonly", "exec", name, "--", "true"]).status.code(), Some(4));
+    let refused = run(&["port-forward", name, "8080"]);
+    let why = super::support::text(&refused.stderr);
+    assert!(!refused.status.success() && why.contains("127.0.0.1 already"), "{why}");
+    let shell = Console::open(&fleet.dir, &["exec", "-it", name, "--", "sh"], &[], (24, 80));
+    shell.keys("test -t 0 && echo tty-$((20+2)); exit 0\r");
+    shell.wait_for("tty-22", SOON);
+    assert!(shell.ended(SOON));
+}

@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cvxc::model::agent::AgentConfig;
 use cvxc::model::id::AgentId;
-use cvxc::ports::runtime::{LogLine, LogOptions, Observed, Runtime, Sight, State, Workload};
+use cvxc::ports::runtime::{
+    LogLine, LogOptions, Observed, Runtime, RuntimeError, Sight, State, Workload,
+};
 use futures::StreamExt;
 
 /// How long a state may take to come about on a busy machine before the test says that it does not.
@@ -31,6 +33,11 @@ pub trait Fixture: Send + Sync + Sized {
     fn another(&self) -> Arc<dyn Runtime>;
 
     fn config(&self, does: Does) -> AgentConfig;
+
+    /// A command's exit code as this runtime can tell it.
+    fn ended_with(&self, told: Result<i32, RuntimeError>, code: i32) {
+        assert_eq!(told.ok(), Some(code));
+    }
 
     /// Ends everything and fails if anything is left.
     async fn end(self);

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use cvxc::ports::runtime::{Exit, LogLine, LogOptions, Observed, RuntimeError, Sight, State};
-use cvxc::ports::site::{Answer, Ask};
+use cvxc::ports::site::{Answer, Ask, Shell, TerminalSize};
 use futures::StreamExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::fixture::{Does, Fixture, LIMIT, exited, listed, log, seen, texts};
 
@@ -210,6 +212,61 @@ pub async fn hosts_have_room_and_one_of_them_runs_the_workload(fixture: &impl Fi
     let (all, may) = (its.capacity, its.allocatable);
     assert!(may.cpu_millis > 0 && may.memory_bytes > 0, "{its:?}");
     assert!(may.cpu_millis <= all.cpu_millis && may.memory_bytes <= all.memory_bytes, "{its:?}");
+}
+
+/// What is said up to a word.
+async fn until(output: &mut (impl AsyncRead + Unpin), word: &str) -> String {
+    let (mut told, mut bytes) = (String::new(), [0; 1024]);
+    while !told.contains(word) {
+        let count = output.read(&mut bytes).await.unwrap();
+        assert!(count > 0, "it ended with: {told}");
+        told.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    told
+}
+
+pub async fn a_terminal_beside_the_agent_is_typed_into_resized_and_ends_with_a_code(
+    fixture: &impl Fixture,
+) {
+    let (runtime, workload) = (fixture.runtime(), fixture.workload(Does::Run));
+    let size = TerminalSize { columns: 80, rows: 24 };
+    let gone = runtime.shell(&workload.agent, &words("sh"), size).await.err();
+    assert!(matches!(gone, Some(RuntimeError::Gone { .. })), "{gone:?}");
+    fixture.running(&workload).await;
+    let shell = runtime.shell(&workload.agent, &words("sh"), size).await.unwrap();
+    let Shell { mut input, mut output, resize, end } = shell;
+    let typed = async {
+        (resize)(TerminalSize { columns: 101, rows: 31 });
+        // told in parts, so that the echo of what is typed does not hold it
+        input.write_all(b"test -t 0 && stty size; echo said-$((40+2))\n").await.unwrap();
+        input.flush().await.unwrap();
+    };
+    let said = until(&mut output, "said-42");
+    let told = timeout(LIMIT, async { tokio::join!(typed, said).1 }).await.expect("it answers");
+    assert!(told.contains("31 101"), "a terminal of the size it was given: {told}");
+    input.write_all(b"exit 7\n").await.unwrap();
+    let code = timeout(LIMIT, end).await.expect("it ends");
+    fixture.ended_with(code, 7);
+}
+
+pub async fn a_terminal_is_hung_up_when_nobody_holds_it(fixture: &impl Fixture) {
+    let (runtime, workload) = (fixture.runtime(), fixture.workload(Does::Run));
+    fixture.running(&workload).await;
+    let mark = std::env::temp_dir().join(format!("cvxc-hung-{}", workload.agent));
+    let path = mark.display();
+    let script = format!("trap 'touch {path}; exit' HUP; echo ready; while :; do sleep 0.05; done");
+    let command = ["sh".to_owned(), "-c".to_owned(), script];
+    let size = TerminalSize { columns: 80, rows: 24 };
+    let mut shell = runtime.shell(&workload.agent, &command, size).await.unwrap();
+    timeout(LIMIT, until(&mut shell.output, "ready")).await.expect("it begins");
+    drop(shell);
+    let hung_up = async {
+        while !mark.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LIMIT, hung_up).await.expect("the program hears that its terminal is gone");
+    std::fs::remove_file(mark).unwrap();
 }
 
 pub async fn an_exit_code_is_seen(fixture: &impl Fixture) {

@@ -78,6 +78,8 @@ pub fn known(target: &Target) -> Result<Known, RuntimeError> {
 /// A cluster and the namespace that the fleet lives in.
 pub struct Cluster {
     pub client: Client,
+    /// The same without retries, for what a refusal answers.
+    pub blunt: Client,
     pub namespace: String,
     /// Shown to operators: the context, or that it is the cluster around us.
     pub place: String,
@@ -111,10 +113,12 @@ impl Cluster {
             let _inside = runtime.enter();
             // only the first provider of a process counts, and there is only this one
             drop(rustls::crypto::ring::default_provider().install_default());
-            Client::try_from(config)
+            let mut blunt = config.clone();
+            blunt.default_retry = false;
+            Ok::<_, kube::Error>((Client::try_from(config)?, Client::try_from(blunt)?))
         });
-        let client = made.await.map_err(unusable)?.map_err(unusable)?;
-        Ok(Self { client, namespace, place, requests: Semaphore::new(AT_ONCE) })
+        let (client, blunt) = made.await.map_err(unusable)?.map_err(unusable)?;
+        Ok(Self { client, blunt, namespace, place, requests: Semaphore::new(AT_ONCE) })
     }
 
     /// Waits for its turn, asks, and waits for the answer at most [`ANSWER`].

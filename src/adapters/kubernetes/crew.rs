@@ -4,7 +4,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PropagationPolicy};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -134,6 +134,8 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
             return Ok(seen(&crew.pool, known));
         }
     }
+    // before the Deployment, which keeps what was applied last: whatever fails here is tried again at the next look
+    scale(inner, crew, scaler.as_ref()).await?;
     let mut others = known.as_ref().and_then(|known| known.scaled_by.clone());
     let api: Api<DeploymentSeen> = inner.deployments();
     let (name, mut force) = (name(pool), false);
@@ -150,7 +152,6 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
         match inner.cluster.try_ask(request).await {
             Ok(now) => {
                 inner.table.crewed(pool, now.crew());
-                scale(inner, crew, scaler.as_ref()).await?;
                 return inner
                     .table
                     .crew(pool)
@@ -175,17 +176,40 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
     Err(silent(Kind::Write))
 }
 
-/// The autoscaler of the same name, or none.
+/// The autoscaler of the same name, or none. One that somebody else made is theirs: it is left as it is, and in the way of ours.
 async fn scale(inner: &Inner, crew: &Crew, scaler: Option<&Value>) -> Result<(), RuntimeError> {
     let api: Api<HorizontalPodAutoscaler> = inner.deployments();
     let name = name(crew.pool.as_str());
+    let there = inner.cluster.ask(Kind::Read, api.get_metadata_opt(&name)).await?;
+    let ours = there.as_ref().is_none_or(|there| is_of(&there.metadata, &crew.pool));
     let Some(scaler) = scaler else {
-        return gone(inner, api.delete(&name, &DeleteParams::default())).await;
+        return match there {
+            Some(there) if ours => gone(inner, api.delete(&name, &just(&there.metadata))).await,
+            Some(_) | None => Ok(()),
+        };
     };
+    if !ours {
+        let message = format!(
+            "there is a HorizontalPodAutoscaler {name} that cvxc did not make: delete it, or take the cpu metric from the pool"
+        );
+        return Err(RuntimeError::Rejected { message });
+    }
     let params = PatchParams::apply(MANAGER).force();
     let patch = Patch::Apply(scaler);
     inner.cluster.ask(Kind::Write, api.patch(&name, &params, &patch)).await?;
     Ok(())
+}
+
+/// Whether it carries the pool's mark.
+fn is_of(meta: &ObjectMeta, pool: &PoolId) -> bool {
+    let mark = meta.labels.as_ref().and_then(|labels| labels.get(CREW));
+    mark.is_some_and(|mark| mark == pool.as_str())
+}
+
+/// Deletes this very object, and nothing that has come in its place.
+fn just(meta: &ObjectMeta) -> DeleteParams {
+    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
 }
 
 async fn gone<T>(
@@ -207,12 +231,15 @@ async fn gone<T>(
 pub async fn end(inner: &Inner, pool: &PoolId) -> Result<(), RuntimeError> {
     let name = name(pool.as_str());
     let scalers: Api<HorizontalPodAutoscaler> = inner.deployments();
-    gone(inner, scalers.delete(&name, &DeleteParams::default())).await?;
-    let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
-    };
+    let scaler = inner.cluster.ask(Kind::Read, scalers.get_metadata_opt(&name)).await?;
+    if let Some(scaler) = scaler.filter(|it| is_of(&it.metadata, pool)) {
+        gone(inner, scalers.delete(&name, &just(&scaler.metadata))).await?;
+    }
     let api: Api<Deployment> = inner.deployments();
+    let there = inner.cluster.ask(Kind::Read, api.get_metadata_opt(&name)).await?;
+    let Some(there) = there.filter(|it| is_of(&it.metadata, pool)) else { return Ok(()) };
+    let propagation_policy = Some(PropagationPolicy::Background);
+    let params = DeleteParams { propagation_policy, ..just(&there.metadata) };
     gone(inner, api.delete(&name, &params)).await
 }
 

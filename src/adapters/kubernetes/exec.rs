@@ -68,7 +68,7 @@ async fn drain(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 }
 
 /// The exit code; `None` when the command was never run.
-fn code(status: &Status) -> Option<i32> {
+pub(super) fn code(status: &Status) -> Option<i32> {
     if status.status.as_deref() == Some("Success") {
         return Some(0);
     }
@@ -87,7 +87,7 @@ fn code(status: &Status) -> Option<i32> {
     number("exit status ").or_else(|| number("exit code "))
 }
 
-fn never_run(status: &Status) -> RuntimeError {
+pub(super) fn never_run(status: &Status) -> RuntimeError {
     let message = status.message.clone().unwrap_or_else(|| "the command was not run".to_owned());
     RuntimeError::Rejected { message }
 }

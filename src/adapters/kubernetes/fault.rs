@@ -89,6 +89,20 @@ pub fn is_field_conflict(status: &Status) -> bool {
     status.code == 409 && causes(status).any(|cause| cause.reason == "FieldManagerConflict")
 }
 
+/// The disruption budget that refuses an eviction, in the cluster's words, which name it.
+pub fn budget(status: &Status) -> Option<String> {
+    let cause = causes(status).find(|cause| cause.reason == "DisruptionBudget")?;
+    Some(join_words(&status.message, &cause.message))
+}
+
+fn join_words(what: &str, why: &str) -> String {
+    match (what.trim_end_matches('.'), why) {
+        ("", why) => why.to_owned(),
+        (what, "") => what.to_owned(),
+        (what, why) => format!("{what}: {why}"),
+    }
+}
+
 /// Whether all that others own of what was applied is this field.
 pub fn is_only_over(status: &Status, field: &str) -> bool {
     let conflicts = causes(status).filter(|cause| cause.reason == "FieldManagerConflict");

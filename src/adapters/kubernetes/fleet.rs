@@ -29,7 +29,7 @@ impl KubernetesRuntime {
                 return Err(RuntimeError::Rejected { message });
             }
             self.0.whole().await?;
-            if self.0.table.survey().0.is_empty() {
+            if self.0.table.survey().0.is_empty() && self.0.table.crews().is_empty() {
                 return Ok(false);
             }
             let message =

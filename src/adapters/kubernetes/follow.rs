@@ -323,3 +323,6 @@ impl Sink for Nodes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use super::crew::{APPLIED, Crewed, scaled_by};
 use crate::model::id::AgentId;
 use crate::model::quantity::{Bytes, Cpu};
 use crate::model::time::Time;
-use crate::ports::runtime::{Exit, Node};
+use crate::ports::runtime::{Exit, Node, Relic};
 
 /// What every object of ours is found by.
 pub const APP: (&str, &str) = ("app", "codevaldcortex-agent");
@@ -307,6 +307,20 @@ impl NodeSeen {
 }
 
 impl DeploymentSeen {
+    /// What it says of its agent.
+    pub fn relic(self) -> Relic {
+        let of = |fields: Option<&BTreeMap<String, String>>, name: &str| {
+            fields.and_then(|fields| fields.get(name)).cloned()
+        };
+        let (notes, labels) = (self.metadata.annotations.as_ref(), self.metadata.labels.as_ref());
+        Relic {
+            name: of(notes, "cvxc/name").unwrap_or_default(),
+            template: of(notes, "cvxc/template").unwrap_or_default(),
+            kind: of(labels, "agent-type").unwrap_or_default(),
+            pool: of(labels, POOL),
+        }
+    }
+
     /// As the workload of a pool.
     pub fn crew(self) -> Crewed {
         let notes = self.metadata.annotations.as_ref();

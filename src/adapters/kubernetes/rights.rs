@@ -77,6 +77,7 @@ const NEEDED: &[Needed] = &[
     needed("pods/log", "", &["get"], Use::Logs, "logs of agents"),
     needed("pods/exec", "", &["get", "create"], Use::Shell, "exec and shell"),
     needed("pods/portforward", "", &["get", "create"], Use::PortForward, "port-forward"),
+    needed("pods/eviction", "", &["create"], Use::HostsManage, "draining a host"),
     needed("events", "", &["list"], Use::Events, "the cluster's events in describe"),
     needed("resourcequotas", "", &["list"], Use::Plans, "quotas in a plan"),
     optional(
@@ -93,6 +94,7 @@ const NEEDED: &[Needed] = &[
         ),
         true,
     ),
+    optional(needed("nodes", "", &["patch"], Use::HostsManage, "closing and opening hosts"), true),
     optional(needed("nodes", "metrics.k8s.io", &["list"], Use::Hosts, "what hosts use"), true),
     optional(
         needed(

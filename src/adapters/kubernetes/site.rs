@@ -15,7 +15,7 @@ use super::client::Cluster;
 use super::explain::told;
 use super::fault::Kind;
 use super::objects::time;
-use super::usage::Amounts;
+use super::usage::{Amounts, billionths};
 use super::{Inner, manifest, rights};
 use crate::model::agent::rules::is_secret;
 use crate::model::id::AgentId;
@@ -70,13 +70,22 @@ async fn used(cluster: &Cluster) -> HashMap<String, Room> {
         return HashMap::new();
     };
     let list = cluster.ask(Kind::Read, cluster.client.request::<Used>(request)).await;
-    let of = |node: UsedNode| {
-        let cpu: Cpu = node.usage.cpu.parse().ok()?;
-        let memory: Bytes = node.usage.memory.parse().ok()?;
-        let room = Room { cpu_millis: cpu.0, memory_bytes: memory.0, slots: None };
-        Some((node.metadata.name?, room))
-    };
+    let of = |node: UsedNode| Some((node.metadata.name?, in_use(&node.usage)?));
     list.map(|list| list.items.into_iter().filter_map(of).collect()).unwrap_or_default()
+}
+
+/// Metrics are finer than what an agent may ask for.
+fn in_use(usage: &Amounts) -> Option<Room> {
+    if usage.cpu.is_empty() || usage.memory.is_empty() {
+        return None;
+    }
+    let cpu = billionths(&usage.cpu)? / 1_000_000;
+    let memory = billionths(&usage.memory)? / 1_000_000_000;
+    Some(Room {
+        cpu_millis: u64::try_from(cpu).ok()?,
+        memory_bytes: u64::try_from(memory).ok()?,
+        slots: None,
+    })
 }
 
 fn room(of: Option<&std::collections::BTreeMap<String, Quantity>>) -> Room {
@@ -275,6 +284,14 @@ mod tests {
         assert_eq!((seen.capacity.cpu_millis, seen.allocatable.cpu_millis), (32_000, 31_500));
         assert_eq!(seen.allocatable.slots, Some(100));
         assert_eq!(seen.conditions[0], ("MemoryPressure".to_owned(), "False  Enough".to_owned()));
+    }
+
+    #[test]
+    fn what_a_node_uses_is_read_in_the_fine_units_of_metrics() {
+        let usage = Amounts { cpu: "3996957n".into(), memory: "4Mi".into() };
+        let room = in_use(&usage).unwrap();
+        assert_eq!((room.cpu_millis, room.memory_bytes), (3, 4 << 20));
+        assert_eq!(in_use(&Amounts::default()), None, "missing is not zero");
     }
 
     #[test]

@@ -7,12 +7,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
 
 use super::record::{Home, Spec};
+use super::terminal;
 
 /// Open files an agent may have, unless this process itself may have fewer.
 const FILES: u64 = 8192;
@@ -21,7 +24,7 @@ pub const NOT_STARTED: u8 = 127;
 
 /// Becomes the agent of `home`. Comes back only when that failed.
 pub fn launch(home: &Home, parent: u32) -> ExitCode {
-    become_program(home, parent, |spec| {
+    become_program(home, parent, None, |spec| {
         let mut command = Command::new(&spec.program);
         command.arg0(&spec.arg0).args(&spec.args);
         command
@@ -30,20 +33,41 @@ pub fn launch(home: &Home, parent: u32) -> ExitCode {
 
 /// Becomes a command beside the agent of `home`. Comes back only when that failed.
 pub fn exec(home: &Home, parent: u32, program: &OsStr, args: &[OsString]) -> ExitCode {
-    become_program(home, parent, |_| {
+    become_program(home, parent, None, |_| {
         let mut command = Command::new(program);
         command.args(args);
         command
     })
 }
 
-fn become_program(home: &Home, parent: u32, what: impl Fn(&Spec) -> Command) -> ExitCode {
+/// Becomes a command beside the agent of `home`, on a terminal of its own. Comes back only when that failed.
+pub fn on_terminal(
+    home: &Home,
+    parent: u32,
+    terminal: &Path,
+    (program, args): (&OsStr, &[OsString]),
+) -> ExitCode {
+    become_program(home, parent, Some(terminal), |_| {
+        let mut command = Command::new(program);
+        command.args(args);
+        command
+    })
+}
+
+fn become_program(
+    home: &Home,
+    parent: u32,
+    terminal: Option<&Path>,
+    what: impl Fn(&Spec) -> Command,
+) -> ExitCode {
     // a copy that closes when the program starts; the program itself gets an empty standard input
     let report = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(File::from);
-    let message = match prepare(home, parent) {
+    let message = match prepare(home, parent, terminal) {
         Ok(spec) => {
             let mut command = what(&spec);
-            let error = command.env_clear().envs(&spec.env).exec();
+            let kind = std::env::var_os("TERM").filter(|_| terminal.is_some());
+            command.env_clear().envs(&spec.env).envs(kind.map(|kind| ("TERM", kind)));
+            let error = command.exec();
             format!("{} could not be started: {error}", command.get_program().display())
         }
         Err(message) => message,
@@ -54,12 +78,18 @@ fn become_program(home: &Home, parent: u32, what: impl Fn(&Spec) -> Command) -> 
     ExitCode::from(NOT_STARTED)
 }
 
-fn prepare(home: &Home, parent: u32) -> Result<Spec, String> {
+fn prepare(home: &Home, parent: u32, terminal: Option<&Path>) -> Result<Spec, String> {
     let spec = home.spec().ok_or("what shall run cannot be read")?;
     let said = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     let null = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     rustix::stdio::dup2_stdin(null).map_err(said("its standard input"))?;
     rustix::process::setsid().map_err(said("a session of its own"))?;
+    if let Some(path) = terminal {
+        // while we still may: it is the operator's
+        let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
+        let opened = File::options().read(true).write(true).custom_flags(flags).open(path);
+        terminal::take(&opened.map_err(|error| format!("its terminal: {error}"))?)?;
+    }
     // while we still may: another user cannot pass through the operator's folders
     std::env::set_current_dir(home.work()).map_err(|error| format!("its work folder: {error}"))?;
     limit(&spec)?;

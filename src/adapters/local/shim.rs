@@ -31,7 +31,7 @@ use crate::ports::clock::{Clock, SystemClock};
 pub const VERB: &str = "agent-shim";
 
 /// Runs `cvxc agent-shim ARGS…`; `args` are those after the verb: `--dir DIR`, and for the last step before a program of
-/// the agent `--launch PARENT` or `--exec PARENT PROGRAM ARGS…` with the parent's process id.
+/// the agent `--launch PARENT`, `--exec PARENT PROGRAM ARGS…` or `--terminal PARENT TERMINAL PROGRAM ARGS…` with the parent's process id.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match args.as_slice() {
@@ -40,6 +40,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             let (home, parent) = (Home::new(dir), parent.to_str().and_then(|pid| pid.parse().ok()));
             match (flag.to_str(), parent, command) {
                 (Some("--launch"), Some(parent), []) => launch::launch(&home, parent),
+                (Some("--terminal"), Some(parent), [terminal, program, args @ ..]) => {
+                    launch::on_terminal(&home, parent, Path::new(terminal), (program, args))
+                }
                 (Some("--exec"), Some(parent), [program, args @ ..]) => {
                     launch::exec(&home, parent, program, args)
                 }

@@ -138,7 +138,7 @@ impl Planner<'_> {
         Ok(draft)
     }
 
-    fn tenant(&self, named: Option<&str>) -> String {
+    pub(super) fn tenant(&self, named: Option<&str>) -> String {
         let own = self.actor.tenant.as_deref();
         named.or(own).unwrap_or(DEFAULT_TENANT).to_owned()
     }

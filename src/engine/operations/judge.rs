@@ -32,6 +32,8 @@ pub fn judge(goal: &Goal, target: &TargetRef, since: Time, view: &FleetView) -> 
     }
     match goal {
         Goal::Written => StepVerdict::Done,
+        // whoever asks writes down what came of it
+        Goal::Asked => StepVerdict::Pending,
         Goal::Agent { phase, incarnation } => {
             agent_reaches(*phase, *incarnation, agent(target, view), since, view)
         }

@@ -74,6 +74,9 @@ impl<'a> Planner<'a> {
             Command::Replay { messages } => self.replay(messages).await,
             Command::Purge { messages } => self.purge(messages).await,
             Command::Migrate => self.migrate().await,
+            Command::Cordon { host, closed } => self.cordon(host, *closed).await,
+            Command::DrainHost { host } => self.drain_host(host).await,
+            Command::Adopt { workloads, end } => self.adopt(workloads, *end).await,
             Command::Undo { operation } => self.undo(operation).await,
         }
     }

@@ -20,7 +20,7 @@ use crate::engine::documents::{overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
 use crate::engine::view::{FleetView, PoolRow};
-use crate::model::agent::Phase;
+use crate::model::agent::{Desired, Phase};
 use crate::model::health::HealthStatus;
 use crate::model::id::{AgentId, PoolId};
 use crate::model::pool::Pool;
@@ -244,6 +244,8 @@ fn is_replaced(id: &PoolId, pool: &Pool, view: &FleetView) -> bool {
         row.pool.as_ref() == Some(id)
             && !row.id.is_of_crew()
             && row.phase == Phase::Running
+            // one that is on its way out replaces nothing
+            && row.desired == Desired::Running
             && row.health != HealthStatus::Unhealthy
     });
     u32::try_from(up.count()).is_ok_and(|up| up >= pool.desired)

@@ -192,7 +192,7 @@ fn kind(status: OperationStatus) -> &'static str {
 }
 
 /// Every running operation; one that cannot be read is left to whoever wrote it.
-async fn running(ctx: &Context) -> Result<BTreeMap<Key, Operation>, StoreError> {
+pub(super) async fn running(ctx: &Context) -> Result<BTreeMap<Key, Operation>, StoreError> {
     let status =
         Field::new("status").map_err(|error| StoreError::Invalid { message: error.to_string() })?;
     let filter = Filter::Eq(status, OperationStatus::Running.name().into());

@@ -146,7 +146,8 @@ fn arguments(head: &str, rest: &str, known: Known<'_>) -> Vec<Suggestion> {
             | TableKind::Operations
             | TableKind::Hosts
             | TableKind::Namespaces
-            | TableKind::Contexts => Vec::new(),
+            | TableKind::Contexts
+            | TableKind::Forwards => Vec::new(),
         };
         return add(names.into_iter().chain(sorts).chain(words).chain(owners).collect());
     }

@@ -179,9 +179,9 @@ impl TablePage {
 
     /// What to read for `need`. A page without such rows reads nothing.
     pub fn fetch(&mut self, need: Need, view: &FleetView) -> Option<Fetch> {
-        if let Some(ask) = self.kind.asks() {
+        if let Some(asks) = self.kind.asks() {
             self.fetched.sign = Some(0);
-            return Some(Fetch::Site(ask));
+            return Some(asks);
         }
         let kind = self.kind.papers()?;
         let filter = self.wanted();
@@ -232,6 +232,11 @@ impl TablePage {
     fn told(&mut self, answer: Result<Reply, Fault>, view: &FleetView) -> Option<Fault> {
         let answer = match answer {
             Ok(Reply::Site(answer)) => *answer,
+            Ok(Reply::Forwards(ports)) => {
+                self.fetched.error = None;
+                self.show(ports.iter().map(site::forward).collect());
+                return None;
+            }
             Ok(_) => return None,
             Err(fault) => {
                 // what was there is old by now: the page says why there is nothing

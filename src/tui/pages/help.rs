@@ -19,7 +19,13 @@ use crate::tui::widgets::toast::Weight;
 const KEYS: usize = 22;
 
 /// Every key that works where `scopes` count, under the headings of its group.
-pub fn help(keymap: &Keymap, scopes: &[Scope], readonly: bool, role: Role) -> Content {
+pub fn help(
+    keymap: &Keymap,
+    scopes: &[Scope],
+    readonly: bool,
+    role: Role,
+    missing: &dyn Fn(Action) -> Option<String>,
+) -> Content {
     let mut groups: BTreeMap<Group, Vec<(Action, Vec<String>)>> = BTreeMap::new();
     for (action, keys) in keymap.reverse(scopes) {
         groups.entry(action.group()).or_default().push((action, keys));
@@ -39,7 +45,9 @@ pub fn help(keymap: &Keymap, scopes: &[Scope], readonly: bool, role: Role) -> Co
         for (action, keys) in actions {
             let shown = keys.join("  ");
             let denied = action.right().filter(|right| !role.may(*right));
-            let ink = if hidden || denied.is_some() { Ink::Muted } else { Ink::Text };
+            let lacks = missing(action);
+            let ink =
+                if hidden || denied.is_some() || lacks.is_some() { Ink::Muted } else { Ink::Text };
             let keys = Safe::new(&format!("  {shown:<KEYS$}"));
             let words = Safe::new(action.help());
             let name = Safe::new(&format!("  {}", action.name()));
@@ -47,6 +55,9 @@ pub fn help(keymap: &Keymap, scopes: &[Scope], readonly: bool, role: Role) -> Co
             if let Some(right) = denied {
                 let why = format!("  denied: {role} has no right to {right}");
                 line.push((Safe::new(&why), Ink::Warn));
+            }
+            if let Some(lacks) = lacks {
+                line.push((Safe::new(&format!("  denied: {lacks}")), Ink::Warn));
             }
             lines.push(line);
         }
@@ -204,7 +215,9 @@ mod tests {
     fn help_is_made_of_the_keys_as_they_are_bound() {
         let (mut keymap, _) = load("default", None);
         let scopes = [Scope::Agents, Scope::Table, Scope::Global];
-        let help = |keymap: &Keymap, readonly| help(keymap, &scopes, readonly, Role::PlatformAdmin);
+        let help = |keymap: &Keymap, readonly| {
+            help(keymap, &scopes, readonly, Role::PlatformAdmin, &|_| None)
+        };
         let before = shown(&help(&keymap, false));
         assert!(before.contains("  r                     Restart the selected agents"), "{before}");
         keymap.bind(Scope::Agents, &parse_chord("ctrl-y").unwrap(), Action::Restart);
@@ -212,7 +225,7 @@ mod tests {
         let after = shown(&help(&keymap, false));
         assert!(after.contains("  ^y                    Restart the selected agents"), "{after}");
         assert!(shown(&help(&keymap, true)).contains("ACT  refused while read-only"));
-        let denied = shown(&super::help(&keymap, &scopes, false, Role::Developer));
+        let denied = shown(&super::help(&keymap, &scopes, false, Role::Developer, &|_| None));
         let line = denied.lines().find(|line| line.contains("Delete the selected")).unwrap();
         assert!(line.ends_with("denied: developer has no right to manage"), "{line}");
         assert!(!denied.contains("Restart the selected agents, or a pool's  restart  denied"));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::listed::{Entry, Mood, Value, field};
 use super::row::{LEFT, RIGHT, Spec, column, flex, wide};
 use super::text::{Ink, PlainLine};
+use crate::engine::forward::Forwarded;
 use crate::engine::view::FleetView;
 use crate::model::filter::query::FieldKind;
 use crate::model::quantity::{Cpu, human_bytes};
@@ -107,6 +108,62 @@ pub const CONTEXTS: Spec = Spec {
     hints: &[(Action::Open, "go there"), (Action::Filter, "filter"), (Action::Help, "help")],
     empty: "there is one context only: contexts.toml names others, and so does a kubeconfig",
 };
+
+pub const FORWARDS: Spec = Spec {
+    scope: Scope::Forwards,
+    columns: &[
+        column("name", "AGENT", flex(14, 2), LEFT),
+        column("state", "STATE", Width::Fixed(11), LEFT),
+        column("local", "HERE", Width::Fixed(16), LEFT),
+        column("port", "PORT", Width::Fixed(5), RIGHT),
+        column("open", "OPEN", Width::Fixed(5), RIGHT),
+        column("all", "ALL", Width::Fixed(6), RIGHT),
+        column("age", "AGE", Width::Fixed(5), RIGHT),
+        column("reason", "REASON", flex(10, 3), LEFT),
+    ],
+    fields: &[
+        field("name", FieldKind::Text),
+        field("state", FieldKind::Text),
+        field("local", FieldKind::Text),
+        field("port", FieldKind::Number),
+        field("open", FieldKind::Number),
+        field("all", FieldKind::Number),
+        field("age", FieldKind::Duration),
+        field("reason", FieldKind::Text),
+    ],
+    sort: ("local", false),
+    hints: &[
+        (Action::Delete, "end"),
+        (Action::CopyCell, "copy cell"),
+        (Action::Filter, "filter"),
+        (Action::Help, "help"),
+    ],
+    empty: "no port is forwarded: F on an agent of a cluster forwards one",
+};
+
+/// A forwarded port.
+pub fn forward(port: &Forwarded) -> Entry {
+    let (mood, word) = match (port.trouble.is_empty(), port.open) {
+        (false, _) => (Mood::Wary, "waiting"),
+        (true, 0) => (Mood::Well, "ready"),
+        (true, _) => (Mood::Well, "in use"),
+    };
+    let entry = Entry { name: Safe::new(&port.name), ..Entry::new(&port.number.to_string()) };
+    let mut entry = entry
+        .with("state", Value::State(mood, Safe::new(word)))
+        .text("local", &port.local.to_string())
+        .with("port", Value::Count(u64::from(port.port)))
+        .with("open", Value::Count(u64::from(port.open)))
+        .with("all", Value::Count(port.all))
+        .with("age", Value::Since(port.since))
+        .text("reason", &port.trouble);
+    entry.fault = !port.trouble.is_empty();
+    entry.note("agent", &port.name);
+    entry.note("here", &port.local.to_string());
+    entry.note("there", &port.port.to_string());
+    entry.note("trouble", &port.trouble);
+    entry
+}
 
 /// A context of a kubeconfig is called so, and perhaps a namespace of it after another `/`.
 pub const CLUSTER: &str = "kube/";
@@ -273,10 +330,19 @@ pub fn namespaces(view: &FleetView, scope: Option<&Safe>, found: &Namespaces) ->
 }
 
 /// Every fleet and every cluster one can go over to.
-pub fn contexts(known: &[(String, String)], here: &Safe) -> Vec<Entry> {
+///
+/// The fleet in sight is active, and so is the cluster that its agents run in.
+pub fn contexts(
+    known: &[(String, String)],
+    here: &Safe,
+    cluster: Option<&(String, String)>,
+) -> Vec<Entry> {
+    let here = if here.as_str().is_empty() { "default" } else { here.as_str() };
     let entry = |(name, about): &(String, String)| {
         let kind = if name.starts_with(CLUSTER) { "cluster" } else { "fleet" };
-        let is_here = here.as_str() == Safe::new(name).as_str();
+        let of_ours =
+            cluster.is_some_and(|(context, _)| name.strip_prefix(CLUSTER) == Some(context));
+        let is_here = of_ours || here == Safe::new(name).as_str();
         let (mood, word) = if is_here { (Mood::Well, "active") } else { (Mood::Plain, "") };
         let mut entry = Entry::new(name)
             .with("active", Value::State(mood, Safe::new(word)))

@@ -39,6 +39,7 @@ pub fn lines(page: &TablePage, view: &FleetView, now: Time, look: Look<'_>) -> V
         | TableKind::Hosts
         | TableKind::Namespaces
         | TableKind::Contexts
+        | TableKind::Forwards
         | TableKind::Xray => Vec::new(),
     }
 }

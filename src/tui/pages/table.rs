@@ -98,7 +98,8 @@ impl Slice {
             | TableKind::Publications
             | TableKind::Events
             | TableKind::Namespaces
-            | TableKind::Contexts => Self::Fetched,
+            | TableKind::Contexts
+            | TableKind::Forwards => Self::Fetched,
         }
     }
 

@@ -197,9 +197,15 @@ impl TextPage {
                 None => return,
             },
             Ok(Reply::LogEnded) => return self.log_ended(None),
-            Ok(Reply::Plan(_) | Reply::Confirmed(_) | Reply::Cancelled | Reply::Dumped(_)) => {
-                return;
-            }
+            Ok(
+                Reply::Plan(_)
+                | Reply::Confirmed(_)
+                | Reply::Cancelled
+                | Reply::Forwards(_)
+                | Reply::Forwarded(_)
+                | Reply::Unforwarded(_)
+                | Reply::Dumped(_),
+            ) => return,
             Err(fault) if self.kind == TextKind::Logs => {
                 return self.log_ended(Some(&Safe::new(&chain(&fault))));
             }

@@ -145,6 +145,9 @@ impl Player {
                 | Effect::Wake(..)
                 | Effect::Copy(_)
                 | Effect::Edit(_)
+                | Effect::Shell(_)
+                | Effect::Forward(..)
+                | Effect::Unforward(..)
                 | Effect::Discard(_)
                 | Effect::Dump(_)
                 | Effect::Repaint
@@ -188,6 +191,9 @@ fn reply(answer: Answer) -> Result<Reply, String> {
                 .transpose()?;
             Reply::Listed(documents, more)
         }
+        Answer::Forwards { ports } => Reply::Forwards(ports),
+        Answer::Forwarded { port, ended: false } => Reply::Forwarded(port),
+        Answer::Forwarded { port, ended: true } => Reply::Unforwarded(port),
         Answer::Site { answer } => Reply::Site(answer),
         Answer::LogEnded => Reply::LogEnded,
         Answer::Dumped { path } => Reply::Dumped(path),

@@ -131,7 +131,8 @@ fn shown_hints(ui: &Ui) -> Vec<Hint> {
         .into_iter()
         .zip(bound)
         .filter_map(|((action, words), key)| {
-            let denied = action.right().is_some_and(|right| !ui.actor.role.may(right));
+            let denied = action.right().is_some_and(|right| !ui.actor.role.may(right))
+                || ui.missing(action).is_some();
             Some(Hint { denied, ..Hint::new(key?, words) })
         })
         .collect()

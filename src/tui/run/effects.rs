@@ -14,7 +14,9 @@ use tokio::time::timeout;
 
 use crate::engine::handle::Handle;
 use crate::model::access::Actor;
+use crate::model::id::AgentId;
 use crate::model::text::Safe;
+use crate::ports::site::{Shell, TerminalSize};
 use crate::tui::effect::{Effect, EffectId, Fetch, FollowLog};
 use crate::tui::event::{Event, Fault, Reply};
 use crate::tui::run::follow;
@@ -89,6 +91,13 @@ impl Effects {
                 handle.cancel(&actor, &operation).await?;
                 Ok(Reply::Cancelled)
             }),
+            Effect::Forward(id, agent, local, port) => self.answer(id, async move {
+                let made = handle.forward(&actor, &agent, local, port).await?;
+                Ok(Reply::Forwarded(Box::new(made)))
+            }),
+            Effect::Unforward(id, number) => self.answer(id, async move {
+                Ok(Reply::Unforwarded(Box::new(handle.unforward(&actor, number).await?)))
+            }),
             Effect::Fetch(id, fetch) => self.answer(id, read(handle, actor, fetch)),
             Effect::Follow(id, wanted) => self.follow(id, wanted),
             Effect::Forget(id) => {
@@ -102,6 +111,7 @@ impl Effects {
             }
             Effect::Wake(..)
             | Effect::Edit(_)
+            | Effect::Shell(_)
             | Effect::Copy(_)
             | Effect::Dump(_)
             | Effect::Repaint
@@ -112,6 +122,19 @@ impl Effects {
             | Effect::Save { .. }
             | Effect::Quit => {}
         }
+    }
+
+    /// A program on a terminal beside an agent, opened on the engine's threads.
+    pub fn shell(
+        &self,
+        agent: AgentId,
+        command: Vec<String>,
+        size: TerminalSize,
+    ) -> impl Future<Output = Result<Shell, Fault>> + use<> {
+        let (handle, actor) = (self.handle.clone(), self.actor.clone());
+        let opened =
+            self.engine.spawn(async move { handle.shell(&actor, &agent, &command, size).await });
+        async move { Ok(opened.await.map_err(|_| Fault::Panicked)??) }
     }
 
     /// Writes a file of the user's on a thread that may wait; what goes wrong is told.
@@ -190,6 +213,7 @@ async fn read(handle: Handle, actor: Actor, fetch: Fetch) -> Result<Reply, Fault
             let (documents, more) = handle.list(&actor, listing).await?;
             Reply::Listed(documents, more)
         }
+        Fetch::Forwards => Reply::Forwards(handle.forwards()),
         Fetch::Site(ask) => Reply::Site(Box::new(handle.site(&actor, ask).await?)),
     })
 }

@@ -12,12 +12,12 @@ use crate::tui::event::Alarm;
 use crate::tui::theme::Depth;
 use crate::tui::views::Views;
 use crate::tui::widgets::toast::Weight;
-use crate::tui::{bookmarks, keymap, theme};
+use crate::tui::{bookmarks, jumps, keymap, theme};
 
 /// Between two looks.
 pub(super) const EVERY: Duration = Duration::from_secs(2);
 
-const FILES: [&str; 3] = ["config.toml", "views.toml", "bookmarks.toml"];
+const FILES: [&str; 4] = ["config.toml", "views.toml", "bookmarks.toml", "jumps.toml"];
 const FOLDERS: [&str; 2] = ["themes", "keymaps"];
 
 /// What was seen last.
@@ -103,6 +103,11 @@ impl Console {
         let (bookmarks, more) = bookmarks::load(&self.config);
         if more.is_empty() {
             self.ui.bookmarks = bookmarks;
+        }
+        faults.extend(more);
+        let (jumps, more) = jumps::load(&self.config, &self.ui.keymap);
+        if more.is_empty() {
+            self.ui.jumps = jumps;
         }
         faults.extend(more);
         if faults.is_empty() {

@@ -1,8 +1,12 @@
 //! For tests: a site with hosts, namespaces and rights, some of them in trouble.
 
+use std::net::SocketAddr;
+
 use serde_json::json;
 
 use super::{ago, now};
+use crate::engine::forward::Forwarded;
+use crate::model::id::AgentId;
 use crate::ports::site::{Allowance, Answer, Ask, Host, Namespace, Namespaces, Room, Use};
 
 fn host(name: &str) -> Host {
@@ -105,4 +109,20 @@ pub fn poisoned(ask: &Ask, poison: &str) -> Answer {
         }
         Answer::Live(_) => Answer::Live(vec![(text(), json!({ poison: [poison] }))]),
     }
+}
+
+/// One port in use, and one whose agent is away.
+pub fn forwards() -> Vec<Forwarded> {
+    let port = |number: u64, name: &str, open: u32, trouble: &str| Forwarded {
+        number,
+        agent: AgentId::new(&format!("agent-{name}")).unwrap(),
+        name: name.to_owned(),
+        local: SocketAddr::from(([127, 0, 0, 1], 8080 + u16::try_from(number).unwrap())),
+        port: 8080,
+        since: ago(now(), 7),
+        open,
+        all: 12,
+        trouble: trouble.to_owned(),
+    };
+    vec![port(1, "ocr-1", 2, ""), port(2, "triage-2", 0, "agent triage-2 has no workload here")]
 }

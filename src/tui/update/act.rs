@@ -14,6 +14,7 @@ use crate::model::text::Safe;
 use crate::model::time::span;
 use crate::tui::action::Action;
 use crate::tui::command::{Verb, noun};
+use crate::tui::pages::TableKind;
 use crate::tui::ui::Ask;
 use crate::tui::widgets::plan::{FormField, PlanText};
 
@@ -29,6 +30,15 @@ impl Turn<'_> {
         let targets = self.targets();
         if action == Action::Edit {
             return self.begin_edit(&targets);
+        }
+        if matches!(action, Action::Pause | Action::Drain) && self.is_at(TableKind::Hosts) {
+            return self.manage_host(action);
+        }
+        if matches!(action, Action::Shell | Action::PortForward) {
+            return self.ask_beside(action, &targets);
+        }
+        if action == Action::Delete && self.is_at(TableKind::Forwards) {
+            return self.end_forward();
         }
         match self.ask(action, &targets) {
             Ok(ask) => self.open_plan(ask),
@@ -54,8 +64,11 @@ impl Turn<'_> {
         let right = action.right()?;
         let role = self.ui.actor.role;
         let name = action.name();
-        (!role.may(right))
-            .then(|| format!("{role} may not {name}: it takes the right to {right}  (:can-i)"))
+        if !role.may(right) {
+            return Some(format!("{role} may not {name}: it takes the right to {right}  (:can-i)"));
+        }
+        let missing = self.ui.missing(action)?;
+        Some(format!("the cluster does not let us {name}: {missing}  (:can-i)"))
     }
 
     fn ask(&self, action: Action, targets: &[TargetRef]) -> Result<Ask, Safe> {
@@ -227,7 +240,11 @@ impl Turn<'_> {
     /// What an ask has to be filled in with.
     pub(super) fn fields(&self, ask: &Ask) -> Vec<FormField> {
         match ask {
-            Ask::Command(_) | Ask::Edit { .. } | Ask::Quit => Vec::new(),
+            Ask::Command(_) | Ask::Edit { .. } | Ask::Shell { .. } | Ask::Quit => Vec::new(),
+            Ask::Forward { .. } => vec![
+                FormField::number("the agent's port", "8080"),
+                FormField::number("port here (empty: any that is free)", "8080"),
+            ],
             Ask::Scale { pool } => {
                 let row = self.pool_row(pool);
                 let desired = row.map(|row| row.desired.to_string()).unwrap_or_default();
@@ -278,6 +295,8 @@ impl Turn<'_> {
             | Ask::Deploy { .. }
             | Ask::SetTemplate { .. }
             | Ask::Send { .. }
+            | Ask::Shell { .. }
+            | Ask::Forward { .. }
             | Ask::Quit => return None,
         };
         let line = |pool: &TargetRef| {
@@ -307,7 +326,7 @@ impl Turn<'_> {
             |at: usize| fields.get(at).map(|field| field.edit.text().trim()).unwrap_or_default();
         match ask {
             Ask::Command(command) | Ask::Edit { command, .. } => Ok(command.clone()),
-            Ask::Quit => Err(Safe::default()),
+            Ask::Quit | Ask::Shell { .. } | Ask::Forward { .. } => Err(Safe::default()),
             Ask::Scale { pool } => {
                 let (to, hold) = (number(value(0))?, holds(fields));
                 Ok(Command::Scale { pool: pool.id.clone(), to, hold })

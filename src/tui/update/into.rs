@@ -33,6 +33,9 @@ impl Turn<'_> {
         if matches!(kind, TableKind::Hosts | TableKind::Namespaces | TableKind::Contexts) {
             return self.open_place(kind);
         }
+        if kind == TableKind::Forwards {
+            return;
+        }
         let Some(target) = self.selected() else {
             // A part of the system: the side pane has all there is to know.
             self.ui.detail = true;
@@ -52,7 +55,8 @@ impl Turn<'_> {
             | TableKind::Xray
             | TableKind::Hosts
             | TableKind::Namespaces
-            | TableKind::Contexts => self.about(Action::Describe, target),
+            | TableKind::Contexts
+            | TableKind::Forwards => self.about(Action::Describe, target),
         }
     }
 

@@ -279,11 +279,12 @@ impl Turn<'_> {
     /// Asks for what the page in sight cannot take from the view.
     pub(super) fn ask_for_page(&mut self) {
         let (contexts, here) = (self.ui.contexts.clone(), self.ui.context.name.clone());
+        let cluster = self.ui.context.cluster.clone();
         match self.ui.page_mut() {
             Page::Table(page) => {
                 page.touch();
                 if page.kind == TableKind::Contexts {
-                    page.show(site::contexts(&contexts, &here));
+                    page.show(site::contexts(&contexts, &here, cluster.as_ref()));
                 }
                 self.read_rows(Need::Newest);
             }
@@ -301,10 +302,17 @@ impl Turn<'_> {
             self.ui.notices.seen();
         }
         let now = self.ui.now;
+        let missing: Vec<(Action, String)> = <Action as strum::IntoEnumIterator>::iter()
+            .filter_map(|action| Some((action, self.ui.missing(action)?)))
+            .collect();
         let Page::Text(page) = self.ui.page_mut() else { return };
         match page.kind {
             TextKind::Help => {
-                page.content = crate::tui::pages::help::help(&keymap, &below, readonly, role);
+                let missing = |action| {
+                    missing.iter().find(|(it, _)| *it == action).map(|(_, why)| why.clone())
+                };
+                page.content =
+                    crate::tui::pages::help::help(&keymap, &below, readonly, role, &missing);
             }
             TextKind::Rights => {
                 page.content = crate::tui::pages::help::rights(role);

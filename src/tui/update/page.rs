@@ -285,7 +285,7 @@ impl Turn<'_> {
         matches!(self.ui.page(), Page::Table(page) if page.state.selected.is_some())
     }
 
-    fn is_at(&self, kind: TableKind) -> bool {
+    pub(super) fn is_at(&self, kind: TableKind) -> bool {
         matches!(self.ui.page(), Page::Table(page) if page.kind == kind)
     }
 

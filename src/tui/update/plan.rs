@@ -29,6 +29,8 @@ impl Turn<'_> {
             | Ask::Scale { .. }
             | Ask::ScalePools { .. }
             | Ask::Drain { .. }
+            | Ask::Shell { .. }
+            | Ask::Forward { .. }
             | Ask::Quit => false,
         };
         let focus = if asks_text { PlanFocus::Field(0) } else { PlanFocus::Cancel };
@@ -48,7 +50,7 @@ impl Turn<'_> {
         self.push_plan(ask, text, PlanState::default());
     }
 
-    fn push_plan(&mut self, ask: Ask, text: PlanText, state: PlanState) {
+    pub(super) fn push_plan(&mut self, ask: Ask, text: PlanText, state: PlanState) {
         let (plan, asked, confirming, dry) = (None, None, false, false);
         let layer = PlanLayer { ask, plan, text, state, asked, confirming, dry };
         self.ui.layers.push(Layer::Plan(Box::new(layer)));
@@ -57,7 +59,7 @@ impl Turn<'_> {
     /// The fields have changed: the plan is made anew.
     pub(super) fn form_changed(&mut self) {
         let Some(layer) = self.ui.plan_mut() else { return };
-        if layer.confirming || layer.ask == Ask::Quit {
+        if layer.confirming || layer.ask.is_our_own() {
             return;
         }
         let (ask, fields, before) =
@@ -189,6 +191,11 @@ impl Turn<'_> {
         if let Some(why) = self.forbids() {
             return self.refuse(&why);
         }
+        if let Some(Layer::Plan(layer)) = self.ui.layers.last()
+            && layer.ask.is_our_own()
+        {
+            return self.begin_beside();
+        }
         let Some(layer) = self.ui.plan_mut() else { return };
         if layer.confirming {
             return;
@@ -253,6 +260,9 @@ impl Turn<'_> {
                 | Reply::Described(_)
                 | Reply::Listed(..)
                 | Reply::Site(_)
+                | Reply::Forwards(_)
+                | Reply::Forwarded(_)
+                | Reply::Unforwarded(_)
                 | Reply::LogEnded
                 | Reply::Dumped(_),
             ) => {}
@@ -271,10 +281,11 @@ impl Turn<'_> {
     }
 
     /// In a protected context every change wants the context's name, whatever its tier.
-    fn guard(&mut self) {
+    pub(super) fn guard(&mut self) {
         let context = self.ui.context.clone();
         let Some(layer) = self.ui.plan_mut().filter(|_| context.protected) else { return };
-        if layer.plan.is_some() && layer.text.refused.is_none() && layer.text.word.is_none() {
+        let planned = layer.plan.is_some() || layer.ask.is_our_own();
+        if planned && layer.text.refused.is_none() && layer.text.word.is_none() {
             layer.text.note = format!("{}, protected", layer.text.note);
             layer.text.word = Some(context.name);
         }
@@ -290,6 +301,8 @@ pub(super) fn title(ask: &Ask) -> Safe {
         Ask::Deploy { template } => format!("Deploy template {}", template.name),
         Ask::SetTemplate { pool } => format!("Set the template version of pool {}", pool.name),
         Ask::Send { to } => format!("Send to {}", to.name),
+        Ask::Shell { agent } => format!("Shell beside {}", agent.name),
+        Ask::Forward { agent } => format!("Forward a port of {}", agent.name),
         Ask::Quit => "Quit".to_owned(),
     })
 }

@@ -25,6 +25,7 @@ use crate::tui::widgets::toast::Weight;
 /// Between two reads of the same rows, however often the view changes.
 const REST: Duration = Duration::from_millis(500);
 /// Between two looks at hosts and the like, while they are in sight.
+const SOON: Duration = Duration::from_secs(1);
 const SITE: Duration = Duration::from_secs(5);
 
 impl Turn<'_> {
@@ -42,9 +43,13 @@ impl Turn<'_> {
         if let Page::Table(page) = self.ui.page_mut() {
             page.fetched.asked = Some(id);
         }
-        let of_site = matches!(fetch, Fetch::Site(_));
+        let rest = match fetch {
+            Fetch::Site(_) => SITE,
+            Fetch::Forwards => SOON,
+            _ => REST,
+        };
         self.effects.push(Effect::Fetch(id, fetch));
-        self.effects.push(Effect::Wake(Alarm::Reread, if of_site { SITE } else { REST }));
+        self.effects.push(Effect::Wake(Alarm::Reread, rest));
     }
 
     /// Pages may read again.
@@ -146,6 +151,10 @@ impl Turn<'_> {
     pub(super) fn open_logs(&mut self, target: TargetRef, previous: bool) {
         if !matches!(target.noun, Noun::Agent | Noun::Pool) {
             return self.refuse("only agents and pools have logs");
+        }
+        if let Some(missing) = self.ui.missing(Action::Logs) {
+            return self
+                .refuse(&format!("the cluster does not let us read logs: {missing}  (:can-i)"));
         }
         let mut page = TextPage::new(TextKind::Logs, Some(target));
         page.content = Content::Log(Box::new(LogText::new(previous)));

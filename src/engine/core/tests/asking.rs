@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::filter::Filter;
 use crate::model::operation::OperationStatus;
+use crate::ports::site::TerminalSize;
 use crate::ports::store::Query;
 
 fn lines(description: &Description, section: &str) -> Vec<String> {
@@ -165,7 +166,25 @@ async fn commands_beside_an_agent_are_permitted_and_written_down_first() {
     let observer = desk.as_role(Role::Observer);
     let denied = observer.core.exec(&observer.me, &agent, &command, Duration::from_secs(1)).await;
     assert!(matches!(denied, Err(CommandError::Denied { .. })));
+    let size = TerminalSize { columns: 80, rows: 24 };
+    let denied = observer.core.shell(&observer.me, &agent, &command, size).await.err();
+    assert!(matches!(denied, Some(CommandError::Denied { .. })), "{denied:?}");
+    let denied = observer.core.forward(&observer.me, &agent, None, 80).await;
+    assert!(matches!(denied, Err(CommandError::Denied { .. })), "{denied:?}");
     // whatever the runtime makes of it, the log has it
+    assert!(desk.core.shell(&desk.me, &agent, &command, size).await.is_err());
+    assert!(desk.core.forward(&desk.me, &agent, None, 80).await.is_err());
+    for action in ["shell", "port-forward"] {
+        let listing = Listing {
+            collection: Collection::AuditLog,
+            filter: Filter::eq("action", action),
+            limit: 10,
+            after: None,
+        };
+        let (entries, _) = desk.core.list(&desk.me, listing).await.unwrap();
+        let allowed = entries.iter().filter(|it| it.body["allowed"] == json!(true)).count();
+        assert_eq!((entries.len(), allowed), (2, 1), "{action}");
+    }
     let _ = desk.core.exec(&desk.me, &agent, &command, Duration::from_secs(1)).await;
     let listing = Listing {
         collection: Collection::AuditLog,

@@ -105,9 +105,17 @@ impl Planner<'_> {
 
     /// What only some runtimes can do.
     fn beyond_the_runtime(&self, pool: &Pool) -> Option<FieldError> {
-        (pool.scaling.mode == Mode::Hpa && !self.ctx.runtime.has_crews()).then(|| {
+        if pool.scaling.mode != Mode::Hpa {
+            return None;
+        }
+        if !self.ctx.runtime.has_crews() {
             let message = "expected manual or engine: hpa needs the Kubernetes runtime";
-            FieldError::new("/scaling/mode", message)
+            return Some(FieldError::new("/scaling/mode", message));
+        }
+        pool.paused.then(|| {
+            let message =
+                "expected false: a pool in hpa mode cannot be paused, since its autoscaler goes on";
+            FieldError::new("/paused", message)
         })
     }
 
@@ -163,6 +171,9 @@ impl Planner<'_> {
         if after.desired < before.desired {
             self.judge_shrinking(apply, &found, after.desired).await?;
         }
+        if (before.scaling.mode == Mode::Hpa) != (after.scaling.mode == Mode::Hpa) {
+            self.judge_crossing(apply, manifest, &found, after.scaling.mode).await?;
+        }
         if let (true, Some(id)) = (moved, &after.template_id) {
             apply.draft.extra.push(templates::hold(&Key::new(id.as_str())?, self.now));
         }
@@ -209,6 +220,38 @@ impl Planner<'_> {
                 (found.id().to_owned(), found.value.name.clone(), found.value.desired);
             apply.reversals.push(Reversal::Desired { id, name, was, now }.written());
         }
+        Ok(())
+    }
+
+    /// Going over to `hpa` or back replaces every agent by another under a name of its own.
+    async fn judge_crossing(
+        &self,
+        apply: &mut Apply,
+        manifest: &Manifest,
+        pool: &Found<Pool>,
+        to: Mode,
+    ) -> Result<(), CommandError> {
+        let members = self.members(pool.id()).await?;
+        if members.is_empty() {
+            return Ok(());
+        }
+        let pinned = members.iter().filter(|found| found.value.pinned).count();
+        if pinned > 0 {
+            let message =
+                format!("{} would be replaced, being pinned: unpin first", count(pinned, "agent"));
+            apply.faults_of(manifest, [FieldError::new("/scaling/mode", message)]);
+        }
+        let by = if to == Mode::Hpa {
+            "pods of one Deployment"
+        } else {
+            "agents with a Deployment each"
+        };
+        let agents = count(members.len(), "agent");
+        apply.draft.fact(
+            "replaces",
+            format!("{agents} of pool {} by {by}, once these are up", pool.value.name),
+        );
+        apply.draft.at_least(Tier::Two);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::engine::documents::{self, body, overlay};
 use crate::engine::fenced::Fault;
 use crate::engine::journal::Change;
 use crate::engine::reconcile::pools::Mould;
+use crate::engine::retention;
 use crate::engine::view::FleetView;
 use crate::model::agent::lifecycle::place;
 use crate::model::agent::{Agent, Phase};
@@ -32,8 +33,14 @@ impl Crews {
                 by_reason.entry(reason).or_default().push(change);
             }
             for (reason, changes) in by_reason {
+                let gone = changes.iter().filter(|change| change.after.is_none());
+                let gone: Vec<Key> = gone.map(|change| change.key.clone()).collect();
                 // who was faster is met again at the next full look
-                self.keeper.pen.commit_each(&reason, changes).await?;
+                let stayed = self.keeper.pen.commit_each(&reason, changes).await?;
+                let gone: Vec<Key> = gone.into_iter().filter(|it| !stayed.contains(it)).collect();
+                if !gone.is_empty() {
+                    retention::tidy(&self.keeper.pen, &gone).await?;
+                }
             }
             for id in &batch {
                 self.due.remove(id);

@@ -30,6 +30,7 @@ fn line(ui: &Ui) -> String {
 #[case("ns")]
 #[case("ctx")]
 #[case("can-i")]
+#[case("pf")]
 fn a_page_in_both_sizes(#[case] name: &str) {
     let (mut ui, view) = (ui(), busy());
     known(&mut ui);
@@ -113,4 +114,24 @@ fn an_agents_objects_are_shown_as_the_cluster_has_them() {
     let shown = symbols(&draw(&mut ui, &view, 80, 24));
     assert!(shown.contains("Deployment agent-ocr-1") && shown.contains("replicas: 1"), "{shown}");
     assert!(matches!(ui.page(), Page::Text(_)));
+}
+
+#[test]
+fn a_host_is_closed_opened_again_and_emptied_by_plan() {
+    use crate::model::plan::Command;
+
+    let (mut ui, view) = (ui(), busy());
+    open(&mut ui, &view, "hosts");
+    let command = |effects: Vec<Effect>| match effects.last() {
+        Some(Effect::Plan(_, command)) => command.clone(),
+        other => panic!("{other:?}"),
+    };
+    let closing = Command::Cordon { host: "host-1".into(), closed: true };
+    assert_eq!(command(press(&mut ui, &view, "z")), closing);
+    press(&mut ui, &view, "esc j");
+    let opening = Command::Cordon { host: "host-2".into(), closed: false };
+    assert_eq!(command(press(&mut ui, &view, "z")), opening);
+    press(&mut ui, &view, "esc");
+    let emptying = Command::DrainHost { host: "host-2".into() };
+    assert_eq!(command(press(&mut ui, &view, "D")), emptying);
 }
