@@ -186,9 +186,11 @@ impl AsyncWrite for Terminal {
     ) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.0.poll_write_ready(cx))?;
-            match ready.try_io(|fd| rustix::io::write(fd, bytes).map_err(io::Error::from)) {
-                Ok(written) => return Poll::Ready(written),
-                Err(_) => {}
+            // what would block is waited for again
+            if let Ok(written) =
+                ready.try_io(|fd| rustix::io::write(fd, bytes).map_err(io::Error::from))
+            {
+                return Poll::Ready(written);
             }
         }
     }

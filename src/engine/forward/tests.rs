@@ -114,7 +114,7 @@ async fn every_connection_reaches_the_agent_as_it_runs_then() {
     // the listener goes with its task
     let gone = async {
         while TcpStream::connect(made.local).await.is_ok() {
-            sleep(AGAIN / 50).await
+            sleep(AGAIN / 50).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("nobody listens any more");

@@ -91,7 +91,7 @@ mod tests {
                 match (parse(word), habit) {
                     (Ok(line), Habit::Same(ours)) => assert_eq!(Ok(line), parse(ours), "{word}"),
                     (Err(said), Habit::Instead(instead)) => {
-                        assert!(said.as_str().contains(instead), "{word}: {said:?}")
+                        assert!(said.as_str().contains(instead), "{word}: {said:?}");
                     }
                     (found, habit) => panic!("{word}: {found:?}, {habit:?}"),
                 }

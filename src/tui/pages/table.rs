@@ -351,7 +351,7 @@ impl TablePage {
                 chosen.push(u32::try_from(row).unwrap_or(u32::MAX));
             }
         }
-        let mut chosen = as_before(chosen, &self.listing.rows, rows.len());
+        let mut chosen = stands::as_before(chosen, &self.listing.rows, rows.len());
         order(&mut chosen, rows, self.order(), self.frozen.as_ref());
         self.listing = Listing { rows: chosen, total, stamp: Some(stamp) };
         let gone = self.forget_marks(rows, loaded);
@@ -459,24 +459,6 @@ impl TablePage {
 /// A place in [`Rows`]; there are never more rows than 32 bits count.
 pub fn place(row: u32) -> usize {
     usize::try_from(row).unwrap_or(usize::MAX)
-}
-
-/// The rows chosen, in the order they were shown in before as far as they were: sorting what is nearly sorted takes hardly
-/// longer than looking at it, and that is what happens thirty times a second.
-fn as_before(chosen: Vec<u32>, before: &[u32], count: usize) -> Vec<u32> {
-    let mut waiting = vec![false; count];
-    for row in &chosen {
-        if let Some(waiting) = waiting.get_mut(place(*row)) {
-            *waiting = true;
-        }
-    }
-    let mut ordered = Vec::with_capacity(chosen.len());
-    for row in before.iter().chain(&chosen) {
-        if waiting.get_mut(place(*row)).is_some_and(std::mem::take) {
-            ordered.push(*row);
-        }
-    }
-    ordered
 }
 
 fn order(

@@ -76,7 +76,7 @@ impl Turn<'_> {
             ScopeName::All => None,
         };
         let failed = match asked {
-            Some(namespace) => return self.to_namespace(namespace),
+            Some(namespace) => return self.enter_namespace(namespace),
             None => match self.scope_named(name) {
                 Ok(scope) => {
                     self.narrow(scope);
@@ -86,7 +86,7 @@ impl Turn<'_> {
             },
         };
         match (name, &self.ui.context.cluster) {
-            (ScopeName::Tenant(namespace), Some(_)) => self.to_namespace(&namespace.clone()),
+            (ScopeName::Tenant(namespace), Some(_)) => self.enter_namespace(&namespace.clone()),
             _ => Err(failed),
         }
     }
@@ -95,7 +95,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// Says that there is no cluster.
-    fn to_namespace(&mut self, namespace: &str) -> Result<(), Safe> {
+    fn enter_namespace(&mut self, namespace: &str) -> Result<(), Safe> {
         let Some((context, here)) = &self.ui.context.cluster else {
             return Err(Safe::new("agents do not run in a cluster: there are no namespaces"));
         };
@@ -122,7 +122,7 @@ impl Turn<'_> {
             }
             TableKind::Contexts => self.switch(&id, None),
             _ => match meant(&id) {
-                ("namespace", name) => self.to_namespace(name),
+                ("namespace", name) => self.enter_namespace(name),
                 (_, "*") => {
                     self.narrow(None);
                     self.read_again();

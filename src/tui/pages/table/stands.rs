@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Slice, Stamp, TablePage};
+use super::{Slice, Stamp, TablePage, place};
 use crate::engine::view::{AgentRow, FleetView};
 use crate::model::time::Time;
 use crate::tui::pages::row::{Rows, sort_key};
@@ -67,6 +67,24 @@ fn changed(old: &[Arc<AgentRow>], new: &[Arc<AgentRow>]) -> Option<Vec<usize>> {
         places.push(place);
     }
     Some(places)
+}
+
+/// The rows chosen, in the order they were shown in before as far as they were: sorting what is nearly sorted takes hardly
+/// longer than looking at it, and that is what happens thirty times a second.
+pub(super) fn as_before(chosen: Vec<u32>, before: &[u32], count: usize) -> Vec<u32> {
+    let mut waiting = vec![false; count];
+    for row in &chosen {
+        if let Some(waiting) = waiting.get_mut(place(*row)) {
+            *waiting = true;
+        }
+    }
+    let mut ordered = Vec::with_capacity(chosen.len());
+    for row in before.iter().chain(&chosen) {
+        if waiting.get_mut(place(*row)).is_some_and(std::mem::take) {
+            ordered.push(*row);
+        }
+    }
+    ordered
 }
 
 #[cfg(test)]
