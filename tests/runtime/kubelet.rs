@@ -140,12 +140,22 @@ async fn play(client: Client, node: String, runs: Arc<Mutex<HashMap<String, Run>
     let mine = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
     let mut pods = watcher(all, mine).default_backoff().touched_objects().boxed();
     let mut tasks = JoinSet::new();
+    let mut wishes: HashMap<String, (jiff::Timestamp, i64)> = HashMap::new();
     while let Some(pod) = pods.next().await {
         let Ok(pod) = pod else { continue };
         let ending = pod.metadata.deletion_timestamp.as_ref().map(|at| at.0);
+        let ending = ending.zip(pod.metadata.deletion_grace_period_seconds);
         let mut known = runs.lock().unwrap();
         match known.get(&pod.name_any()) {
-            Some(run) => drop(run.deadline.send_replace(ending)),
+            // counted from when it is heard of, as a kubelet does: the time in the object has whole seconds only
+            Some(run) => {
+                if let Some((at, grace)) = ending
+                    && wishes.insert(pod.name_any(), (at, grace)) != Some((at, grace))
+                {
+                    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace);
+                    run.deadline.send_replace(Some(until));
+                }
+            }
             None if ending.is_none() => {
                 let (log, deadline) = (Arc::<Log>::default(), watch::Sender::new(None));
                 let asked = deadline.subscribe();
