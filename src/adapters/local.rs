@@ -36,7 +36,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use self::log_read::Reader;
 use self::observe::{Observatory, Start};
-use self::record::{Home, Stage, Stop};
+use self::record::{Home, Spec, Stage, Stop};
 use self::usage::Sampler;
 use crate::model::health::Usage;
 use crate::model::id::AgentId;
@@ -136,6 +136,14 @@ impl LocalRuntime {
 }
 
 impl Inner {
+    /// The folder of an agent that lives, and what it was started with.
+    fn living(&self, agent: AgentId) -> Result<(Home, Spec), RuntimeError> {
+        let home = self.seen.home(&agent);
+        let lives = home.status().is_some_and(|status| status.living_agent().is_some());
+        let spec = home.spec().filter(|_| lives).ok_or(RuntimeError::Gone { agent })?;
+        Ok((home, spec))
+    }
+
     fn apply(&self, workload: &Workload) -> Result<(), RuntimeError> {
         let spec = accept::accept(workload, &self.options.exe)?;
         let agent = &spec.agent;
@@ -328,9 +336,7 @@ impl Runtime for LocalRuntime {
         let (_waiting, asker) = UnixStream::pair().map_err(unavailable("the command"))?;
         // `_waiting` closes if this future is dropped, and then the command is ended
         self.blocking(move |inner| {
-            let home = inner.seen.home(&agent);
-            let lives = home.status().is_some_and(|status| status.living_agent().is_some());
-            let spec = home.spec().filter(|_| lives).ok_or(RuntimeError::Gone { agent })?;
+            let (home, spec) = inner.living(agent)?;
             let LocalOptions { exe, clock, .. } = &inner.options;
             exec::exec(&home, &spec, exe, &command, timeout, &asker, &**clock)
         })
@@ -344,14 +350,7 @@ impl Runtime for LocalRuntime {
         size: TerminalSize,
     ) -> Result<Shell, RuntimeError> {
         let (seen, agent) = (self.clone(), agent.clone());
-        let (home, spec) = seen
-            .blocking(move |inner| {
-                let home = inner.seen.home(&agent);
-                let lives = home.status().is_some_and(|status| status.living_agent().is_some());
-                let spec = home.spec().filter(|_| lives).ok_or(RuntimeError::Gone { agent })?;
-                Ok((home, spec))
-            })
-            .await?;
+        let (home, spec) = seen.blocking(move |inner| inner.living(agent)).await?;
         terminal::open(&home, &spec, &self.0.options.exe, command, size)
     }
 

@@ -151,22 +151,20 @@ fn consent(plan: &Plan, args: &ActArgs, guard: Option<&str>) -> Result<Option<St
     };
     // the engine knows its own words; of the context only we know
     if own.is_none() && typed.trim() != word {
-        return Err(Fail::with(
-            4,
-            format!("{} ({why}): confirm with --confirm {word:?}", plan.title),
-        ));
+        return Err(unconfirmed(plan, word, &why));
     }
     Ok(Some(typed))
+}
+
+fn unconfirmed(plan: &Plan, word: &str, why: &str) -> Fail {
+    Fail::with(4, format!("{} ({why}): confirm with --confirm {word:?}", plan.title))
 }
 
 /// Shows the plan on a terminal and reads the word.
 fn ask(plan: &Plan, word: &str, why: &str) -> Result<String, Fail> {
     let mut terminal = std::io::stderr();
     if !(std::io::stdin().is_terminal() && terminal.is_terminal()) {
-        return Err(Fail::with(
-            4,
-            format!("{} ({why}): confirm with --confirm {word:?}", plan.title),
-        ));
+        return Err(unconfirmed(plan, word, why));
     }
     let steps = text_of(plan);
     for safe in crate::model::text::Safe::lines(&steps) {

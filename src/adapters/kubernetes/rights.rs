@@ -70,7 +70,7 @@ const NEEDED: &[Needed] = &[
     needed(
         "horizontalpodautoscalers",
         "autoscaling",
-        &["create", "patch", "delete"],
+        &["get", "create", "patch", "delete"],
         Use::Pools,
         "autoscalers of pools in hpa mode",
     ),
