@@ -25,6 +25,7 @@ use cvxc::engine::view::FleetView;
 use cvxc::model::access::Actor;
 use cvxc::model::agent::Phase;
 use cvxc::model::filter::Filter;
+use cvxc::model::id::OperationId;
 use cvxc::model::operation::{Operation, OperationStatus};
 use cvxc::model::plan::{Command, Manifest, Noun, Targets};
 use cvxc::model::schema::Collection;
@@ -47,6 +48,24 @@ struct Engine {
 fn simulated(updates_per_second: u32) -> SimulatedRuntime {
     let clock = SystemClock::shared();
     SimulatedRuntime::new(SimOptions { agents: 100, updates_per_second, seed: 7, clock })
+}
+
+/// A template `worker` and a pool `web` of it.
+fn web(desired: u32, env: &str) -> Command {
+    let manifest = |noun, name: &str, fields: Value| {
+        let Value::Object(fields) = fields else { unreachable!() };
+        Manifest { noun, name: name.into(), fields, source: String::new() }
+    };
+    let template = json!({
+        "type": "worker",
+        "configuration": {"command": ["worker"], "env": {"RELEASE": env},
+                          "resources": {"requests": {"cpu": "50m"}}},
+    });
+    let pool = json!({"template": "worker", "desired": desired, "min": 0, "max": 200,
+                      "update": {"max_surge": 5, "max_unavailable": 2}});
+    let manifests =
+        vec![manifest(Noun::Template, "worker", template), manifest(Noun::Pool, "web", pool)];
+    Command::Apply { manifests }
 }
 
 impl Engine {
@@ -80,29 +99,20 @@ impl Engine {
         }
     }
 
-    async fn carry_out(&self, command: Command) -> Operation {
+    async fn ask(&self, command: Command) -> OperationId {
         let actor = Actor::local("me@here");
         let plan = self.handle.plan(&actor, command).await.unwrap();
         let consent = Consent { typed: plan.confirm_word.clone(), reason: "a test".into() };
-        let id = self.handle.confirm(&actor, &plan, consent).await.unwrap();
+        self.handle.confirm(&actor, &plan, consent).await.unwrap()
+    }
+
+    async fn carry_out(&self, command: Command) -> Operation {
+        let id = self.ask(command).await;
         self.handle.follow(&id, LIMIT).await.unwrap()
     }
 
     async fn apply(&self, desired: u32, env: &str) -> Operation {
-        let manifest = |noun, name: &str, fields: Value| {
-            let Value::Object(fields) = fields else { unreachable!() };
-            Manifest { noun, name: name.into(), fields, source: String::new() }
-        };
-        let template = json!({
-            "type": "worker",
-            "configuration": {"command": ["worker"], "env": {"RELEASE": env},
-                              "resources": {"requests": {"cpu": "50m"}}},
-        });
-        let pool = json!({"template": "worker", "desired": desired, "min": 0, "max": 200,
-                          "update": {"max_surge": 5, "max_unavailable": 2}});
-        let manifests =
-            vec![manifest(Noun::Template, "worker", template), manifest(Noun::Pool, "web", pool)];
-        self.carry_out(Command::Apply { manifests }).await
+        self.carry_out(web(desired, env)).await
     }
 
     async fn ready(&self, count: usize) -> Arc<FleetView> {
@@ -234,7 +244,8 @@ async fn usage_reaches_the_view_and_what_crashes_comes_back() {
     let (folder, runtime) = (tempfile::tempdir().unwrap(), simulated(500));
     let engine = Engine::start(folder.path(), &runtime, "a");
     engine.view("leads", |view| view.loaded && view.system.leader.me).await;
-    engine.apply(40, "one").await;
+    // with so many blows the pool may never be whole, so nobody waits for that
+    engine.ask(web(40, "one")).await;
     let began = Instant::now();
     engine
         .view("sampled", |view| {

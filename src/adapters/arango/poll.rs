@@ -87,17 +87,19 @@ impl Picture {
         due
     }
 
-    /// Takes note of a write of this process; false when a later one is known already.
+    /// Takes note of a write of this process; false when it, or a later one, is known already: a comparison may have
+    /// seen it before its answer came.
     pub(super) fn own(&mut self, collection: Collection, key: &Key, rev: Option<&Rev>) -> bool {
         let known = self.known.entry(collection).or_default();
         known.touched.insert(key.clone());
         match rev {
             Some(rev) => {
-                if known.revs.get(key).is_some_and(|old| order(old) > order(rev)) {
+                if known.revs.get(key).is_some_and(|old| order(old) >= order(rev)) {
                     return false;
                 }
                 known.revs.insert(key.clone(), rev.clone());
             }
+            // told even if it is not known here: a reader may have listed it since
             None => drop(known.revs.remove(key)),
         }
         true
@@ -204,5 +206,14 @@ mod tests {
         picture.due(Instant::now(), |_| true);
         assert_eq!(seen(&mut picture, &[("a", "_C")]), []);
         assert_eq!(seen(&mut picture, &[]), [("a".into(), false)]);
+    }
+
+    #[test]
+    fn own_writes_that_were_seen_before_their_answer_came_are_not_told_again() {
+        let mut picture = Picture::default();
+        seen(&mut picture, &[("a", "_A")]);
+        picture.due(Instant::now(), |_| true);
+        assert_eq!(seen(&mut picture, &[("a", "_B")]), [("a".into(), true)]);
+        assert!(!picture.own(Agents, &Key::new("a").unwrap(), Some(&Rev("_B".into()))));
     }
 }
