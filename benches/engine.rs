@@ -80,6 +80,7 @@ fn lifecycle(criterion: &mut Criterion) {
         message: String::new(),
         exit: None,
         started_at: None,
+        copy_of: None,
     };
     let tried = Tried::default();
     criterion.bench_function("reconcile: decide on 10,000 unchanged agents", |bencher| {

@@ -202,8 +202,8 @@ async fn one(
     let (command, args) = match verb {
         Verb::Get(args) => return get::run(handle, actor, &args).await,
         Verb::Describe(args) => return get::describe(handle, actor, &args).await,
-        Verb::Exec(args) => return beside::exec(handle, actor, &args).await,
-        Verb::PortForward(args) => return beside::port_forward(handle, actor, &args).await,
+        Verb::Exec(args) => return beside::exec(handle, actor, &args, guard).await,
+        Verb::PortForward(args) => return beside::port_forward(handle, actor, &args, guard).await,
         Verb::Logs(args) => return logs::run(handle, actor, &args, ground.clock.now()).await,
         Verb::Status { output } => {
             opened.probed(PATIENCE).await;

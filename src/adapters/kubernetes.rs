@@ -19,6 +19,7 @@ mod judge;
 mod logs;
 pub mod manifest;
 mod objects;
+mod put;
 mod rehearse;
 mod rest;
 mod rights;
@@ -46,6 +47,7 @@ use self::client::{ANSWER, Cluster, Target, silent};
 use self::fault::Kind;
 use self::manifest::Defaults;
 use self::objects::{Deployed, DeploymentSeen, PodPhase, Podded};
+use self::put::Put;
 use self::table::{Source, Table};
 use self::usage::Meter;
 use crate::model::health::Usage;
@@ -203,19 +205,22 @@ impl Inner {
         Err(last.unwrap_or_else(|| silent(Kind::Write)))
     }
 
-    /// Applies the manifest. On a Deployment that is known, only if it is still as known: a leader that was away must not
-    /// undo what its successor did.
+    /// Makes the Deployment, which costs the API server half of what applying it does, or applies it to the one that is
+    /// known, if that is still as known: a leader that was away must not undo what its successor did.
     async fn put(
         &self,
         agent: &AgentId,
         made: &Deployment,
         known: Option<&Deployed>,
     ) -> Result<(), Put> {
+        let Some(known) = known else { return put::make(self, agent, made).await };
+        let version = match known.unapplied {
+            true => put::own(self, agent, known).await?,
+            false => known.version,
+        };
         let mut manifest = serde_json::to_value(made)
             .map_err(|error| Put::Failed(manifest::reject("the manifest", error)))?;
-        if let Some(known) = known {
-            manifest["metadata"]["resourceVersion"] = Value::from(known.version.to_string());
-        }
+        manifest["metadata"]["resourceVersion"] = Value::from(version.to_string());
         let name = manifest::name(agent);
         let api = self.deployments::<DeploymentSeen>();
         let mut params = PatchParams::apply(MANAGER);
@@ -233,13 +238,7 @@ impl Inner {
                 {
                     params = params.force();
                 }
-                Err(Some(kube::Error::Api(status)))
-                    if status.code == 409 && !fault::is_field_conflict(&status) =>
-                {
-                    return Err(Put::Moved(fault::refusal(&status)));
-                }
-                Err(Some(error)) => return Err(Put::Failed(fault::of(error, Kind::Write))),
-                Err(None) => return Err(Put::Failed(silent(Kind::Write))),
+                Err(error) => return Err(Put::of(error)),
             }
         }
     }
@@ -316,13 +315,6 @@ impl Inner {
     }
 }
 
-/// How an apply came to nothing.
-enum Put {
-    /// The Deployment is another than was known; it may be tried again on what it is now.
-    Moved(RuntimeError),
-    Failed(RuntimeError),
-}
-
 #[async_trait]
 impl Runtime for KubernetesRuntime {
     async fn apply(&self, workload: Workload) -> Result<(), RuntimeError> {
@@ -383,7 +375,8 @@ impl Runtime for KubernetesRuntime {
 
     async fn crews(&self) -> Result<Vec<CrewSeen>, RuntimeError> {
         self.0.whole().await?;
-        let crew = |(pool, crew): (String, _)| Some(crew::seen(&PoolId::new(&pool).ok()?, &crew));
+        let crew =
+            |(pool, crew): (String, _)| Some(crew::seen(&self.0, &PoolId::new(&pool).ok()?, &crew));
         Ok(self.0.table.crews().into_iter().filter_map(crew).collect())
     }
 

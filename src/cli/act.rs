@@ -145,36 +145,61 @@ fn consent(plan: &Plan, args: &ActArgs, guard: Option<&str>) -> Result<Option<St
         (None, Some(context)) => (context, format!("context {context} is protected")),
         (None, None) => return Ok(args.confirm.clone()),
     };
+    let wanted = Word { title: &plan.title, word, why: &why };
     let typed = match &args.confirm {
         Some(typed) => typed.clone(),
-        None => ask(plan, word, &why)?,
+        None => wanted.ask(&text_of(plan))?,
     };
     // the engine knows its own words; of the context only we know
     if own.is_none() && typed.trim() != word {
-        return Err(unconfirmed(plan, word, &why));
+        return Err(wanted.missing());
     }
     Ok(Some(typed))
 }
 
-fn unconfirmed(plan: &Plan, word: &str, why: &str) -> Fail {
-    Fail::with(4, format!("{} ({why}): confirm with --confirm {word:?}", plan.title))
+/// What is no plan and reaches into an agent all the same takes the context's name where that is protected, as a plan does.
+///
+/// # Errors
+/// Exit code 4 without it.
+pub fn allow(title: &str, confirm: Option<&str>, guard: Option<&str>) -> Result<(), Fail> {
+    let Some(context) = guard else { return Ok(()) };
+    let why = format!("context {context} is protected");
+    let wanted = Word { title, word: context, why: &why };
+    let typed = match confirm {
+        Some(typed) => typed.to_owned(),
+        None => wanted.ask(title)?,
+    };
+    if typed.trim() == context { Ok(()) } else { Err(wanted.missing()) }
 }
 
-/// Shows the plan on a terminal and reads the word.
-fn ask(plan: &Plan, word: &str, why: &str) -> Result<String, Fail> {
-    let mut terminal = std::io::stderr();
-    if !(std::io::stdin().is_terminal() && terminal.is_terminal()) {
-        return Err(unconfirmed(plan, word, why));
+/// A word that is asked for, and why.
+struct Word<'a> {
+    title: &'a str,
+    word: &'a str,
+    why: &'a str,
+}
+
+impl Word<'_> {
+    fn missing(&self) -> Fail {
+        let Self { title, word, why } = self;
+        Fail::with(4, format!("{title} ({why}): confirm with --confirm {word:?}"))
     }
-    let steps = text_of(plan);
-    for safe in crate::model::text::Safe::lines(&steps) {
-        writeln!(terminal, "{}", safe.as_str())?;
+
+    /// Shows what is to be done on a terminal and reads the word.
+    fn ask(&self, shown: &str) -> Result<String, Fail> {
+        let mut terminal = std::io::stderr();
+        if !(std::io::stdin().is_terminal() && terminal.is_terminal()) {
+            return Err(self.missing());
+        }
+        for safe in crate::model::text::Safe::lines(shown) {
+            writeln!(terminal, "{}", safe.as_str())?;
+        }
+        write!(terminal, "Type {} to go on: ", crate::model::text::Safe::new(self.word).as_str())?;
+        terminal.flush()?;
+        let mut typed = String::new();
+        std::io::stdin().lock().read_line(&mut typed)?;
+        Ok(typed.trim_end_matches(['\r', '\n']).to_owned())
     }
-    write!(terminal, "Type {} to go on: ", crate::model::text::Safe::new(word).as_str())?;
-    terminal.flush()?;
-    let mut typed = String::new();
-    std::io::stdin().lock().read_line(&mut typed)?;
-    Ok(typed.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// A plan as lines: title, facts, warnings, steps, undo.

@@ -375,6 +375,9 @@ pub struct ExecArgs {
     /// Without a terminal: end it after this long
     #[arg(long, default_value = "60s", value_parser = span::parse, value_name = "TIME")]
     pub timeout: Duration,
+    /// In a protected context: its name
+    #[arg(long, value_name = "WORD")]
+    pub confirm: Option<String>,
     /// The command and its words, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -386,6 +389,9 @@ pub struct PortForwardArgs {
     /// The port here and the agent's; with one number the same for both, `:PORT` takes any that is free
     #[arg(required = true, value_name = "[LOCAL:]PORT", value_parser = ports)]
     pub ports: Vec<(Option<u16>, u16)>,
+    /// In a protected context: its name
+    #[arg(long, value_name = "WORD")]
+    pub confirm: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use super::act;
 use super::args::{ExecArgs, PortForwardArgs};
 use super::fail::Fail;
 use super::output;
@@ -25,9 +26,17 @@ async fn agent(handle: &Handle, actor: &Actor, name: &str) -> Result<AgentId, Fa
 /// Runs a command beside an agent; its exit code becomes ours.
 ///
 /// # Errors
-/// Exit code 2 for an agent or a terminal that is not there, 1 when the command cannot be run.
-pub async fn exec(handle: &Handle, actor: &Actor, args: &ExecArgs) -> Result<(), Fail> {
+/// Exit code 2 for an agent or a terminal that is not there, 1 when the command cannot be run, 4 when a protected context
+/// was not confirmed.
+pub async fn exec(
+    handle: &Handle,
+    actor: &Actor,
+    args: &ExecArgs,
+    guard: Option<&str>,
+) -> Result<(), Fail> {
     let agent = agent(handle, actor, &args.agent).await?;
+    let title = format!("Run {} beside {}", args.command.join(" "), args.agent);
+    act::allow(&title, args.confirm.as_deref(), guard)?;
     let code = if args.tty || args.interactive {
         if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             return Err(Fail::usage("-it: needs a terminal on standard input and output"));
@@ -67,13 +76,16 @@ fn say(out: &mut impl Write, bytes: &[u8], terminal: bool) -> Result<(), Fail> {
 /// Forwards ports until it is interrupted.
 ///
 /// # Errors
-/// Exit code 2 for an agent that is not there, 4 for a port that is taken.
+/// Exit code 2 for an agent that is not there, 4 for a port that is taken or a protected context that was not confirmed.
 pub async fn port_forward(
     handle: &Handle,
     actor: &Actor,
     args: &PortForwardArgs,
+    guard: Option<&str>,
 ) -> Result<(), Fail> {
     let agent = agent(handle, actor, &args.agent).await?;
+    let title = format!("Forward ports of {}", args.agent);
+    act::allow(&title, args.confirm.as_deref(), guard)?;
     for (local, port) in &args.ports {
         let made = handle.forward(actor, &agent, *local, *port).await?;
         output::line(&format!("{} -> {}:{}", made.local, Safe::new(&made.name), made.port))?;

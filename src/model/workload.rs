@@ -1,6 +1,7 @@
 //! What a runtime sees of one agent's workload: how far it is, where, and how it ended.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::id::AgentId;
 use super::time::Time;
@@ -37,6 +38,16 @@ pub struct Observed {
     pub message: String,
     pub exit: Option<Exit>,
     pub started_at: Option<Time>,
+    /// Whose copy it is, where a pool is one workload.
+    pub copy_of: Option<Arc<CopyOf>>,
+}
+
+/// What a copy of a pool's own workload says of where it comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CopyOf {
+    pub pool: String,
+    /// `id@version`, as it was when the copy was made; empty when nothing says so.
+    pub template: String,
 }
 
 /// How a workload ended.

@@ -13,7 +13,7 @@ use crate::model::agent::AgentConfig;
 use crate::model::health::Usage;
 use crate::model::id::{AgentId, PoolId};
 use crate::model::time::Time;
-pub use crate::model::workload::{Exit, Observed, State};
+pub use crate::model::workload::{CopyOf, Exit, Observed, State};
 
 /// What shall run for one agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +63,8 @@ pub struct CrewSeen {
     pub scaled_by: Option<String>,
     /// Why it has fewer than it should; empty when nothing is wrong.
     pub trouble: String,
+    /// Why what was applied last does not come up: it goes on no further.
+    pub stuck: Option<String>,
 }
 
 /// What a workload says of its agent, for one that has no record.

@@ -265,7 +265,10 @@ fn on_kubernetes_a_pool_of_twenty_goes_to_an_autoscaler_and_back_without_fewer_t
         let scaling = format!("scaling:\n  mode: {mode}\n  metrics: [{{type: cpu, target: 70}}]\n");
         pool("alpha", 20, "").replace("min: 0", "min: 20") + &scaling
     };
-    cluster.apply(&(template("kit/agent:1", "one") + &of("manual")));
+    // without a request there is no share of it either: the cluster's autoscaler stands there and never acts, so that who
+    // scales here is this test alone
+    let template = |env: &str| template("kit/agent:1", env).replace("cpu: 100m, ", "");
+    cluster.apply(&(template("one") + &of("manual")));
     cluster.running(20);
     let watching = cluster.watch();
     cluster.apply(&of("hpa"));
@@ -317,10 +320,24 @@ fn on_kubernetes_a_pool_of_twenty_goes_to_an_autoscaler_and_back_without_fewer_t
     let refused = cluster.verb(&["scale", "alpha", "--to", "25"]);
     assert!(text(&refused.stderr).contains("somebody"), "{}", text(&refused.stderr));
     // applied anew, the number stays theirs
-    cluster.apply(&template("kit/agent:1", "two"));
-    cluster.good(&["set-template", "alpha", "--wait=60s"]);
+    cluster.apply(&template("two"));
+    cluster.good(&["set-template", "alpha", "--wait=180s"]);
     assert_eq!(replicas(&cluster.all::<Deployment>()[0]), 23);
     assert_eq!(levels(&cluster.ready()), BTreeSet::from(["two".to_owned()]));
+
+    // its autoscaler taken away: the number that is there stays, and is ours to change again
+    cluster.apply(&of("hpa").replace("{type: cpu, target: 70}", ""));
+    eventually(LIMIT, "no autoscaler, and whoever scaled before is no hindrance", || {
+        let scalers = cluster.all::<HorizontalPodAutoscaler>().len();
+        let planned = cluster.verb(&["scale", "alpha", "--to", "22", "--dry-run"]);
+        let now = replicas(&cluster.all::<Deployment>()[0]);
+        match (scalers, now, planned.status.success()) {
+            (0, 23, true) => Ok(()),
+            _ => Err(format!("{scalers} scalers, {now}: {}", text(&planned.stderr))),
+        }
+    });
+    cluster.good(&["scale", "alpha", "--to", "22", "--wait=60s"]);
+    assert_eq!(replicas(&cluster.all::<Deployment>()[0]), 22);
 
     // as its manifest says, and by hand again
     cluster.apply(&of("manual"));

@@ -159,4 +159,23 @@ fn a_protected_context_takes_its_name_for_every_change_and_a_read_only_one_takes
     assert!(scaled("look", &["--dry-run"]).status.success());
     assert!(scaled("prod", &["--confirm", "prod"]).status.success());
     assert_eq!(desired(), 4);
+
+    // what reaches into an agent takes it too; with it, this fleet has nobody to reach
+    let deploy =
+        ["--context", "prod", "deploy", "solo", "--template", "worker", "--confirm", "prod"];
+    good(&fleet.dir, &deploy);
+    for (verb, rest) in [("exec", &["--", "true"][..]), ("port-forward", &["8080"])] {
+        let asked = |confirm: &[&str]| {
+            let mut args = vec!["--context", "prod", verb, "solo"];
+            args.extend(confirm);
+            args.extend(rest);
+            text(&run(&fleet.dir, &args).stderr)
+        };
+        let refused = asked(&[]);
+        assert!(refused.contains("--confirm \"prod\""), "{verb}: {refused}");
+        if verb == "exec" {
+            let told = asked(&["--confirm", "prod"]);
+            assert!(!told.contains("--confirm"), "{told}");
+        }
+    }
 }

@@ -11,11 +11,12 @@ use cvxc::adapters::kubernetes::client::Target;
 use cvxc::adapters::kubernetes::manifest::Defaults;
 use cvxc::adapters::kubernetes::{KubernetesOptions, KubernetesRuntime};
 use cvxc::model::agent::AgentConfig;
+use cvxc::model::id::PoolId;
 use cvxc::ports::clock::SystemClock;
-use cvxc::ports::runtime::{Observed, Runtime, State, Workload};
+use cvxc::ports::runtime::{Crew, CrewScaler, Observed, Runtime, State, Workload};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
@@ -194,4 +195,81 @@ impl Fixture for OnKubernetes {
             kubelet.stop().await;
         }
     }
+}
+
+/// The names of the variables of a Deployment's container.
+fn variables(deployment: &Deployment) -> Vec<String> {
+    let pod = deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    pod.containers[0].env.iter().flatten().map(|it| it.name.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+async fn on_kubernetes_what_a_later_incarnation_leaves_out_goes_and_what_others_set_stays() {
+    let fixture = OnKubernetes::open().await;
+    let api: Api<Deployment> = Api::namespaced(fixture.client.clone(), &fixture.namespace);
+    let mut workload = fixture.workload(Does::Run);
+    workload.config.env.insert("OLD".to_owned(), "1".to_owned());
+    fixture.running(&workload).await;
+    let name = format!("agent-{}", workload.agent);
+    let theirs = json!({"metadata": {"annotations": {"theirs": "kept"}}});
+    let params =
+        PatchParams { field_manager: Some("somebody".to_owned()), ..PatchParams::default() };
+    api.patch(&name, &params, &Patch::Merge(&theirs)).await.unwrap();
+    for incarnation in 2..4 {
+        workload.incarnation = incarnation;
+        workload.config.env.remove("OLD");
+        workload.config.env.insert(format!("NEW_{incarnation}"), "1".to_owned());
+        fixture.running(&workload).await;
+        let now = api.get(&name).await.unwrap();
+        let variables = variables(&now);
+        assert!(!variables.contains(&"OLD".to_owned()), "{variables:?}");
+        assert!(variables.contains(&format!("NEW_{incarnation}")), "{variables:?}");
+        assert_eq!(now.metadata.annotations.unwrap()["theirs"], "kept");
+        let owners = now.metadata.managed_fields.unwrap();
+        let ours = |operation: &str| {
+            let is = |it: &&_| -> bool {
+                let it: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry = it;
+                it.manager.as_deref() == Some("cvxc") && it.operation.as_deref() == Some(operation)
+            };
+            owners.iter().filter(is).count()
+        };
+        assert_eq!((ours("Apply"), ours("Update")), (1, 0), "{owners:?}");
+        workload.config.env.remove(&format!("NEW_{incarnation}"));
+    }
+    fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+async fn on_kubernetes_a_leader_with_other_settings_leaves_a_pool_as_it_is() {
+    let fixture = OnKubernetes::open().await;
+    let api: Api<Deployment> = Api::namespaced(fixture.client.clone(), &fixture.namespace);
+    let crew = Crew {
+        pool: PoolId::new("web").unwrap(),
+        like: fixture.workload(Does::Run),
+        replicas: 2,
+        surge: 1,
+        unavailable: 0,
+        scaler: Some(CrewScaler { min: 1, max: 5, cpu_percent: 70 }),
+    };
+    fixture.runtime.keep_crew(crew.clone()).await.unwrap();
+    let made = api.get("agent-pool-web").await.unwrap().metadata.generation;
+    let mut other = crew.clone();
+    other.like.env.insert("CVXC_STORE".to_owned(), "elsewhere".to_owned());
+    fixture.another().keep_crew(other.clone()).await.unwrap();
+    let now = api.get("agent-pool-web").await.unwrap();
+    assert_eq!(now.metadata.generation, made, "it was rolled");
+    // with a change of the pool's own it goes out too
+    other.like.config.env.insert("LEVEL".to_owned(), "two".to_owned());
+    fixture.another().keep_crew(other).await.unwrap();
+    assert!(variables(&api.get("agent-pool-web").await.unwrap()).contains(&"LEVEL".to_owned()));
+    fixture.runtime.end_crew(&crew.pool).await.unwrap();
+    let gone = async {
+        while !fixture.runtime.list().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, gone).await.expect("its pods go");
+    fixture.end().await;
 }

@@ -10,13 +10,15 @@ use sha2::{Digest, Sha256};
 
 use super::client::silent;
 use super::fault::{self, Kind};
-use super::objects::{AGENT_ID, APP, CREW, DeploymentSeen, POOL};
+use super::objects::{AGENT_ID, APP, CREW, DeploymentSeen, OwnerSeen, POOL, TEMPLATE};
 use super::{Inner, MANAGER, manifest};
 use crate::model::id::{AgentId, PoolId};
 use crate::ports::runtime::{Crew, CrewSeen, RuntimeError, Workload};
 
 /// What was applied last, so that the same is not applied again.
 pub const APPLIED: &str = "cvxc/applied";
+/// Ends it where an autoscaler went with it.
+const SCALED: &str = ".hpa";
 /// Stands in for the agents that the pods are; it is in nothing that is sent.
 const NOBODY: &str = "crew";
 /// Fields that are not known by their owners' names yet.
@@ -33,20 +35,23 @@ pub struct Crewed {
     pub applied: String,
     pub going: bool,
     pub refusal: String,
+    /// In its controller's words: what was applied last has not come up within its time.
+    pub stuck: Option<String>,
 }
 
 pub fn name(pool: &str) -> String {
     format!("{}{pool}", AgentId::OF_CREWS)
 }
 
-/// Who, other than we, has set `spec.replicas`.
-pub fn scaled_by(meta: &ObjectMeta) -> Option<String> {
-    let sets = |fields: &Value| fields.pointer("/f:spec/f:replicas").is_some();
-    let others = meta.managed_fields.iter().flatten().filter(|entry| {
-        entry.manager.as_deref() != Some(MANAGER)
-            && entry.fields_v1.as_ref().is_some_and(|fields| sets(&fields.0))
-    });
-    others.filter_map(|entry| entry.manager.clone()).next_back()
+/// Who, other than we, has set `spec.replicas`. Whoever changes a field takes it from all others: as long as it is ours as
+/// well, nobody has.
+pub fn scaled_by(owners: &[OwnerSeen]) -> Option<String> {
+    let of_replicas = |it: &&OwnerSeen| it.fields_v1.spec.replicas.is_some();
+    let owners: Vec<&OwnerSeen> = owners.iter().filter(of_replicas).collect();
+    match owners.iter().any(|owner| owner.manager == MANAGER) {
+        true => None,
+        false => owners.last().map(|owner| owner.manager.clone()),
+    }
 }
 
 /// The Deployment without its replicas, and the autoscaler if it has one.
@@ -70,6 +75,10 @@ fn manifests(inner: &Inner, crew: &Crew) -> Result<(Value, Option<Value>), Runti
     made["metadata"]["annotations"] = json!({"cvxc/name": crew.like.name});
     for (note, value) in &crew.like.notes {
         made["metadata"]["annotations"][format!("cvxc/{note}")] = value.as_str().into();
+    }
+    // its pods say what they were made of: while an update is on its way there are two kinds
+    if let Some(template) = made["metadata"]["annotations"].get(TEMPLATE).cloned() {
+        made["spec"]["template"]["metadata"]["annotations"][TEMPLATE] = template;
     }
     made["spec"]["selector"]["matchLabels"] = json!({CREW: crew.pool.as_str()});
     made["spec"]["strategy"] = json!({
@@ -108,9 +117,17 @@ fn manifests(inner: &Inner, crew: &Crew) -> Result<(Value, Option<Value>), Runti
     Ok((made, scaler))
 }
 
-fn digest(of: &impl serde::Serialize) -> String {
-    let text = serde_json::to_vec(of).unwrap_or_default();
-    Sha256::digest(text).iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+/// What the pool wants, in short, and whether it has an autoscaler. Not what a leader adds of its own settings or writes
+/// otherwise in another version: leaders that differ must not roll the pool at each takeover. That goes out with the next
+/// change of the pool itself.
+fn wish(crew: &Crew) -> String {
+    let Crew { like, surge, unavailable, scaler, .. } = crew;
+    let Workload { name, kind, labels, config, notes, .. } = like;
+    let scaler = scaler.map(|it| [it.min, it.max, it.cpu_percent]);
+    let wanted = json!([name, kind, labels, config, notes, surge, unavailable, scaler]);
+    let digest = Sha256::digest(wanted.to_string());
+    let short: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    if scaler.is_some() { short + SCALED } else { short }
 }
 
 /// Brings the Deployment and its autoscaler to what is wanted; what is so already costs no request.
@@ -119,7 +136,7 @@ fn digest(of: &impl serde::Serialize) -> String {
 /// Those of the API server.
 pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> {
     let (mut made, scaler) = manifests(inner, crew)?;
-    let applied = digest(&(&made, &scaler));
+    let applied = wish(crew);
     made["metadata"]["annotations"][APPLIED] = applied.as_str().into();
     let pool = crew.pool.as_str();
     inner.whole().await?;
@@ -131,12 +148,18 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
         }
         let numbered = known.scaled_by.is_some() || known.replicas == crew.replicas;
         if known.applied == applied && numbered {
-            return Ok(seen(&crew.pool, known));
+            return Ok(seen(inner, &crew.pool, known));
         }
     }
     // before the Deployment, which keeps what was applied last: whatever fails here is tried again at the next look
     scale(inner, crew, scaler.as_ref()).await?;
     let mut others = known.as_ref().and_then(|known| known.scaled_by.clone());
+    let (mut replicas, mut taken) = (crew.replicas, None);
+    let was_scaled = |it: &&Crewed| scaler.is_none() && it.applied.ends_with(SCALED);
+    if let Some(known) = known.as_ref().filter(was_scaled) {
+        // our autoscaler has gone, and the books name its controller for ever: the number it left is ours from here on
+        (taken, replicas) = (others.take(), known.replicas);
+    }
     let api: Api<DeploymentSeen> = inner.deployments();
     let (name, mut force) = (name(pool), false);
     for _ in 0..TRIES {
@@ -145,24 +168,26 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
         let mut sent = made.clone();
         // left out only while somebody else owns it: when its last owner leaves it out, it becomes 1
         if others.is_none() {
-            sent["spec"]["replicas"] = crew.replicas.into();
+            sent["spec"]["replicas"] = replicas.into();
         }
         let patch = Patch::Apply(&sent);
         let request = api.patch(&name, &params, &patch);
         match inner.cluster.try_ask(request).await {
             Ok(now) => {
                 inner.table.crewed(pool, now.crew());
-                return inner
-                    .table
-                    .crew(pool)
-                    .map(|known| seen(&crew.pool, &known))
-                    .ok_or_else(|| silent(Kind::Write));
+                let now = inner.table.crew(pool).ok_or_else(|| silent(Kind::Write))?;
+                let mut seen = seen(inner, &crew.pool, &now);
+                if taken.is_some() {
+                    // said once more, so that the number it left is the number wanted
+                    seen.scaled_by = taken;
+                }
+                return Ok(seen);
             }
             Err(Some(kube::Error::Api(status))) if fault::is_field_conflict(&status) => {
                 let owners = fault::owners(&status);
                 match owners.iter().find(|owner| *owner != MANAGER) {
                     Some(owner) if fault::is_only_over(&status, ".spec.replicas") => {
-                        others = Some(owner.clone());
+                        (others, taken) = (Some(owner.clone()), None);
                     }
                     Some(_) => return Err(fault::refusal(&status)),
                     // what we had changed by other means than applying is ours all the same
@@ -243,25 +268,34 @@ pub async fn end(inner: &Inner, pool: &PoolId) -> Result<(), RuntimeError> {
     gone(inner, api.delete(&name, &params)).await
 }
 
-pub fn seen(pool: &PoolId, known: &Crewed) -> CrewSeen {
+pub fn seen(inner: &Inner, pool: &PoolId, known: &Crewed) -> CrewSeen {
+    let stuck = known.stuck.as_ref().map(|late| match inner.table.ailing(pool.as_str()) {
+        Some((copy, why)) => format!("{copy}: {why}"),
+        None => late.clone(),
+    });
     CrewSeen {
         pool: pool.clone(),
         replicas: known.replicas,
         scaled_by: known.scaled_by.clone(),
         trouble: known.refusal.clone(),
+        stuck,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::model::agent::AgentConfig;
+    use crate::ports::runtime::CrewScaler;
 
     #[test]
     fn the_last_other_writer_of_replicas_is_named_and_our_own_entry_is_none() {
         let entry = |manager: &str, fields: Value| json!({"manager": manager, "operation": "Update", "fieldsV1": fields});
         let of = |entries: Vec<Value>| -> Option<String> {
-            let meta = json!({"managedFields": entries});
-            scaled_by(&serde_json::from_value(meta).unwrap())
+            let meta = json!({"metadata": {"managedFields": entries}});
+            scaled_by(&serde_json::from_value::<DeploymentSeen>(meta).unwrap().owners)
         };
         let replicas = || json!({"f:spec": {"f:replicas": {}}});
         assert_eq!(of(vec![entry("cvxc", replicas())]), None);
@@ -269,5 +303,42 @@ mod tests {
         assert_eq!(of(vec![entry("cvxc", replicas()), paused]), None);
         let hpa = entry("kube-controller-manager", replicas());
         assert_eq!(of(vec![entry("cvxc", json!({})), hpa]).unwrap(), "kube-controller-manager");
+        // whoever sets another number takes it from us: what is ours as well has been taken over
+        let both = vec![entry("cvxc", replicas()), entry("kube-controller-manager", replicas())];
+        assert_eq!(of(both), None);
+    }
+
+    #[test]
+    fn leaders_with_other_settings_want_the_same_of_a_pool_and_a_changed_pool_is_another_wish() {
+        let workload = || Workload {
+            agent: AgentId::new(NOBODY).unwrap(),
+            name: "web".to_owned(),
+            kind: "worker".to_owned(),
+            pool: Some("web".to_owned()),
+            labels: BTreeMap::new(),
+            incarnation: 1,
+            config: AgentConfig { image: "kit/agent:1".to_owned(), ..AgentConfig::default() },
+            env: BTreeMap::new(),
+            notes: [("template".to_owned(), "worker@1.0.0".to_owned())].into(),
+        };
+        let crew = || Crew {
+            pool: PoolId::new("web").unwrap(),
+            like: workload(),
+            replicas: 3,
+            surge: 1,
+            unavailable: 0,
+            scaler: None,
+        };
+        let mut told = crew();
+        told.like.env.insert("CVXC_STORE".to_owned(), "arangodb://elsewhere".to_owned());
+        told.replicas = 9;
+        assert_eq!(wish(&told), wish(&crew()));
+        let mut image = crew();
+        image.like.config.image = "kit/agent:2".to_owned();
+        let mut scaled = crew();
+        scaled.scaler = Some(CrewScaler { min: 1, max: 5, cpu_percent: 70 });
+        let wishes = [wish(&crew()), wish(&image), wish(&scaled)];
+        assert!(wishes[0] != wishes[1] && wishes[0] != wishes[2], "{wishes:?}");
+        assert!(wishes[2].ends_with(SCALED) && !wishes[0].ends_with(SCALED));
     }
 }

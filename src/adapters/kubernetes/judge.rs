@@ -127,6 +127,7 @@ fn seen(
         message: message.to_owned(),
         exit: (state == State::Exited).then_some(Exit::Unknown),
         started_at: pod.and_then(|pod| pod.started_at),
+        copy_of: pod.and_then(|pod| pod.copy_of.clone()),
     }
 }
 
@@ -141,6 +142,7 @@ mod tests {
 
     fn deployed() -> Deployed {
         Deployed {
+            unapplied: false,
             name: "agent-a".to_owned(),
             uid: "u".to_owned(),
             version: 1,
@@ -156,6 +158,7 @@ mod tests {
 
     fn pod(name: &str, incarnation: u64, created: i64) -> Podded {
         Podded {
+            copy_of: None,
             name: name.to_owned(),
             uid: name.to_owned(),
             version: 1,

@@ -1,8 +1,11 @@
 //! The parts of Kubernetes' objects that are looked at. What else an object holds is skipped while it is read, so that a
 //! page of five hundred costs little, and nothing of it is kept.
 
+mod meta;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node as ClusterNode, Pod};
@@ -11,11 +14,14 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 
+pub use self::meta::OwnerSeen;
+use self::meta::{MetaSeen, without_owners};
+use super::MANAGER;
 use super::crew::{APPLIED, Crewed, scaled_by};
 use crate::model::id::AgentId;
 use crate::model::quantity::{Bytes, Cpu};
 use crate::model::time::Time;
-use crate::ports::runtime::{Exit, Node, Relic};
+use crate::ports::runtime::{CopyOf, Exit, Node, Relic};
 
 /// What every object of ours is found by.
 pub const APP: (&str, &str) = ("app", "codevaldcortex-agent");
@@ -23,6 +29,8 @@ pub const AGENT_ID: &str = "agent-id";
 pub const POOL: &str = "pool";
 /// The pool whose workload it is part of.
 pub const CREW: &str = "cvxc/crew";
+/// The template it was made of: `id@version`.
+pub const TEMPLATE: &str = "cvxc/template";
 /// Which start of the agent an object belongs to.
 pub const INCARNATION: &str = "cvxc/incarnation";
 /// The incarnation that was asked to end; empty while none was.
@@ -35,11 +43,28 @@ pub const PARKED: &str = "cvxc/parked";
 const DEFAULT_GRACE: i64 = 30;
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(from = "DeploymentRead")]
 pub struct DeploymentSeen {
     pub metadata: ObjectMeta,
+    pub owners: Vec<OwnerSeen>,
     pub spec: DeploymentSpecSeen,
     pub status: DeploymentStatusSeen,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DeploymentRead {
+    metadata: MetaSeen<Vec<OwnerSeen>>,
+    spec: DeploymentSpecSeen,
+    status: DeploymentStatusSeen,
+}
+
+impl From<DeploymentRead> for DeploymentSeen {
+    fn from(read: DeploymentRead) -> Self {
+        let DeploymentRead { metadata, spec, status } = read;
+        let (metadata, owners) = metadata.split();
+        Self { metadata, owners, spec, status }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -69,6 +94,7 @@ pub struct ConditionSeen {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodSeen {
+    #[serde(deserialize_with = "without_owners")]
     pub metadata: ObjectMeta,
     pub spec: PodSpecSeen,
     pub status: PodStatusSeen,
@@ -137,6 +163,7 @@ pub struct TerminatedSeen {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeSeen {
+    #[serde(deserialize_with = "without_owners")]
     pub metadata: ObjectMeta,
     pub status: NodeStatusSeen,
 }
@@ -203,6 +230,8 @@ pub struct Deployed {
     pub going: bool,
     /// Why no pod can be made for it.
     pub refusal: String,
+    /// Made by us, and never applied since: its fields are ours, but not yet as what was applied.
+    pub unapplied: bool,
 }
 
 /// One pod of an agent, as far as it matters.
@@ -226,6 +255,8 @@ pub struct Podded {
     pub why: String,
     /// How its program ended, once it has.
     pub exit: Option<Exit>,
+    /// The pool whose workload it is part of, and the template it was made of.
+    pub copy_of: Option<Arc<CopyOf>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,6 +287,12 @@ pub fn owner(meta: &ObjectMeta) -> Option<AgentId> {
     let labels = meta.labels.as_ref()?;
     let id = if labels.contains_key(CREW) { meta.name.as_ref()? } else { labels.get(AGENT_ID)? };
     AgentId::new(id).ok()
+}
+
+/// Whether it is what we set when we made a Deployment, as against what we apply.
+fn is_creation(owner: &OwnerSeen) -> bool {
+    let spec = &owner.fields_v1.spec;
+    owner.manager == MANAGER && owner.operation == "Update" && spec.template.is_some()
 }
 
 /// The pool that a Deployment is the workload of.
@@ -315,7 +352,7 @@ impl DeploymentSeen {
         let (notes, labels) = (self.metadata.annotations.as_ref(), self.metadata.labels.as_ref());
         Relic {
             name: of(notes, "cvxc/name").unwrap_or_default(),
-            template: of(notes, "cvxc/template").unwrap_or_default(),
+            template: of(notes, TEMPLATE).unwrap_or_default(),
             kind: of(labels, "agent-type").unwrap_or_default(),
             pool: of(labels, POOL),
         }
@@ -326,11 +363,21 @@ impl DeploymentSeen {
         let notes = self.metadata.annotations.as_ref();
         let applied = notes.and_then(|notes| notes.get(APPLIED)).cloned().unwrap_or_default();
         let replicas = self.spec.replicas.unwrap_or(1);
+        let late = |it: &&ConditionSeen| {
+            it.kind == "Progressing"
+                && it.status == "False"
+                && it.reason == "ProgressDeadlineExceeded"
+        };
+        // what its controller said of what was wanted before is old
+        let judged =
+            self.status.observed_generation >= self.metadata.generation.unwrap_or_default();
+        let stuck = self.status.conditions.iter().find(late).filter(|_| judged);
         Crewed {
+            stuck: stuck.map(|it| it.message.clone()),
             uid: self.metadata.uid.clone().unwrap_or_default(),
             version: version(&self.metadata),
             replicas: u32::try_from(replicas).unwrap_or(0),
-            scaled_by: scaled_by(&self.metadata),
+            scaled_by: scaled_by(&self.owners),
             applied,
             going: self.metadata.deletion_timestamp.is_some(),
             refusal: self.shorten().refusal,
@@ -338,7 +385,7 @@ impl DeploymentSeen {
     }
 
     pub fn shorten(self) -> Deployed {
-        let Self { metadata: meta, spec, status } = self;
+        let Self { metadata: meta, owners, spec, status } = self;
         let notes = meta.annotations.as_ref();
         let refusal = status
             .conditions
@@ -355,6 +402,7 @@ impl DeploymentSeen {
             empty: status.replicas == 0
                 && status.observed_generation >= meta.generation.unwrap_or_default(),
             going: meta.deletion_timestamp.is_some(),
+            unapplied: owners.iter().any(is_creation),
             refusal: refusal.unwrap_or_default(),
             name: meta.name.unwrap_or_default(),
             uid: meta.uid.unwrap_or_default(),
@@ -371,7 +419,12 @@ impl PodSeen {
         let agent =
             status.container_statuses.iter().find(|it| it.name == super::manifest::CONTAINER);
         let running = agent.and_then(|it| it.state.running.as_ref());
+        let copy = |pool: &str| {
+            let template = meta.annotations.as_ref().and_then(|notes| notes.get(TEMPLATE)).cloned();
+            Arc::new(CopyOf { pool: pool.to_owned(), template: template.unwrap_or_default() })
+        };
         Podded {
+            copy_of: crew_of(&meta).map(copy),
             version: version(&meta),
             incarnation: number(meta.annotations.as_ref(), INCARNATION).unwrap_or(0),
             created: meta.creation_timestamp.as_ref().map(time).unwrap_or_default(),

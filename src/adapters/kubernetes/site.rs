@@ -236,22 +236,55 @@ fn laid_open(object: &impl serde::Serialize) -> Result<Value, RuntimeError> {
     Ok(value)
 }
 
+/// What `kubectl apply` keeps of what it was given: the same values once more, wherever they stood.
+const COPY: &str = "kubectl.kubernetes.io/last-applied-configuration";
+const A_COPY: &str = "(not shown: a copy of the manifest)";
+const MASKED: &str = "(masked)";
+
 fn mask(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let named = fields.get("name").and_then(Value::as_str).is_some_and(is_secret);
             if named && let Some(secret @ Value::String(_)) = fields.get_mut("value") {
-                *secret = "(masked)".into();
+                *secret = MASKED.into();
+            }
+            if let Some(copy) = fields.get_mut(COPY) {
+                *copy = A_COPY.into();
             }
             fields.values_mut().for_each(mask);
         }
         Value::Array(items) => items.iter_mut().for_each(mask),
         Value::String(text) if text.starts_with('{') && text.contains("\"env\"") => {
-            // what `kubectl apply` keeps of what it was given holds the same values once more
-            *text = "(not shown: a copy of the manifest)".to_owned();
+            *text = A_COPY.to_owned(); // other tools' copies
         }
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) => {
+            if let Some(masked) = without_credentials(text) {
+                *text = masked;
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// The text with what stands before the `@` of each address in it masked; `None` where nothing does.
+fn without_credentials(text: &str) -> Option<String> {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let ends =
+            |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>');
+        let authority = &after[..after.find(ends).unwrap_or(after.len())];
+        rest = match authority.rfind('@') {
+            Some(host) => {
+                shown.push_str(MASKED);
+                &after[host..]
+            }
+            None => after,
+        };
+    }
+    if shown.contains(MASKED) { Some(shown + rest) } else { None }
 }
 
 #[cfg(test)]
@@ -297,15 +330,35 @@ mod tests {
     #[test]
     fn a_live_object_is_shown_without_secrets_that_were_written_out() {
         let shown = laid_open(&json!({
-            "metadata": {"managedFields": [1], "annotations": {"last": "{\"env\":[\"hunter2\"]}"}},
+            "metadata": {"managedFields": [1], "annotations": {
+                "last": "{\"env\":[\"hunter2\"]}",
+                COPY: "{\"args\":[\"--token=hunter2\"]}",
+            }},
             "spec": {"containers": [{"env": [
                 {"name": "API_TOKEN", "value": "hunter2"},
                 {"name": "LOG_LEVEL", "value": "debug"},
+                {"name": "CVXC_STORE", "value": "arangodb://cvxc:hunter2@db:8529/fleet"},
             ]}]},
         }))
         .unwrap();
         let text = shown.to_string();
         assert!(!text.contains("hunter2") && !text.contains("managedFields"), "{text}");
-        assert!(text.contains("debug"), "{text}");
+        assert!(text.contains("debug") && text.contains("@db:8529/fleet"), "{text}");
+    }
+
+    #[test]
+    fn what_stands_before_the_at_sign_of_an_address_is_masked_and_nothing_else() {
+        for (text, shown) in [
+            ("amqp://u:p@a,http://b/c@d", Some("amqp://(masked)@a,http://b/c@d")),
+            (
+                "-u x --to=https://me:p@ss@h:1?q=a@b ok",
+                Some("-u x --to=https://(masked)@h:1?q=a@b ok"),
+            ),
+            ("https://h/path@1", None),
+            ("mail me@here", None),
+            ("://@", Some("://(masked)@")),
+        ] {
+            assert_eq!(without_credentials(text).as_deref(), shown, "{text}");
+        }
     }
 }

@@ -206,6 +206,16 @@ impl Table {
         crews.iter().map(|(pool, (_, crew))| (pool.clone(), crew.clone())).collect()
     }
 
+    /// The newest copy of the pool's workload that says why it does not run, and why.
+    pub fn ailing(&self, pool: &str) -> Option<(String, String)> {
+        let inner = self.lock();
+        let copies = inner.entries.values().flat_map(|entry| entry.pods.values());
+        let ours = |pod: &&Podded| pod.copy_of.as_ref().is_some_and(|copy| copy.pool == pool);
+        let ailing = copies.filter(ours).filter(|pod| !pod.ending && !pod.why.is_empty());
+        let newest = ailing.max_by_key(|pod| (pod.created, &pod.name))?;
+        Some((newest.name.clone(), newest.why.clone()))
+    }
+
     pub fn crewed(&self, pool: &str, new: Crewed) {
         let mut inner = self.lock();
         let round = inner.rounds[Source::Deployments as usize];

@@ -346,6 +346,7 @@ fn observe(
         message: String::new(),
         exit: None,
         started_at: None,
+        copy_of: None,
     };
     let recorded = status.map(|status| {
         let mut seen = blank(status.incarnation, State::Exited);

@@ -413,5 +413,6 @@ fn see(slot: usize, sim: &Sim) -> Observed {
         message: sim.why.words().to_owned(),
         exit: (sim.state == State::Exited).then(|| sim.why.exit()),
         started_at: Some(sim.started_at),
+        copy_of: None,
     }
 }

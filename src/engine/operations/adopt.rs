@@ -188,6 +188,7 @@ mod tests {
             message: String::new(),
             exit: None,
             started_at: None,
+            copy_of: None,
         };
         assert!(is_called(&seen, "a-1") && is_called(&seen, "agent-a-1"));
         assert!(!is_called(&seen, "a"));

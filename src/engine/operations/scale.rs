@@ -19,7 +19,7 @@ use crate::model::operation::UndoInfo;
 use crate::model::plan::victims::{Candidate, choose_victims};
 use crate::model::plan::{Command, Goal, Noun, Tier};
 use crate::model::pool::Pool;
-use crate::model::scaling::Mode;
+use crate::model::scaling::{Metric, Mode};
 use crate::model::time::{Time, span};
 
 /// How long the autoscaler leaves a pool alone that somebody scaled by hand.
@@ -352,7 +352,14 @@ impl Facts<'_> {
         let scaling = &self.pool.scaling;
         let Some(Forecast { decision, up, down }) = &self.forecast else {
             if scaling.mode == Mode::Hpa {
-                draft.fact("autoscaler", "a HorizontalPodAutoscaler decides");
+                let cpu = |it: &Metric| matches!(it, Metric::Cpu { .. });
+                draft.fact(
+                    "autoscaler",
+                    match scaling.metrics.iter().any(cpu) {
+                        true => "a HorizontalPodAutoscaler decides",
+                        false => "none: hpa without a cpu metric has the number that is set here",
+                    },
+                );
             }
             return;
         };

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::diff;
 use super::pools::Mould;
 use super::sights::Sights;
 use super::workload;
@@ -23,7 +24,7 @@ use crate::engine::view::{FleetView, PoolRow};
 use crate::model::agent::{Desired, Phase};
 use crate::model::health::HealthStatus;
 use crate::model::id::{AgentId, PoolId};
-use crate::model::pool::Pool;
+use crate::model::pool::{Pool, members};
 use crate::model::scaling::{Metric, Mode};
 use crate::model::schema::Collection;
 use crate::ports::runtime::{Crew, CrewScaler, CrewSeen, RuntimeError};
@@ -33,6 +34,9 @@ const NAME: &str = "crews";
 /// Everything is looked at again after this long, whatever was missed.
 const FULL_LOOK: Duration = Duration::from_secs(10);
 const GATHER: Duration = Duration::from_millis(50);
+/// First pause after the runtime did not take a pool's workload, doubled each time up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Records in one transaction.
 const BATCH: usize = 200;
 /// The agent that a workload's copies are made after.
@@ -50,6 +54,8 @@ struct Crews {
 /// What writes, and asks the runtime.
 struct Keeper {
     pen: Fenced,
+    /// Pools whose workload the runtime did not take, how often in a row, and until when they are left alone.
+    held: BTreeMap<PoolId, (u32, Instant)>,
 }
 
 /// # Errors
@@ -65,7 +71,10 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
         due: BTreeSet::new(),
         pools: Arc::default(),
         full_look: ctx.clock.instant(),
-        keeper: Keeper { pen: Fenced::new(ctx.clone(), fence, "loop:reconcile") },
+        keeper: Keeper {
+            pen: Fenced::new(ctx.clone(), fence, "loop:reconcile"),
+            held: BTreeMap::new(),
+        },
     };
     let mut pace = Pace::default();
     while !stop.is_cancelled() {
@@ -114,7 +123,8 @@ impl Crews {
             self.mark(self.sights.agents());
         }
         if full || !Arc::ptr_eq(&self.pools, &view.pools) {
-            self.keeper.keep_all(&view).await?;
+            let due = if full { view.pools.to_vec() } else { changed(&self.pools, &view.pools) };
+            self.keeper.keep_all(&due, &view, now).await?;
             self.pools = view.pools.clone();
         }
         self.compare(&view).await
@@ -122,20 +132,34 @@ impl Crews {
 }
 
 impl Keeper {
-    /// Each pool's workload as its pool wants it. One that cannot be brought there says so and holds up no other.
-    async fn keep_all(&self, view: &FleetView) -> Result<(), Fault> {
+    /// The workload of each of `due` as its pool wants it. One that cannot be brought there says so, holds up no other, and
+    /// is tried again after a pause that doubles.
+    async fn keep_all(
+        &mut self,
+        due: &[Arc<PoolRow>],
+        view: &FleetView,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        let waits = |row: &Arc<PoolRow>| self.held.get(&row.id).is_some_and(|(_, at)| now < *at);
+        let due: Vec<Arc<PoolRow>> = due.iter().filter(|row| !waits(row)).cloned().collect();
+        if due.is_empty() {
+            return Ok(());
+        }
         let crews = self.pen.ctx.runtime.crews().await?;
         let crews: BTreeMap<PoolId, CrewSeen> =
             crews.into_iter().map(|seen| (seen.pool.clone(), seen)).collect();
-        for row in view.pools.iter() {
+        for row in &due {
             let there = crews.get(&row.id);
             if row.scaling.mode != Mode::Hpa && there.is_none() {
                 continue;
             }
             match self.keep(row, there, view).await {
-                Ok(()) => {}
+                Ok(()) => drop(self.held.remove(&row.id)),
                 Err(fault @ Fault::Deposed) => return Err(fault),
                 Err(fault) => {
+                    let (failures, until) = self.held.entry(row.id.clone()).or_insert((0, now));
+                    *until = now + FIRST_PAUSE.saturating_mul(1 << *failures).min(LONGEST_PAUSE);
+                    *failures = (*failures + 1).min(10);
                     tracing::warn!(pool = %row.id, fault = chain(&fault), "a pool's workload is not as wanted");
                     self.say(&row.id, &chain(&fault)).await?;
                 }
@@ -202,6 +226,7 @@ impl Keeper {
         };
         let said = if seen.trouble.is_empty() { said } else { seen.trouble.clone() };
         after.status.last_decision = json!({"reason": "hpa", "summary": said});
+        members::halt(&mut after, seen.stuck.as_deref());
         self.write(document, pool, &after, &said).await
     }
 
@@ -236,6 +261,31 @@ impl Keeper {
         self.pen.commit_each(reason, vec![change]).await?;
         Ok(())
     }
+}
+
+/// The pools whose row says anything else than before that a workload is made of, or left by.
+fn changed(before: &[Arc<PoolRow>], after: &[Arc<PoolRow>]) -> Vec<Arc<PoolRow>> {
+    let mut due = Vec::new();
+    diff::each(
+        before,
+        after,
+        |row| &row.id,
+        |was, is| {
+            let same = was.zip(is).is_some_and(|(was, is)| essence(was) == essence(is));
+            if let Some(is) = is.filter(|_| !same) {
+                due.push(Arc::new(is.clone()));
+            }
+        },
+    );
+    due
+}
+
+/// What of a row matters here. A pool that goes back to agents of its own is left by its workload as these come up.
+fn essence(row: &PoolRow) -> impl PartialEq + use<'_> {
+    let numbers = [row.desired, row.min, row.max, row.max_surge, row.max_unavailable];
+    let made_of = (&row.name, &row.labels, &row.template, &row.template_version);
+    let up = (row.scaling.mode != Mode::Hpa).then_some(row.ready);
+    (numbers, made_of, &row.scaling, row.deleting, row.purge_at, up)
 }
 
 /// Whether the pool's own agents have taken over.

@@ -150,6 +150,7 @@ impl Runtime for FakeRuntime {
             message: String::new(),
             exit: None,
             started_at: None,
+            copy_of: None,
         };
         inner.workloads.insert(workload.agent, observed.clone());
         let _ = self.sights.send(Sight::Changed(observed));

@@ -215,6 +215,20 @@ pub fn status(pool: &Pool, members: &[Member], steps: &Steps, trouble: Option<&s
     status
 }
 
+/// Notes that a pool's own workload does not come up in its version, or that it does after all: unlike agents that are
+/// replaced one by one, it goes on by itself.
+pub fn halt(pool: &mut Pool, why: Option<&str>) {
+    pool.status.halted = why.is_some();
+    match why {
+        Some(why) => {
+            let version = pool.template_version.as_str();
+            pool.status.extra.insert(HALTED_VERSION.to_owned(), version.into());
+            pool.status.reason = format!("update halted: {why}");
+        }
+        None => drop(pool.status.extra.remove(HALTED_VERSION)),
+    }
+}
+
 /// Why the pool is not where it should be; empty when it is.
 fn explain(pool: &Pool, members: &[Member], status: &PoolStatus) -> String {
     if pool.purge_at.is_some() {

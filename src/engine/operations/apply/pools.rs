@@ -136,8 +136,16 @@ impl Planner<'_> {
         let mut after: Pool = merged(found.document.body.clone(), spec)?;
         // the hold is no part of a manifest: applying one does not end it
         after.scaling.hold_until = before.scaling.hold_until;
+        let current = self.current(&found).await?;
+        if before.scaling.mode == Mode::Hpa
+            && after.scaling.mode != Mode::Hpa
+            && !spec.set.contains_key("desired")
+        {
+            // what its autoscaler has made of it goes on, until somebody says a number
+            after.desired = current.clamp(after.min, after.max.max(after.min));
+        }
         if after.scaling.mode != Mode::Manual && after.min <= after.max {
-            let kept = before.desired.clamp(after.min, after.max);
+            let kept = current.clamp(after.min, after.max);
             if kept != after.desired {
                 let words = "is kept: the autoscaler sets it";
                 apply.draft.warnings.push(format!("pool {}: desired {kept} {words}", spec.name));
@@ -195,6 +203,17 @@ impl Planner<'_> {
         apply.reversals.push(reversal);
         apply.changed += 1;
         Ok(())
+    }
+
+    /// How many the pool is to have at this moment: its record is a little behind an autoscaler of the runtime's.
+    async fn current(&self, pool: &Found<Pool>) -> Result<u32, CommandError> {
+        if pool.value.scaling.mode != Mode::Hpa {
+            return Ok(pool.value.desired);
+        }
+        let crews = self.ctx.runtime.crews().await?;
+        let seen = crews.into_iter().find(|seen| seen.pool.as_str() == pool.id());
+        let scaled = seen.filter(|seen| seen.scaled_by.is_some());
+        Ok(scaled.map_or(pool.value.desired, |seen| seen.replicas))
     }
 
     /// The members follow their pool when it is paused or resumed.

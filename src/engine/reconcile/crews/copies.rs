@@ -13,7 +13,7 @@ use crate::engine::retention;
 use crate::engine::view::FleetView;
 use crate::model::agent::lifecycle::place;
 use crate::model::agent::{Agent, Phase};
-use crate::model::id::{AgentId, PoolId};
+use crate::model::id::{AgentId, PoolId, TemplateId};
 use crate::model::schema::Collection;
 use crate::model::time::Time;
 use crate::ports::runtime::{Observed, State};
@@ -68,7 +68,7 @@ impl Keeper {
             match (agents.found.get(id), seen) {
                 (None, Some(_)) if agents.unreadable.contains(id) => {}
                 (None, Some(seen)) => {
-                    let Some(pool) = pool_of(id, view) else { continue };
+                    let Some(pool) = pool_of(seen, view) else { continue };
                     if !moulds.contains_key(&pool) {
                         let mould = self.mould(&pool).await?;
                         moulds.insert(pool.clone(), mould);
@@ -106,12 +106,21 @@ impl Keeper {
     }
 }
 
-/// The pool that a copy's name begins with.
-fn pool_of(id: &AgentId, view: &FleetView) -> Option<PoolId> {
-    let rest = id.as_str().strip_prefix(AgentId::OF_CREWS)?;
-    let of = |pool: &PoolId| rest.strip_prefix(pool.as_str()).is_some_and(|it| it.starts_with('-'));
-    let pools = view.pools.iter().map(|row| &row.id).filter(|id| of(id));
-    pools.max_by_key(|id| id.as_str().len()).cloned()
+/// The pool that it is a copy of, if there is such a pool. Its name does not tell: of a long one only the beginning is in it.
+fn pool_of(seen: &Observed, view: &FleetView) -> Option<PoolId> {
+    let pool = PoolId::new(&seen.copy_of.as_ref()?.pool).ok()?;
+    view.pool(&pool).map(|row| row.id.clone())
+}
+
+/// The template that a copy was made of; while an update is on its way that need not be the pool's.
+fn made_of(agent: &mut Agent, seen: &Observed) {
+    let copy = seen.copy_of.as_ref();
+    if let Some((template, version)) = copy.and_then(|it| it.template.split_once('@'))
+        && let Ok(template) = TemplateId::new(template)
+    {
+        agent.template_id = Some(template);
+        agent.template_version = version.to_owned();
+    }
 }
 
 fn change(
@@ -154,6 +163,7 @@ fn first(id: &AgentId, seen: &Observed, like: Agent, now: Time) -> Option<Agent>
         reason: if phase == Phase::Failed { seen.end() } else { String::new() },
         ..like
     };
+    made_of(&mut agent, seen);
     place(&mut agent, seen);
     Some(agent)
 }
@@ -195,7 +205,10 @@ fn follow(agent: &Agent, seen: &Observed, now: Time) -> Option<(Agent, &'static 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::ports::runtime::CopyOf;
 
     fn seen(state: State) -> Observed {
         Observed {
@@ -209,6 +222,7 @@ mod tests {
             message: "Evicted".to_owned(),
             exit: None,
             started_at: None,
+            copy_of: None,
         }
     }
 
@@ -218,6 +232,11 @@ mod tests {
         let like = Agent::default();
         assert_eq!(first(&id, &seen(State::Ending), like.clone(), now), None);
         let starting = first(&id, &seen(State::Starting), like.clone(), now).unwrap();
+        // one of an update that is on its way says what it was made of; the pool is at another version already
+        let old = CopyOf { pool: "p".to_owned(), template: "worker@1.0.0".to_owned() };
+        let old = Observed { copy_of: Some(Arc::new(old)), ..seen(State::Running) };
+        let new = Agent { template_version: "2.0.0".to_owned(), ..Agent::default() };
+        assert_eq!(first(&id, &old, new, now).unwrap().template_version, "1.0.0");
         assert_eq!(
             (starting.phase, starting.deployment.node.as_str()),
             (Phase::Deploying, "node-1")

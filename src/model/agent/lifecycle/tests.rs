@@ -22,6 +22,7 @@ fn seen(incarnation: u64, state: State) -> Observed {
         message: String::new(),
         exit: (state == State::Exited).then_some(Exit::Code(3)),
         started_at: None,
+        copy_of: None,
     }
 }
 
