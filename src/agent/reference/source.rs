@@ -1,10 +1,13 @@
-//! The source: makes work for others at a rate that swings like a wave, so that backlogs build up and go down again.
+//! The source: makes work for others at a rate that swings like a wave, so that backlogs build up and go down again. As
+//! customers do, it does not wait for what it sent before: a slow store or a busy machine does not make it send less.
 
 use std::f64::consts::TAU;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
@@ -18,6 +21,10 @@ const TASKS: [&str; 5] = ["classify", "summarise", "translate", "extract", "revi
 const PAUSE: Duration = Duration::from_secs(1);
 /// The rate is looked at anew this often, however seldom messages are due.
 const STEP: Duration = Duration::from_millis(500);
+/// At most so many are being sent at once.
+const AT_ONCE: usize = 16;
+/// At most so much lost time is made up for.
+const BEHIND: Duration = Duration::from_secs(5);
 
 /// Sends until `stop` fires; returns at once for agents of other roles.
 pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
@@ -29,36 +36,43 @@ pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
     }
     let mut own = worker.client.own();
     let began = Instant::now();
-    let (mut count, mut quiet) = (0u64, false);
+    let (mut due, mut count, mut quiet) = (began, 0u64, false);
+    let mut under_way = FuturesUnordered::new();
     while !stop.is_cancelled() {
         if !worker.client.is_running() {
             // paused or not yet running: until its document says otherwise
             if stop.run_until_cancelled(own.changed()).await.is_none() {
                 return;
             }
+            due = Instant::now();
             continue;
         }
         let now = swing(rate.0, options.wave, options.wave_period, began.elapsed());
-        let Some(wait) = gap(now, worker.roll()).filter(|wait| *wait <= STEP) else {
-            // exponential gaps have no memory: waiting a step and drawing anew keeps the rate, and follows the wave
-            stop.run_until_cancelled(sleep(STEP)).await;
-            continue;
-        };
-        stop.run_until_cancelled(sleep(wait)).await;
-        if stop.is_cancelled() {
-            return;
-        }
-        count += 1;
-        match send(worker, count).await {
-            Ok(()) => quiet = false,
-            Err(error) => {
-                // said once until it works again
-                if !quiet {
-                    tracing::warn!(error = chain(&error), "work could not be sent");
-                }
-                quiet = true;
-                stop.run_until_cancelled(sleep(PAUSE)).await;
+        // exponential gaps have no memory: waiting a step and drawing anew keeps the rate, and follows the wave
+        let wait = gap(now, worker.roll()).filter(|wait| *wait <= STEP);
+        let earliest = Instant::now().checked_sub(BEHIND).unwrap_or(due);
+        due = due.max(earliest) + wait.unwrap_or(STEP);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(sent) = under_way.next() => match sent {
+                    Ok(()) => quiet = false,
+                    Err(error) => {
+                        // said once until it works again
+                        if !quiet {
+                            tracing::warn!(error = chain(&error), "work could not be sent");
+                        }
+                        quiet = true;
+                        due = Instant::now() + PAUSE;
+                    }
+                },
+                () = sleep_until(due), if under_way.len() < AT_ONCE => break,
             }
+        }
+        if wait.is_some() {
+            count += 1;
+            under_way.push(send(worker, count));
         }
     }
 }

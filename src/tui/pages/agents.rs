@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ratatui::style::Style;
 
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, wide};
+use super::stored::Stored;
 use super::words;
 use crate::engine::fields::{AGENT_FIELDS, Seen};
 use crate::engine::view::{AgentRow, FleetView};
@@ -37,6 +38,7 @@ pub const SPEC: Spec = Spec {
         wide("health", "HEALTH", 11, LEFT),
         wide("inflight", "INFLT", 6, RIGHT),
         wide("dead", "DEAD", 5, RIGHT),
+        wide("errors", "ERR%", 5, RIGHT),
         wide("oldest", "OLDEST", 6, RIGHT),
         wide("heartbeat", "BEAT", 5, RIGHT),
         wide("type", "TYPE", 12, LEFT),
@@ -68,11 +70,18 @@ pub const SPEC: Spec = Spec {
 pub struct Agents<'a> {
     rows: &'a [Arc<AgentRow>],
     now: Time,
+    stored: Option<&'a Stored>,
 }
 
 impl<'a> Agents<'a> {
     pub fn new(view: &'a FleetView, now: Time) -> Self {
-        Self { rows: &view.agents, now }
+        Self { rows: &view.agents, now, stored: None }
+    }
+
+    /// With the documents behind those in sight.
+    #[must_use]
+    pub fn over(self, stored: &'a Stored) -> Self {
+        Self { stored: Some(stored), ..self }
     }
 }
 
@@ -185,10 +194,17 @@ impl Rows for Agents<'_> {
                 out.put(format_args!("{}", row.queue.dead));
                 words::judge(out, figures::dead(row, look), column, look);
             }
+            "errors" => {
+                if let Some(percent) = row.queue.error_percent() {
+                    out.put(format_args!("{percent}"));
+                    words::judge(out, figures::errors(row, look), column, look);
+                }
+            }
             "oldest" => {
                 if let Some(oldest) = row.queue.oldest {
                     words::age(out, oldest, self.now);
-                    let how = words::waiting(self.now.since(oldest), look);
+                    let limit = look.theme.limits.oldest.or_label(&row.labels, "threshold.oldest");
+                    let how = limit.judge(self.now.since(oldest).as_secs());
                     words::judge(out, how, column, look);
                 }
             }
@@ -248,6 +264,7 @@ impl Rows for Agents<'_> {
             "queue" => row.queue.pending.into(),
             "inflight" => row.queue.leased.into(),
             "dead" => row.queue.dead.into(),
+            "errors" => row.queue.error_percent().unwrap_or(0).into(),
             "oldest" => row.queue.oldest.map(|at| words::age_key(self.now, at)).into(),
             "heartbeat" => row.heartbeat.map(|at| words::age_key(self.now, at)).into(),
             "cpu" => row.usage.map(|usage| usage.cpu_millis).into(),
@@ -274,6 +291,10 @@ impl Rows for Agents<'_> {
 
     fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
         act(&Seen::new(self.rows[row].as_ref(), self.now));
+    }
+
+    fn document(&self, row: usize) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        self.stored?.body(self.rows[row].id.as_str())
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {
