@@ -326,7 +326,7 @@ fn on_kubernetes_a_pool_of_twenty_goes_to_an_autoscaler_and_back_without_fewer_t
     assert_eq!(levels(&cluster.ready()), BTreeSet::from(["two".to_owned()]));
 
     // its autoscaler taken away: the number that is there stays, and is ours to change again
-    cluster.apply(&of("hpa").replace("{type: cpu, target: 70}", ""));
+    cluster.apply(&of("hpa").replace("type: cpu, target: 70", "type: queue_per_agent, target: 5"));
     eventually(LIMIT, "no autoscaler, and whoever scaled before is no hindrance", || {
         let scalers = cluster.all::<HorizontalPodAutoscaler>().len();
         let planned = cluster.verb(&["scale", "alpha", "--to", "22", "--dry-run"]);
