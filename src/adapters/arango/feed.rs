@@ -126,11 +126,7 @@ impl Hub {
 
     pub(super) async fn head(&self) -> Result<u64, Failure> {
         match self.source {
-            Source::Tail => {
-                let stand = self.tail.stand().await?;
-                self.recognize(&stand);
-                Ok(stand.tick)
-            }
+            Source::Tail => Ok(self.stand().await?.tick),
             Source::Poll(_) => {
                 self.look(true).await?;
                 Ok(locked(&self.log).head())
@@ -138,17 +134,24 @@ impl Hub {
         }
     }
 
-    /// Notices that the server is another, or was put back to an earlier state.
-    fn recognize(&self, stand: &Stand) {
+    /// Asks where the server's log stands, and notices that the server is another, or was put back to an earlier state.
+    async fn stand(&self) -> Result<Stand, Failure> {
+        // the log may be read on while the answer is on its way: only what was read before tells that it went back
+        let (epoch, head) = {
+            let log = locked(&self.log);
+            (log.epoch, log.head())
+        };
+        let stand = self.tail.stand().await?;
         let name = format!("t{}", stand.server);
         let mut known = locked(&self.name);
         let mut log = locked(&self.log);
-        if *known != name || stand.tick < log.head() {
+        if *known != name || (log.epoch == epoch && stand.tick < head) {
             *known = name;
             log.lost(stand.tick);
             drop((known, log));
             self.news.send_replace(());
         }
+        Ok(stand)
     }
 
     /// Forgets what no reader can still want.
@@ -213,8 +216,7 @@ impl Hub {
     /// Reads on in the server's log; true when more is waiting.
     async fn tail_on(&self, from: &mut Option<u64>, doubtful: bool) -> Result<bool, Failure> {
         if from.is_none() || doubtful {
-            let stand = self.tail.stand().await?;
-            self.recognize(&stand);
+            let stand = self.stand().await?;
             let mut log = locked(&self.log);
             if from.is_none() || log.head() > from.unwrap_or_default() {
                 log.reset(stand.tick);
@@ -313,4 +315,68 @@ impl Hub {
 fn append(log: &mut Log, collection: Collection, key: Key, put: Option<Put>) {
     let place = log.head() + 1;
     log.append(Row { place, base: place, collection, key, put });
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::adapters::arango::options::{ArangoOptions, Secret};
+    use crate::ports::clock::SystemClock;
+
+    /// Answers one request after the other with where a log stands: whoever asks is told to `asked`, and waits for the
+    /// tick in `ticks`.
+    async fn stands(
+        listener: TcpListener,
+        asked: tokio::sync::mpsc::Sender<()>,
+        mut ticks: tokio::sync::mpsc::Receiver<(&'static str, u64)>,
+    ) {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut text = Vec::new();
+            while !text.ends_with(b"\r\n\r\n") {
+                text.push(socket.read_u8().await.unwrap());
+            }
+            asked.send(()).await.unwrap();
+            let Some((server, tick)) = ticks.recv().await else { return };
+            let body =
+                format!("{{\"tick\": \"{tick}\", \"server\": {{\"serverId\": \"{server}\"}}}}");
+            let head = format!("content-length: {}\r\nconnection: close", body.len());
+            let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}");
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_the_log_has_outrun_is_no_gap_and_a_log_that_went_back_is_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let (asked, mut was_asked) = tokio::sync::mpsc::channel(1);
+        let (answer, ticks) = tokio::sync::mpsc::channel(1);
+        let options = ArangoOptions::new(vec![url], "fleet", "root", Secret::default()).unwrap();
+        let http = Http::new(&options, &SystemClock::shared()).unwrap();
+        let talk = async {
+            answer.send(("a", 10)).await.unwrap();
+            let hub = Hub::open(&http).await.unwrap();
+            was_asked.recv().await.unwrap();
+            for (server, tick, gaps) in [("a", 12, 0), ("a", 20, 0), ("a", 19, 1), ("b", 30, 2)] {
+                let read_on = async {
+                    was_asked.recv().await.unwrap();
+                    if tick == 12 {
+                        locked(&hub.log).advance(20);
+                    }
+                    answer.send((server, tick)).await.unwrap();
+                };
+                let (head, ()) = futures::join!(hub.head(), read_on);
+                assert_eq!(head.unwrap(), tick);
+                assert_eq!(locked(&hub.log).epoch, gaps, "at {tick}");
+            }
+        };
+        tokio::select! {
+            () = talk => {}
+            () = stands(listener, asked, ticks) => unreachable!("it serves for ever"),
+        }
+    }
 }
