@@ -3,8 +3,9 @@
 use std::f64::consts::TAU;
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
@@ -14,12 +15,15 @@ use crate::model::message::NewMessage;
 use crate::ports::store::chain;
 
 const TASKS: [&str; 5] = ["classify", "summarise", "translate", "extract", "review"];
-/// Between two tries when nobody can be sent to.
+/// Before the next try when nobody can be sent to.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The rate is looked at anew this often, however seldom messages are due.
 const STEP: Duration = Duration::from_millis(500);
+/// How many are on their way at most.
+const AT_ONCE: usize = 8;
 
-/// Sends until `stop` fires; returns at once for agents of other roles.
+/// Sends until `stop` fires; returns at once for agents of other roles. Customers come when they come: a slow store makes
+/// them wait beside each other and not one after the other.
 pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
     let options = &worker.options;
     let (Role::Source, Some(rate)) = (options.role, options.rate) else { return };
@@ -30,37 +34,49 @@ pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
     let mut own = worker.client.own();
     let began = Instant::now();
     let (mut count, mut quiet) = (0u64, false);
+    let mut sending = FuturesUnordered::new();
+    // when the rate is looked at, and when the next one comes if that is before the next look
+    let (mut look, mut due) = (began, None);
     while !stop.is_cancelled() {
-        if !worker.client.is_running() {
+        if !worker.client.is_running() && sending.is_empty() {
             // paused or not yet running: until its document says otherwise
             if stop.run_until_cancelled(own.changed()).await.is_none() {
                 return;
             }
+            (look, due) = (Instant::now(), None);
             continue;
         }
-        let now = swing(rate.0, options.wave, options.wave_period, began.elapsed());
-        let Some(wait) = gap(now, worker.roll()).filter(|wait| *wait <= STEP) else {
+        if due.is_none() && Instant::now() >= look {
+            let now = swing(rate.0, options.wave, options.wave_period, began.elapsed());
             // exponential gaps have no memory: waiting a step and drawing anew keeps the rate, and follows the wave
-            stop.run_until_cancelled(sleep(STEP)).await;
-            continue;
-        };
-        stop.run_until_cancelled(sleep(wait)).await;
-        if stop.is_cancelled() {
-            return;
+            due = gap(now, worker.roll()).filter(|wait| *wait <= STEP).map(|wait| look + wait);
+            look = due.unwrap_or(look + STEP);
         }
-        count += 1;
-        match send(worker, count).await {
-            Ok(()) => quiet = false,
-            Err(error) => {
-                // said once until it works again
-                if !quiet {
-                    tracing::warn!(error = chain(&error), "work could not be sent");
+        let room = sending.len() < AT_ONCE && worker.client.is_running();
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(sent) = sending.next(), if !sending.is_empty() => match sent {
+                Ok(()) => quiet = false,
+                Err(error) => {
+                    // said once until it works again
+                    if !quiet {
+                        tracing::warn!(error = chain(&error), "work could not be sent");
+                    }
+                    quiet = true;
+                    (look, due) = (Instant::now() + PAUSE, None);
                 }
-                quiet = true;
-                stop.run_until_cancelled(sleep(PAUSE)).await;
+            },
+            () = sleep_until(look), if room => {
+                // those that found no room went elsewhere
+                look = look.max(Instant::now() - STEP);
+                if due.take().is_some() {
+                    count += 1;
+                    sending.push(send(worker, count));
+                }
             }
         }
     }
+    while sending.next().await.is_some() {}
 }
 
 /// The rate at `age`: about `average`, by `share` of it up and down once each `period`.
