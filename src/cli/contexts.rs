@@ -58,9 +58,10 @@ pub fn enter(request: &Request, name: &str) -> Result<(Request, ContextSettings)
         ("kubernetes.namespace", &context.namespace),
         ("console.theme", &context.theme),
     ];
-    for (key, value) in settings {
-        let given = request.flags.iter().any(|(known, ..)| *known == key);
-        if let Some(value) = value.clone().filter(|_| !given) {
+    let settings = settings.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
+    let limits = context.thresholds.settings().map(|(key, limit)| (key, limit.to_string()));
+    for (key, value) in settings.chain(limits) {
+        if request.flags.iter().all(|(known, ..)| *known != key) {
             request.flags.push((key, value, "contexts.toml"));
         }
     }
@@ -261,7 +262,8 @@ mod tests {
     #[test]
     fn a_context_gives_what_no_flag_gave() {
         let folder = tempfile::tempdir().unwrap();
-        let text = "[prod]\nstore = \"/srv/a.db\"\ntheme = \"high-contrast\"\nas = \"observer\"\n";
+        let text = "[prod]\nstore = \"/srv/a.db\"\ntheme = \"high-contrast\"\nas = \"observer\"\n\
+                    [prod.thresholds]\nqueue = \"5/9\"\noldest = \"1m/2m\"\n";
         std::fs::write(folder.path().join("contexts.toml"), text).unwrap();
         let base = Request {
             config: Some(folder.path().to_owned()),
@@ -275,6 +277,9 @@ mod tests {
         };
         assert_eq!(flag("store.url"), Some("/other.db"), "a flag stands above the file");
         assert_eq!(flag("console.theme"), Some("high-contrast"));
+        assert_eq!(flag("thresholds.queue"), Some("5/9"));
+        assert_eq!(flag("thresholds.oldest"), Some("60/120"), "a span counts seconds");
+        assert_eq!(flag("thresholds.cpu"), None);
         assert_eq!(request.role, Some(crate::model::access::Role::Observer));
         assert!(!context.protected);
         assert!(enter(&base, "prd").unwrap_err().message.contains("did you mean prod?"));

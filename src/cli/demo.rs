@@ -30,7 +30,7 @@ use crate::tui::Parting;
 const FLEET: &str = include_str!("../../config/demo.yaml");
 
 /// A headless run that has not shown everything by then has failed.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 const ENOUGH_AGENTS: u64 = 12;
 /// Where a demo in a cluster lives unless it is told otherwise.
 const NAMESPACE: &str = "cvxc-demo";

@@ -38,8 +38,10 @@ use crate::ports::store::{
     Body, BoxError, Change, Cursor, Feed, Key, Store, StoreError, Watch, chain,
 };
 
-/// Between two comparisons with the store.
+/// Between two comparisons with the store: those of a file on this machine lose nothing on the way, so that they only
+/// guard against a program that writes past the feed.
 const RELIST: Duration = Duration::from_secs(60);
+const RELIST_EMBEDDED: Duration = Duration::from_secs(300);
 /// Between two looks at how store and runtime are doing.
 const PROBE: Duration = Duration::from_secs(5);
 /// Between two views while much changes: 30 a second, fewer where making one takes long.
@@ -391,8 +393,13 @@ impl Mirror {
         self.publish();
     }
 
+    /// Whether the store is a file on this machine.
+    fn is_embedded(&self) -> bool {
+        self.system.store.kind == "sqlite"
+    }
+
     fn longest_pause(&self) -> Duration {
-        if self.system.store.kind == "sqlite" { LONGEST_PAUSE_EMBEDDED } else { LONGEST_PAUSE }
+        if self.is_embedded() { LONGEST_PAUSE_EMBEDDED } else { LONGEST_PAUSE }
     }
 
     /// When the next view is due: at once after a quiet time, after the gap in a busy one.

@@ -133,6 +133,14 @@ pub struct Queue {
     pub oldest: Option<Time>,
 }
 
+impl Queue {
+    /// Per cent of what ended that ended as a dead letter; `None` while nothing has ended.
+    pub fn error_percent(&self) -> Option<u64> {
+        let ended = self.dead.saturating_add(self.delivered);
+        self.dead.saturating_mul(100).checked_div(ended)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolRow {
     pub id: PoolId,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::thresholds::SomeThresholds;
 use super::{LoadError, distance, line_of};
 use crate::model::access::Role;
 
@@ -28,6 +29,7 @@ pub struct ContextSettings {
     /// The cluster's namespace.
     pub namespace: Option<String>,
     pub theme: Option<String>,
+    pub thresholds: SomeThresholds,
     /// Every change wants the context's name; `ctrl-o` does too.
     pub protected: bool,
     /// Changes are refused until `ctrl-o`.
@@ -68,8 +70,7 @@ pub fn load(config: &Path) -> Result<BTreeMap<String, ContextSettings>, LoadErro
     let mut found = BTreeMap::new();
     for (name, value) in table {
         let Value::Table(fields) = value else {
-            let what =
-                "expected a table with store, runtime, data-dir, theme, protected, read-only or as";
+            let what = "expected a table with store, runtime, data-dir, theme, thresholds, protected, read-only or as";
             return Err(wrong(line_of(&text, &name), &name, what.to_owned()));
         };
         for key in fields.keys() {

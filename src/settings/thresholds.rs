@@ -2,6 +2,7 @@
 //! label such as `threshold.queue: 50/200` on it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -73,7 +74,7 @@ impl<'de> Deserialize<'de> for Limit {
 
 impl Serialize for Limit {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{}/{}", self.warn, self.critical))
+        to.collect_str(self)
     }
 }
 
@@ -91,6 +92,43 @@ pub struct Thresholds {
     pub restarts: Limit,
     /// Dead letters.
     pub dead: Limit,
+    /// Per cent of what ended that ended as one.
+    pub errors: Limit,
+}
+
+/// Those of a context: what it says nothing of stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SomeThresholds {
+    cpu: Option<Limit>,
+    mem: Option<Limit>,
+    queue: Option<Limit>,
+    oldest: Option<Limit>,
+    restarts: Option<Limit>,
+    dead: Option<Limit>,
+    errors: Option<Limit>,
+}
+
+impl SomeThresholds {
+    /// Each that is set, by the name of its setting.
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, Limit)> {
+        let all = [
+            ("thresholds.cpu", self.cpu),
+            ("thresholds.mem", self.mem),
+            ("thresholds.queue", self.queue),
+            ("thresholds.oldest", self.oldest),
+            ("thresholds.restarts", self.restarts),
+            ("thresholds.dead", self.dead),
+            ("thresholds.errors", self.errors),
+        ];
+        all.into_iter().filter_map(|(name, limit)| Some((name, limit?)))
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.warn, self.critical)
+    }
 }
 
 impl Default for Thresholds {
@@ -102,6 +140,7 @@ impl Default for Thresholds {
             oldest: Limit::new(60, 600),
             restarts: Limit::new(3, 10),
             dead: Limit::new(1, 100),
+            errors: Limit::new(5, 20),
         }
     }
 }

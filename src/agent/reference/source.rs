@@ -1,9 +1,11 @@
-//! The source: makes work for others at a rate that swings like a wave, so that backlogs build up and go down again.
+//! The source: makes work for others at a rate that swings like a wave, so that backlogs build up and go down again. As
+//! customers do, it does not wait for what it sent before: a slow store or a busy machine does not make it send less.
 
 use std::f64::consts::TAU;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -15,15 +17,16 @@ use crate::model::message::NewMessage;
 use crate::ports::store::chain;
 
 const TASKS: [&str; 5] = ["classify", "summarise", "translate", "extract", "review"];
-/// Before the next try when nobody can be sent to.
+/// Between two tries when nobody can be sent to.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The rate is looked at anew this often, however seldom messages are due.
 const STEP: Duration = Duration::from_millis(500);
-/// How many are on their way at most.
-const AT_ONCE: usize = 8;
+/// At most so many are being sent at once.
+const AT_ONCE: usize = 16;
+/// At most so much lost time is made up for.
+const BEHIND: Duration = Duration::from_secs(5);
 
-/// Sends until `stop` fires; returns at once for agents of other roles. Customers come when they come: a slow store makes
-/// them wait beside each other and not one after the other.
+/// Sends until `stop` fires; returns at once for agents of other roles.
 pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
     let options = &worker.options;
     let (Role::Source, Some(rate)) = (options.role, options.rate) else { return };
@@ -33,50 +36,45 @@ pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
     }
     let mut own = worker.client.own();
     let began = Instant::now();
-    let (mut count, mut quiet) = (0u64, false);
-    let mut sending = FuturesUnordered::new();
-    // when the rate is looked at, and when the next one comes if that is before the next look
-    let (mut look, mut due) = (began, None);
+    let (mut due, mut count, mut quiet) = (began, 0u64, false);
+    let mut under_way = FuturesUnordered::new();
     while !stop.is_cancelled() {
-        if !worker.client.is_running() && sending.is_empty() {
+        if !worker.client.is_running() {
             // paused or not yet running: until its document says otherwise
             if stop.run_until_cancelled(own.changed()).await.is_none() {
                 return;
             }
-            (look, due) = (Instant::now(), None);
+            due = Instant::now();
             continue;
         }
-        if due.is_none() && Instant::now() >= look {
-            let now = swing(rate.0, options.wave, options.wave_period, began.elapsed());
-            // exponential gaps have no memory: waiting a step and drawing anew keeps the rate, and follows the wave
-            due = gap(now, worker.roll()).filter(|wait| *wait <= STEP).map(|wait| look + wait);
-            look = due.unwrap_or(look + STEP);
-        }
-        let room = sending.len() < AT_ONCE && worker.client.is_running();
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(sent) = sending.next(), if !sending.is_empty() => match sent {
-                Ok(()) => quiet = false,
-                Err(error) => {
-                    // said once until it works again
-                    if !quiet {
-                        tracing::warn!(error = chain(&error), "work could not be sent");
+        let now = swing(rate.0, options.wave, options.wave_period, began.elapsed());
+        // exponential gaps have no memory: waiting a step and drawing anew keeps the rate, and follows the wave
+        let wait = gap(now, worker.roll()).filter(|wait| *wait <= STEP);
+        let earliest = Instant::now().checked_sub(BEHIND).unwrap_or(due);
+        due = due.max(earliest) + wait.unwrap_or(STEP);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(sent) = under_way.next() => match sent {
+                    Ok(()) => quiet = false,
+                    Err(error) => {
+                        // said once until it works again
+                        if !quiet {
+                            tracing::warn!(error = chain(&error), "work could not be sent");
+                        }
+                        quiet = true;
+                        due = Instant::now() + PAUSE;
                     }
-                    quiet = true;
-                    (look, due) = (Instant::now() + PAUSE, None);
-                }
-            },
-            () = sleep_until(look), if room => {
-                // those that found no room went elsewhere
-                look = look.max(Instant::now() - STEP);
-                if due.take().is_some() {
-                    count += 1;
-                    sending.push(send(worker, count));
-                }
+                },
+                () = sleep_until(due), if under_way.len() < AT_ONCE => break,
             }
         }
+        if wait.is_some() {
+            count += 1;
+            under_way.push(send(worker, count));
+        }
     }
-    while sending.next().await.is_some() {}
 }
 
 /// The rate at `age`: about `average`, by `share` of it up and down once each `period`.

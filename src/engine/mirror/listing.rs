@@ -193,7 +193,8 @@ impl Mirror {
             (self.news, self.published) = (true, None);
         }
         (self.loaded, self.stale_since) = (true, None);
-        self.relist_at = self.ctx.clock.instant() + super::RELIST;
+        let pause = if self.is_embedded() { super::RELIST_EMBEDDED } else { super::RELIST };
+        self.relist_at = self.ctx.clock.instant() + pause;
         if std::mem::take(&mut self.listing.again) {
             self.begin_listing(jobs);
         }

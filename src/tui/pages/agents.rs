@@ -37,6 +37,7 @@ pub const SPEC: Spec = Spec {
         wide("health", "HEALTH", 11, LEFT),
         wide("inflight", "INFLT", 6, RIGHT),
         wide("dead", "DEAD", 5, RIGHT),
+        wide("errors", "ERR%", 5, RIGHT),
         wide("oldest", "OLDEST", 6, RIGHT),
         wide("heartbeat", "BEAT", 5, RIGHT),
         wide("type", "TYPE", 12, LEFT),
@@ -185,10 +186,17 @@ impl Rows for Agents<'_> {
                 out.put(format_args!("{}", row.queue.dead));
                 words::judge(out, figures::dead(row, look), column, look);
             }
+            "errors" => {
+                if let Some(percent) = row.queue.error_percent() {
+                    out.put(format_args!("{percent}"));
+                    words::judge(out, figures::errors(row, look), column, look);
+                }
+            }
             "oldest" => {
                 if let Some(oldest) = row.queue.oldest {
                     words::age(out, oldest, self.now);
-                    let how = words::waiting(self.now.since(oldest), look);
+                    let limit = look.theme.limits.oldest.or_label(&row.labels, "threshold.oldest");
+                    let how = limit.judge(self.now.since(oldest).as_secs());
                     words::judge(out, how, column, look);
                 }
             }
@@ -248,6 +256,7 @@ impl Rows for Agents<'_> {
             "queue" => row.queue.pending.into(),
             "inflight" => row.queue.leased.into(),
             "dead" => row.queue.dead.into(),
+            "errors" => row.queue.error_percent().unwrap_or(0).into(),
             "oldest" => row.queue.oldest.map(|at| words::age_key(self.now, at)).into(),
             "heartbeat" => row.heartbeat.map(|at| words::age_key(self.now, at)).into(),
             "cpu" => row.usage.map(|usage| usage.cpu_millis).into(),

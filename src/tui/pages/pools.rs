@@ -34,6 +34,7 @@ pub const SPEC: Spec = Spec {
         wide("updated", "UPDATED", 7, RIGHT),
         wide("inflight", "INFLT", 6, RIGHT),
         wide("dead", "DEAD", 5, RIGHT),
+        wide("errors", "ERR%", 5, RIGHT),
         wide("cpu", "CPU", 6, RIGHT),
         wide("mem", "MEM", 6, RIGHT),
         wide("template", "TEMPLATE", 16, LEFT),
@@ -179,10 +180,18 @@ impl Rows for Pools<'_> {
                 let limit = look.theme.limits.queue.or_label(&row.labels, "threshold.queue");
                 words::judge(out, limit.judge(each), column, look);
             }
+            "errors" => {
+                if let Some(percent) = row.queue.error_percent() {
+                    out.put(format_args!("{percent}"));
+                    let limit = look.theme.limits.errors.or_label(&row.labels, "threshold.errors");
+                    words::judge(out, limit.judge(percent), column, look);
+                }
+            }
             "oldest" => {
                 if let Some(oldest) = row.queue.oldest {
                     words::age(out, oldest, self.now);
-                    words::judge(out, words::waiting(self.now.since(oldest), look), column, look);
+                    let limit = look.theme.limits.oldest.or_label(&row.labels, "threshold.oldest");
+                    words::judge(out, limit.judge(self.now.since(oldest).as_secs()), column, look);
                 }
             }
             "age" => words::age(out, row.created_at, self.now),
@@ -200,9 +209,8 @@ impl Rows for Pools<'_> {
             }
             "dead" => {
                 out.put(format_args!("{}", row.queue.dead));
-                if row.queue.dead > 0 {
-                    out.style(look.theme.warn);
-                }
+                let limit = look.theme.limits.dead.or_label(&row.labels, "threshold.dead");
+                words::judge(out, limit.judge(row.queue.dead), column, look);
             }
             "cpu" => {
                 if let Some(usage) = row.usage {
@@ -244,6 +252,7 @@ impl Rows for Pools<'_> {
             "updated" => row.updated.into(),
             "inflight" => row.queue.leased.into(),
             "dead" => row.queue.dead.into(),
+            "errors" => row.queue.error_percent().unwrap_or(0).into(),
             "cpu" => row.usage.map(|usage| usage.cpu_millis).into(),
             "mem" => row.usage.map(|usage| usage.memory_bytes).into(),
             "template" => (&row.template_name).into(),

@@ -22,6 +22,11 @@ pub fn dead(row: &AgentRow, look: Look<'_>) -> Level {
     look.theme.limits.dead.or_label(&row.labels, "threshold.dead").judge(row.queue.dead)
 }
 
+pub fn errors(row: &AgentRow, look: Look<'_>) -> Level {
+    let limit = look.theme.limits.errors.or_label(&row.labels, "threshold.errors");
+    limit.judge(row.queue.error_percent().unwrap_or(0))
+}
+
 pub fn cpu(row: &AgentRow, look: Look<'_>) -> Level {
     let limit = look.theme.limits.cpu.or_label(&row.labels, "threshold.cpu");
     let used = row.usage.and_then(|usage| words::share(usage.cpu_millis, row.cpu_limit));
@@ -40,11 +45,13 @@ pub fn worst(row: &AgentRow, look: Look<'_>, out: &mut CellText) {
     let usage = row.usage;
     let cpu_share = usage.map_or(0, |usage| percent(usage.cpu_millis, row.cpu_limit));
     let mem_share = usage.map_or(0, |usage| percent(usage.memory_bytes, row.memory_limit));
+    let errors_share = row.queue.error_percent().unwrap_or(0);
     let figures = [
         (mem(row, look), "memory at ", mem_share, " % of its limit"),
         (cpu(row, look), "cpu at ", cpu_share, " % of its limit"),
         (queue(row, look), "", row.queue.pending, " messages wait"),
         (dead(row, look), "", row.queue.dead, " dead letters"),
+        (errors(row, look), "", errors_share, " % of its messages died"),
         (restarts(row, look), "", row.incarnation.saturating_sub(1), " restarts"),
     ];
     // Of equals, the first named.
