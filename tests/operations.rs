@@ -21,6 +21,7 @@ use cvxc::engine::handle::{CommandError, Consent, Handle, Listing};
 use cvxc::engine::run::{self, Running};
 use cvxc::engine::view::FleetView;
 use cvxc::model::access::Actor;
+use cvxc::model::agent::Phase;
 use cvxc::model::filter::Filter;
 use cvxc::model::id::OperationId;
 use cvxc::model::operation::{Operation, OperationStatus};
@@ -151,6 +152,27 @@ async fn a_fleet_is_applied_scaled_restarted_updated_deleted_and_brought_back() 
     fleet.until("only the router", |view| up(view) == 1).await;
     fleet.run(Command::Undo { operation: gone.to_string() }).await;
     fleet.until("the pool is back", |view| up(view) == 5).await;
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_its_pool_has_replaced_comes_back_and_the_replacement_goes() {
+    let fleet = Fleet::start();
+    fleet.run(Command::Apply { manifests: manifests() }).await;
+    let view = fleet.until("all are up", |view| up(view) == 5).await;
+    let member = view.agents.iter().find(|row| row.pool.is_some()).unwrap().id.clone();
+    let phase = |view: &FleetView| view.agent(&member).map(|row| row.phase);
+    let targets = Targets::agents([member.as_str()]);
+    let (deleted, _) = fleet.run(Command::Delete { targets }).await;
+    let replaced = |view: &FleetView| up(view) == 5 && phase(view) == Some(Phase::Deleted);
+    fleet.until("it is replaced", replaced).await;
+    let undo = Command::Undo { operation: deleted.to_string() };
+    let plan = fleet.handle.plan(&fleet.me, undo.clone()).await.unwrap();
+    assert!(plan.warnings.iter().any(|it| it.contains("has a replacement")), "{plan:#?}");
+    let (_, undone) = fleet.run(undo).await;
+    assert_eq!(undone.steps.len(), 2, "{undone:#?}");
+    let back = |view: &FleetView| up(view) == 5 && phase(view) == Some(Phase::Running);
+    fleet.until("it is back, and none too many", back).await;
     fleet.stop().await;
 }
 

@@ -20,6 +20,7 @@ pub mod queues;
 pub mod row;
 pub mod site;
 pub mod steps;
+pub mod stored;
 pub mod strip;
 pub mod subscriptions;
 pub mod table;
@@ -127,9 +128,9 @@ impl TableKind {
         now: Time,
     ) -> Box<dyn Rows + 'a> {
         match self {
-            Self::Agents => Box::new(agents::Agents::new(view, now)),
-            Self::Pools => Box::new(pools::Pools::new(view, now)),
-            Self::Templates => Box::new(templates::Templates::new(view, now)),
+            Self::Agents => Box::new(agents::Agents::new(view, now).over(&fetched.stored)),
+            Self::Pools => Box::new(pools::Pools::new(view, now).over(&fetched.stored)),
+            Self::Templates => Box::new(templates::Templates::new(view, now).over(&fetched.stored)),
             Self::Messages => Box::new(messages::Messages::new(&fetched.papers.rows, now)),
             Self::Queues => Box::new(queues::Queues::new(view, now)),
             Self::Subscriptions => Box::new(subscriptions::Subscriptions::new(view, now)),

@@ -160,6 +160,9 @@ fn layout(
         let (column, way) = text.split_once(':').unwrap_or((&text, "asc"));
         let found = columns.iter().find(|known| is_called(known, column));
         let fault = match (found, way) {
+            (Some(found), _) if found.key.starts_with('/') && kind.stored().is_some() => {
+                format!("{column:?} is read for the rows in sight alone and cannot be sorted by")
+            }
             (Some(found), "asc" | "desc") => return Some((found.key, way == "desc")),
             (Some(_), _) => "expected asc or desc behind the column".to_owned(),
             (None, _) => format!("{column:?} is none of the columns shown"),
@@ -213,7 +216,7 @@ fn custom(kind: TableKind, title: &str, place: &str) -> Result<Column, (String, 
         let what = format!("{place:?} is no place to take a value from");
         return Err((what, "expected label.NAME, field.NAME or /place/in/the/document".into()));
     }
-    if place.starts_with('/') && kind.papers().is_none() {
+    if place.starts_with('/') && kind.papers().is_none() && kind.stored().is_none() {
         let what = format!("{} are shown without their documents", kind.name());
         return Err((what, "take label.NAME or field.NAME".into()));
     }
@@ -338,12 +341,21 @@ mod tests {
                 "views.toml:6: agents.columns: \"STTAE\" is no column of agents (did you mean STATE?)",
                 "views.toml:7: agents.columns: \"wrong\" is no place to take a value from (expected label.NAME, field.NAME or /place/in/the/document)",
                 "views.toml:8: agents.columns: agents have no field \"nodde\" (did you mean field.node?)",
-                "views.toml:9: agents.columns: agents are shown without their documents (take label.NAME or field.NAME)",
                 "views.toml:10: agents.columns: 'Q' is no attribute of a column (there are T N W S H L R)",
                 "views.toml:12: agents.sort: \"queue\" is none of the columns shown",
                 "views.toml:13: agents.colour: is no setting of a view (there are columns and sort)",
             ]
         );
-        assert_eq!(views.layout(TableKind::Agents, None).unwrap().columns.len(), 1);
+        assert_eq!(views.layout(TableKind::Agents, None).unwrap().columns.len(), 2);
+        let (_, errors) = loaded(
+            "[agents]\ncolumns = [\"NAME\", \"Z:/a\"]\nsort = \"z\"\n[operations]\ncolumns = [\"Z:/a\"]\n",
+        );
+        assert_eq!(
+            errors,
+            [
+                "views.toml:3: agents.sort: \"z\" is read for the rows in sight alone and cannot be sorted by",
+                "views.toml:5: operations.columns: operations are shown without their documents (take label.NAME or field.NAME)",
+            ]
+        );
     }
 }

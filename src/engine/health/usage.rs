@@ -21,7 +21,7 @@ use crate::ports::store::{BoxError, Key, Write};
 
 const NAME: &str = "usage";
 /// Agents in one batch, as long as an interval has room for so many batches.
-const BATCH: usize = 100;
+const BATCH: usize = 500;
 const BATCHES: usize = 100;
 /// Writes in one transaction.
 const WRITES: usize = 500;
@@ -90,17 +90,23 @@ impl Round {
             self.wait -= 1;
             return Vec::new();
         }
-        let all: Vec<&AgentId> =
-            view.agents.iter().filter(|row| row.phase.has_workload()).map(|row| &row.id).collect();
-        let needed = all.len().div_ceil(BATCH);
+        let count = view.agents.iter().filter(|row| row.phase.has_workload()).count();
+        let needed = count.div_ceil(BATCH);
         // so many batches that the interval has room for exactly those
         let even = |batches: &usize| *batches >= needed && BATCHES.is_multiple_of(*batches);
         let batches = (1..=BATCHES).find(even).unwrap_or(BATCHES);
         self.wait = BATCHES / batches - 1;
-        let size = all.len().div_ceil(batches);
-        let after = self.last.as_ref().map_or(0, |last| all.partition_point(|id| *id <= last));
-        let batch: Vec<AgentId> =
-            all[after..].iter().chain(&all[..after]).take(size).map(|id| (*id).clone()).collect();
+        let size = count.div_ceil(batches);
+        let last = self.last.as_ref();
+        let after = last.map_or(0, |last| view.agents.partition_point(|row| row.id <= *last));
+        let (before, rest) = view.agents.split_at(after);
+        let batch: Vec<AgentId> = rest
+            .iter()
+            .chain(before)
+            .filter(|row| row.phase.has_workload())
+            .take(size)
+            .map(|row| row.id.clone())
+            .collect();
         self.last = batch.last().cloned();
         batch
     }

@@ -196,7 +196,7 @@ impl Planner<'_> {
     }
 
     /// Who goes, and why: those of the plan that is being confirmed if they still can, else the idlest and newest.
-    fn victims<'m>(
+    pub(super) fn victims<'m>(
         &self,
         members: &'m [Found<Agent>],
         to: u32,

@@ -3,6 +3,8 @@
 
 mod restore;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::draft::{AT_ONCE, Draft, count, target};
@@ -35,8 +37,9 @@ pub(super) struct Undoing {
     agents: Vec<String>,
     pools: Vec<String>,
     templates: Vec<String>,
-    /// Agents restored so far.
+    /// Agents restored so far, and how many of each pool.
     restored: usize,
+    back: BTreeMap<String, u32>,
 }
 
 impl Undoing {
@@ -114,12 +117,14 @@ impl Planner<'_> {
             pools: Vec::new(),
             templates: Vec::new(),
             restored: 0,
+            back: BTreeMap::new(),
         };
         for document in documents {
             let reversal: Reversal = serde_json::from_value(document.clone())
                 .map_err(|error| refused(format!("what undoes it cannot be read: {error}")))?;
             self.reverse(&mut undoing, reversal).await?;
         }
+        self.make_room(&mut undoing).await?;
         let Undoing { mut draft, left_out, moved, reversals, agents, pools, templates, .. } =
             undoing;
         if !moved.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ratatui::style::Style;
 
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, wide};
+use super::stored::Stored;
 use super::words;
 use crate::engine::fields::{AGENT_FIELDS, Seen};
 use crate::engine::view::{AgentRow, FleetView};
@@ -69,11 +70,18 @@ pub const SPEC: Spec = Spec {
 pub struct Agents<'a> {
     rows: &'a [Arc<AgentRow>],
     now: Time,
+    stored: Option<&'a Stored>,
 }
 
 impl<'a> Agents<'a> {
     pub fn new(view: &'a FleetView, now: Time) -> Self {
-        Self { rows: &view.agents, now }
+        Self { rows: &view.agents, now, stored: None }
+    }
+
+    /// With the documents behind those in sight.
+    #[must_use]
+    pub fn over(self, stored: &'a Stored) -> Self {
+        Self { stored: Some(stored), ..self }
     }
 }
 
@@ -283,6 +291,10 @@ impl Rows for Agents<'_> {
 
     fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
         act(&Seen::new(self.rows[row].as_ref(), self.now));
+    }
+
+    fn document(&self, row: usize) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        self.stored?.body(self.rows[row].id.as_str())
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {

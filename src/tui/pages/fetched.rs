@@ -9,6 +9,7 @@ use super::events::aggregate;
 use super::listed::Entry;
 use super::papers::{self, KEPT, PaperRow, Papers, READ};
 use super::site;
+use super::stored::Stored;
 use super::table::TablePage;
 use super::xray::Tree;
 use crate::engine::fields::PaperKind;
@@ -33,6 +34,8 @@ pub struct Fetched {
     pub papers: Papers,
     /// Rows of a site, held as they came.
     pub entries: Vec<Entry>,
+    /// Documents behind rows that the view carries.
+    pub stored: Stored,
     /// The lines of a tree, as they stood when they were listed.
     pub tree: Tree,
     /// Nothing newer is shown until it thaws.
@@ -61,6 +64,7 @@ enum Incoming {
     Older { rows: Vec<PaperRow>, more: Option<Bookmark> },
     One(Box<PaperRow>),
     Entries(Vec<Entry>),
+    Stored(Vec<Document>),
     Thaw,
 }
 
@@ -86,6 +90,7 @@ impl Fetched {
                     self.more = more;
                 }
                 Incoming::Entries(entries) => self.entries = entries,
+                Incoming::Stored(documents) => self.stored.take(documents),
                 Incoming::One(row) => self.papers.push(*row, self.frozen),
                 Incoming::Thaw => {
                     if !self.papers.thaw() {
@@ -161,7 +166,9 @@ impl TablePage {
             return if due { Need::Newest } else { Need::Nothing };
         }
         let (Some(kind), fetched) = (self.kind.papers(), &self.fetched) else {
-            return Need::Nothing;
+            let free = self.fetched.asked.is_none() && !self.fetched.resting;
+            let due = free && self.lacks_documents(view);
+            return if due { Need::Newest } else { Need::Nothing };
         };
         if fetched.filter.as_ref() != Some(&self.wanted()) {
             return Need::Newest;
@@ -183,7 +190,7 @@ impl TablePage {
             self.fetched.sign = Some(0);
             return Some(asks);
         }
-        let kind = self.kind.papers()?;
+        let Some(kind) = self.kind.papers() else { return self.read_documents(view) };
         let filter = self.wanted();
         let fetched = &mut self.fetched;
         fetched.older = need == Need::Older;
@@ -204,7 +211,16 @@ impl TablePage {
         if self.kind.asks().is_some() {
             return self.told(answer, view);
         }
-        let kind = self.kind.papers()?;
+        let Some(kind) = self.kind.papers() else {
+            return match answer {
+                Ok(Reply::Listed(documents, _)) => {
+                    self.fetched.incoming.push(Incoming::Stored(documents));
+                    None
+                }
+                Ok(_) => None,
+                Err(fault) => Some(fault),
+            };
+        };
         let older = std::mem::take(&mut self.fetched.older);
         match answer {
             Ok(Reply::Listed(documents, more)) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ratatui::style::Style;
 
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, wide};
+use super::stored::Stored;
 use super::words;
 use crate::engine::fields::{POOL_FIELDS, Seen};
 use crate::engine::view::{FleetView, PoolRow};
@@ -63,11 +64,18 @@ pub const SPEC: Spec = Spec {
 pub struct Pools<'a> {
     rows: &'a [Arc<PoolRow>],
     now: Time,
+    stored: Option<&'a Stored>,
 }
 
 impl<'a> Pools<'a> {
     pub fn new(view: &'a FleetView, now: Time) -> Self {
-        Self { rows: &view.pools, now }
+        Self { rows: &view.pools, now, stored: None }
+    }
+
+    /// With the documents behind those in sight.
+    #[must_use]
+    pub fn over(self, stored: &'a Stored) -> Self {
+        Self { stored: Some(stored), ..self }
     }
 }
 
@@ -273,6 +281,10 @@ impl Rows for Pools<'_> {
 
     fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
         act(&Seen::new(self.rows[row].as_ref(), self.now));
+    }
+
+    fn document(&self, row: usize) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        self.stored?.body(self.rows[row].id.as_str())
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {

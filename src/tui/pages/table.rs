@@ -73,7 +73,7 @@ struct Stamp {
 
 /// The part of a view that a kind of row is made from. Kept, so that it is never mistaken for a later one.
 #[derive(Debug, Clone)]
-enum Slice {
+pub(super) enum Slice {
     Agents(Arc<[Arc<AgentRow>]>),
     Pools(Arc<[Arc<PoolRow>]>),
     Templates(Arc<[Arc<TemplateRow>]>),
@@ -85,7 +85,7 @@ enum Slice {
 }
 
 impl Slice {
-    fn of(kind: TableKind, view: &FleetView) -> Self {
+    pub(super) fn of(kind: TableKind, view: &FleetView) -> Self {
         match kind {
             TableKind::Agents | TableKind::Queues => Self::Agents(view.agents.clone()),
             TableKind::Pools => Self::Pools(view.pools.clone()),
@@ -103,7 +103,7 @@ impl Slice {
         }
     }
 
-    fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Agents(a), Self::Agents(b)) => Arc::ptr_eq(a, b),
             (Self::Pools(a), Self::Pools(b)) => Arc::ptr_eq(a, b),
@@ -267,6 +267,9 @@ impl TablePage {
         let Some(column) = known.find(|known| known.key == column) else {
             return false;
         };
+        if column.key.starts_with('/') && self.kind.stored().is_some() {
+            return false; // it is known of the rows in sight alone
+        }
         let again = self.sort.column == column.key;
         // of a figure the largest is looked for first, of an age the youngest
         let figure = column.align == RIGHT && column.key != "age";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ratatui::style::Style;
 
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, flex, wide};
+use super::stored::Stored;
 use super::words;
 use crate::engine::fields::{Seen, TEMPLATE_FIELDS};
 use crate::engine::view::{FleetView, TemplateRow};
@@ -52,11 +53,18 @@ pub const SPEC: Spec = Spec {
 pub struct Templates<'a> {
     rows: &'a [Arc<TemplateRow>],
     now: Time,
+    stored: Option<&'a Stored>,
 }
 
 impl<'a> Templates<'a> {
     pub fn new(view: &'a FleetView, now: Time) -> Self {
-        Self { rows: &view.templates, now }
+        Self { rows: &view.templates, now, stored: None }
+    }
+
+    /// With the documents behind those in sight.
+    #[must_use]
+    pub fn over(self, stored: &'a Stored) -> Self {
+        Self { stored: Some(stored), ..self }
     }
 }
 
@@ -131,6 +139,10 @@ impl Rows for Templates<'_> {
 
     fn seen(&self, row: usize, act: &mut dyn FnMut(&dyn Row)) {
         act(&Seen::new(self.rows[row].as_ref(), self.now));
+    }
+
+    fn document(&self, row: usize) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        self.stored?.body(self.rows[row].id.as_str())
     }
 
     fn is_within(&self, row: usize, owner: &TargetRef) -> bool {

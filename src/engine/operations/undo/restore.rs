@@ -17,8 +17,10 @@ use crate::engine::templates;
 use crate::model::agent::intent::restore;
 use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::message::moves::apply;
-use crate::model::plan::{Goal, Noun};
+use crate::model::operation::UndoInfo;
+use crate::model::plan::{Command, Goal, Noun, Targets};
 use crate::model::pool::Pool;
+use crate::model::scaling::Mode;
 use crate::model::schema::Collection;
 use crate::model::template::Template;
 use crate::ports::store::{Body, Document, Key, StoreError};
@@ -54,16 +56,43 @@ impl Planner<'_> {
             self.hold_again(to, template.as_str()).await?;
         }
         if let Some(pool) = &agent.pool_id {
-            let note = "a pool that has replaced it ends another agent instead";
-            if !to.draft.warnings.iter().any(|it| it == note)
-                && !to.draft.steps.iter().any(|it| it.step.target.id == pool.as_str())
-            {
-                to.draft.warnings.push(note.to_owned());
-            }
+            *to.back.entry(pool.to_string()).or_default() += 1;
         }
         let note = if agent.phase == Phase::Deleted { "from its tombstone" } else { "it goes on" };
         let batch = to.batch();
         to.draft.restores(batch, &Found { document, value: agent }, after, note);
+        Ok(())
+    }
+
+    /// A pool that has replaced what comes back would end that as one too many: its own choice goes instead, and the plan
+    /// says who. A pool whose number comes back too has room.
+    pub(super) async fn make_room(&self, to: &mut Undoing) -> Result<(), CommandError> {
+        let view = self.ctx.view();
+        for (id, back) in std::mem::take(&mut to.back) {
+            if to.draft.steps.iter().any(|it| it.step.target.id == id) {
+                continue;
+            }
+            let Some(document) = self.get(Collection::AgentPools, &id).await? else { continue };
+            let pool: Pool = read(&document)?;
+            if pool.deleting || pool.purge_at.is_some() || pool.scaling.mode == Mode::Hpa {
+                continue;
+            }
+            let members = self.members(&id).await?;
+            let surplus = self.victims(&members, pool.desired.saturating_sub(back), &view)?;
+            let names: Vec<String> = surplus.iter().map(|(it, _)| it.id().to_owned()).collect();
+            if names.is_empty() {
+                continue;
+            }
+            let said: Vec<&str> = surplus.iter().map(|(it, _)| it.value.name.as_str()).collect();
+            let note = format!("pool {} has a replacement: {} goes", pool.name, said.join(", "));
+            let ended = Command::Delete { targets: Targets { noun: Noun::Agent, names } };
+            let mut deletion = Box::pin(self.draft(&ended)).await?;
+            deletion.warnings = vec![note]; // it would say that the pool replaces them
+            if let UndoInfo::Restore { documents, .. } = &deletion.undo {
+                to.reversals.extend(documents.iter().cloned());
+            }
+            to.draft.absorb(deletion);
+        }
         Ok(())
     }
 
