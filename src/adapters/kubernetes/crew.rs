@@ -32,6 +32,8 @@ pub struct Crewed {
     pub replicas: u32,
     /// Who else has set the number of replicas.
     pub scaled_by: Option<String>,
+    /// The number is ours, if not ours alone.
+    pub numbered: bool,
     pub applied: String,
     pub going: bool,
     pub refusal: String,
@@ -47,11 +49,13 @@ pub fn name(pool: &str) -> String {
 /// well, nobody has.
 pub fn scaled_by(owners: &[OwnerSeen]) -> Option<String> {
     let of_replicas = |it: &&OwnerSeen| it.fields_v1.spec.replicas.is_some();
-    let owners: Vec<&OwnerSeen> = owners.iter().filter(of_replicas).collect();
-    match owners.iter().any(|owner| owner.manager == MANAGER) {
-        true => None,
-        false => owners.last().map(|owner| owner.manager.clone()),
-    }
+    let last = owners.iter().rfind(of_replicas)?;
+    (!numbered(owners)).then(|| last.manager.clone())
+}
+
+/// Whether `spec.replicas` is ours, if not ours alone.
+pub fn numbered(owners: &[OwnerSeen]) -> bool {
+    owners.iter().any(|it| it.manager == MANAGER && it.fields_v1.spec.replicas.is_some())
 }
 
 /// The Deployment without its replicas, and the autoscaler if it has one.
@@ -187,6 +191,12 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
                 let owners = fault::owners(&status);
                 match owners.iter().find(|owner| *owner != MANAGER) {
                     Some(owner) if fault::is_only_over(&status, ".spec.replicas") => {
+                        // theirs as well, and unchanged since: ours to set
+                        if let Some(known) = known.as_ref().filter(|it| it.numbered)
+                            && number(inner, &name, known, replicas).await?
+                        {
+                            continue;
+                        }
                         (others, taken) = (Some(owner.clone()), None);
                     }
                     Some(_) => return Err(fault::refusal(&status)),
@@ -199,6 +209,25 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
         }
     }
     Err(silent(Kind::Write))
+}
+
+/// Sets the number of replicas by itself, which takes it from whoever had set it before; false where that is another by now.
+async fn number(
+    inner: &Inner,
+    name: &str,
+    known: &Crewed,
+    replicas: u32,
+) -> Result<bool, RuntimeError> {
+    let version = known.version.to_string();
+    let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}});
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let api: Api<DeploymentSeen> = inner.deployments();
+    match inner.cluster.try_ask(api.patch(name, &params, &Patch::Merge(&patch))).await {
+        Ok(_) => Ok(true),
+        Err(Some(kube::Error::Api(status))) if status.code == 409 => Ok(false),
+        Err(Some(error)) => Err(fault::of(error, Kind::Write)),
+        Err(None) => Err(silent(Kind::Write)),
+    }
 }
 
 /// The autoscaler of the same name, or none. One that somebody else made is theirs: it is left as it is, and in the way of ours.

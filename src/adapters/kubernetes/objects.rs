@@ -17,7 +17,7 @@ use serde::Deserialize;
 pub use self::meta::OwnerSeen;
 use self::meta::{MetaSeen, without_owners};
 use super::MANAGER;
-use super::crew::{APPLIED, Crewed, scaled_by};
+use super::crew::{APPLIED, Crewed, numbered, scaled_by};
 use crate::model::id::AgentId;
 use crate::model::quantity::{Bytes, Cpu};
 use crate::model::time::Time;
@@ -378,6 +378,7 @@ impl DeploymentSeen {
             version: version(&self.metadata),
             replicas: u32::try_from(replicas).unwrap_or(0),
             scaled_by: scaled_by(&self.owners),
+            numbered: numbered(&self.owners),
             applied,
             going: self.metadata.deletion_timestamp.is_some(),
             refusal: self.shorten().refusal,
