@@ -1,6 +1,8 @@
 //! Changes that other programs made to what is wanted of the fleet: the mirror tells of documents that the journal did not
-//! write as they stand, and the leader gives each change its event. The documents are left as they are.
+//! write as they stand, and the leader gives each change its event. The documents are left as they are, but for the mark
+//! that a new leader writes into those whose change is told already, so that the next one need not look into them again.
 
+mod patience;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::context::Context;
@@ -20,12 +22,16 @@ use crate::engine::journal::{Fence, Suspect};
 use crate::model::schema::Collection;
 use crate::ports::store::{Body, BoxError, Document, Key, StoreError};
 
+use self::patience::{Name, Patience};
+
 const NAME: &str = "external";
 /// Between hearing of a change and looking: writes of one program come together.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Documents read in one go, and events written in one transaction.
 const PAGE: usize = 500;
 const BATCH: usize = 50;
+/// Keys read in one go.
+const KEYS: usize = 5_000;
 /// More suspects than this, and everything is looked through instead.
 const MOST: usize = 10_000;
 
@@ -102,23 +108,39 @@ impl Drop for Gathering<'_> {
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
     let _gathering = Gathering::begin(&ctx.suspects);
     let mut pace = Pace::default();
+    let mut patience = Patience::default();
     let mut pause = SETTLE;
     while stop.run_until_cancelled(sleep(pause)).await.is_some() {
         let began = ctx.clock.instant();
-        let outcome = turn(&ctx, &fence, &stop).await;
+        let outcome = turn(&ctx, &fence, &stop, &mut patience).await;
         pause = pace.turned(&ctx, NAME, began, outcome)?.unwrap_or(SETTLE);
-        if pause == SETTLE && stop.run_until_cancelled(ctx.suspects.bell.notified()).await.is_none()
-        {
-            break;
+        if pause == SETTLE {
+            let rung = ctx.suspects.bell.notified();
+            let due = patience.next(ctx.clock.instant());
+            // those that wait for their time come back without a bell
+            let woken = async { drop(timeout(due.unwrap_or(Duration::MAX), rung).await) };
+            if stop.run_until_cancelled(woken).await.is_none() {
+                break;
+            }
         }
     }
     Ok(())
 }
 
 /// Clears up what is suspect by now. What the store does not let through is suspect again.
-async fn turn(ctx: &Context, fence: &Fence, stop: &CancellationToken) -> Result<(), Fault> {
-    let list = std::mem::take(&mut *ctx.suspects.list());
-    let outcome = clear_up(ctx, fence, &list, stop).await;
+async fn turn(
+    ctx: &Context,
+    fence: &Fence,
+    stop: &CancellationToken,
+    patience: &mut Patience,
+) -> Result<(), Fault> {
+    let list = {
+        let mut all = ctx.suspects.list();
+        let mut list = std::mem::take(&mut *all);
+        all.keys = patience.not_yet(&mut list.keys, ctx.clock.instant());
+        list
+    };
+    let outcome = clear_up(ctx, fence, &list, stop, patience).await;
     if outcome.is_err() {
         let mut back = ctx.suspects.list();
         back.all |= list.all;
@@ -132,14 +154,18 @@ async fn clear_up(
     fence: &Fence,
     list: &List,
     stop: &CancellationToken,
+    patience: &mut Patience,
 ) -> Result<(), Fault> {
+    let mut keys = list.keys.clone();
     if list.all {
         for collection in SEALED {
             look_through(ctx, fence, collection, stop).await?;
         }
+        keys.extend(gone(ctx).await?);
     }
-    let mut keys = list.keys.iter().peekable();
+    let mut keys = keys.iter().peekable();
     while keys.peek().is_some() && !stop.is_cancelled() {
+        let reached = ctx.journal.reached().await?;
         let mut suspects = Vec::with_capacity(BATCH);
         for (collection, key) in keys.by_ref().take(BATCH) {
             let found = match ctx.store.get(*collection, key).await {
@@ -152,9 +178,30 @@ async fn clear_up(
                 suspects.push((*collection, key.clone(), found));
             }
         }
-        note(ctx, fence, suspects).await?;
+        let told = note(ctx, fence, reached, suspects, false).await?;
+        patience.told(told, ctx.clock.instant());
     }
     Ok(())
+}
+
+/// Agents that were looked after once and are not there any more: somebody may have removed them while nobody led.
+async fn gone(ctx: &Context) -> Result<Vec<Name>, StoreError> {
+    let looked_after = keys(ctx, Collection::AgentHealth).await?;
+    let there = keys(ctx, Collection::Agents).await?;
+    Ok(looked_after.difference(&there).map(|key| (Collection::Agents, key.clone())).collect())
+}
+
+async fn keys(ctx: &Context, collection: Collection) -> Result<BTreeSet<Key>, StoreError> {
+    let (mut keys, mut after) = (BTreeSet::new(), None);
+    loop {
+        let page = ctx.store.revisions(collection, after.as_ref(), KEYS).await?;
+        let full = page.len() == KEYS;
+        after = page.last().map(|(key, _)| key.clone());
+        keys.extend(page.into_iter().map(|(key, _)| key));
+        if !full {
+            return Ok(keys);
+        }
+    }
 }
 
 async fn look_through(
@@ -165,6 +212,7 @@ async fn look_through(
 ) -> Result<(), Fault> {
     let mut after: Option<Key> = None;
     while !stop.is_cancelled() {
+        let reached = ctx.journal.reached().await?;
         let page = ctx.store.scan(collection, after.as_ref(), PAGE).await?;
         let full = page.len() == PAGE;
         after = page.last().map(|document| document.key.clone());
@@ -178,7 +226,7 @@ async fn look_through(
             })
             .collect();
         for some in suspects.chunks(BATCH) {
-            note(ctx, fence, some.to_vec()).await?;
+            note(ctx, fence, reached, some.to_vec(), true).await?;
         }
         if !full {
             break;
@@ -187,30 +235,53 @@ async fn look_through(
     Ok(())
 }
 
-/// Gives each suspect its event. One that changes this very moment stays suspect: its change is told by the feed.
-async fn note(ctx: &Context, fence: &Fence, suspects: Vec<Suspect>) -> Result<(), Fault> {
+/// Gives each suspect its event, and returns which had one. One that the journal tells of this very moment is passed over:
+/// whoever changes a document past it tells of what was there before.
+async fn note(
+    ctx: &Context,
+    fence: &Fence,
+    reached: u64,
+    suspects: Vec<Suspect>,
+    seals: bool,
+) -> Result<Vec<Name>, Fault> {
+    let mut told = Vec::new();
     if suspects.is_empty() {
-        return Ok(());
+        return Ok(told);
     }
-    if tell(ctx, fence, &suspects).await? && suspects.len() > 1 {
-        for one in suspects {
-            tell(ctx, fence, &[one]).await?;
+    match tell(ctx, fence, reached, &suspects, seals).await? {
+        Some(all) => told = all,
+        None if suspects.len() > 1 => {
+            for one in suspects {
+                told.extend(tell(ctx, fence, reached, &[one], seals).await?.unwrap_or_default());
+            }
         }
+        None => {}
     }
-    Ok(())
+    Ok(told)
 }
 
-/// Whether one of them moved, and nothing was written.
-async fn tell(ctx: &Context, fence: &Fence, suspects: &[Suspect]) -> Result<bool, Fault> {
-    match ctx.journal.note_strangers(fence, suspects).await.map_err(Fault::from) {
-        Ok(0) => Ok(false),
-        Ok(count) => {
-            tracing::info!(count, "another program changed documents");
-            Ok(false)
+/// Which had an event; none when one of them was told of meanwhile, and nothing was written.
+async fn tell(
+    ctx: &Context,
+    fence: &Fence,
+    reached: u64,
+    suspects: &[Suspect],
+    seals: bool,
+) -> Result<Option<Vec<Name>>, Fault> {
+    match ctx.journal.note_strangers(fence, reached, suspects, seals).await.map_err(Fault::from) {
+        Ok(events) => {
+            if !events.is_empty() {
+                tracing::info!(count = events.len(), "another program changed documents");
+            }
+            let had = |(of, key, _): &&Suspect| {
+                events.iter().any(|it| it.aggregate == of.name() && it.aggregate_id == key.as_str())
+            };
+            let told = suspects.iter().filter(had).map(|(of, key, _)| (*of, key.clone()));
+            Ok(Some(told.collect()))
         }
         Err(Fault::Store(
             StoreError::Conflict { .. } | StoreError::NotFound { .. } | StoreError::Exists { .. },
-        )) => Ok(true),
+        )) => Ok(None),
         Err(fault) => Err(fault),
     }
 }

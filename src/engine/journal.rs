@@ -4,8 +4,10 @@
 pub mod seal;
 pub mod stranger;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -68,6 +70,8 @@ pub struct Journal {
 
 /// Other processes may take the next number first; each try reads the head anew.
 const TRIES: u32 = 50;
+/// Histories that are read at a time.
+const AT_ONCE: usize = 8;
 
 impl Journal {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
@@ -92,49 +96,81 @@ impl Journal {
         let mut base: Vec<Write> = guard(cause.fence.as_ref())?.into_iter().collect();
         base.extend(changes.into_iter().map(write));
         base.extend(extra);
-        self.append(base, &suspects, drafts).await
+        // the changes mind the revisions of what they change, so it does not matter when that was read
+        let reached = if suspects.is_empty() { 0 } else { self.reached().await? };
+        let strangers = self.strangers(&suspects, reached).await?;
+        self.append(base, strangers, drafts).await
     }
 
-    /// Writes an event for each of `suspects` that is not as its events left it; returns how many there were. Asked again,
-    /// it finds nothing.
+    /// How far the journal had come, at least: to be asked before suspects are read.
     ///
     /// # Errors
-    /// Those of the store; `Conflict` on [`FENCE_KEY`] means that another leader has begun, on a suspect that it was
-    /// changed this very moment.
+    /// Those of reading.
+    pub async fn reached(&self) -> Result<u64, StoreError> {
+        let mut head = self.head.lock().await;
+        let known = match head.take() {
+            Some(known) => known,
+            None => self.read_head().await?,
+        };
+        Ok(head.insert(known).0)
+    }
+
+    /// Writes an event for each of `suspects` that is not as its events left it, and returns them; asked again, it finds
+    /// nothing. The suspects were read after the journal had `reached` that number, and may have changed since: that is
+    /// another event. With `seals`, those that the journal knows as they stand are marked so, and are no suspects any more.
+    ///
+    /// # Errors
+    /// Those of the store; `Conflict` on [`FENCE_KEY`] means that another leader has begun, on a suspect that the journal
+    /// told of it meanwhile, or that it was to be marked and has changed.
     pub async fn note_strangers(
         &self,
         fence: &Fence,
+        reached: u64,
         suspects: &[Suspect],
-    ) -> Result<usize, StoreError> {
-        let mut writes: Vec<Write> = guard(Some(fence))?.into_iter().collect();
-        writes.extend(suspects.iter().map(|(collection, key, found)| Write::Check {
-            collection: *collection,
-            key: key.clone(),
-            rev: found.as_ref().map(|document| document.rev.clone()),
-        }));
-        if self.strangers(suspects).await?.is_empty() {
-            return Ok(0);
+        seals: bool,
+    ) -> Result<Vec<Event>, StoreError> {
+        let strangers = self.strangers(suspects, reached).await?;
+        let mut writes = Vec::from_iter(guard(Some(fence))?);
+        for (collection, key, found) in strangers.known.iter().filter_map(|at| suspects.get(*at)) {
+            if let (true, Some(Document { rev, body, .. })) = (seals, found) {
+                let (rev, mut body) = (rev.clone(), body.clone());
+                seal::seal(&mut body);
+                let (collection, key) = (*collection, key.clone());
+                writes.push(Write::Replace { collection, key, rev, body });
+            }
         }
-        Ok(self.append(writes, suspects, Vec::new()).await?.len())
+        if strangers.events.is_empty() && writes.len() < 2 {
+            return Ok(Vec::new());
+        }
+        self.append(writes, strangers, Vec::new()).await
     }
 
     /// What the journal does not know of `suspects`.
-    async fn strangers(&self, suspects: &[Suspect]) -> Result<Vec<Event>, StoreError> {
-        let mut events = Vec::new();
-        for (collection, key, found) in suspects {
-            events.extend(stranger::event(&*self.store, *collection, key, found.as_ref()).await?);
+    async fn strangers<'a>(
+        &self,
+        suspects: &'a [Suspect],
+        seq: u64,
+    ) -> Result<Strangers<'a>, StoreError> {
+        let mut found = Vec::with_capacity(suspects.len());
+        for some in suspects.chunks(AT_ONCE) {
+            let asked = some.iter().map(|(collection, key, found)| {
+                stranger::event(&*self.store, *collection, key, found.as_ref())
+            });
+            found.extend(try_join_all(asked).await?);
         }
-        Ok(events)
+        let known = found.iter().enumerate().filter(|(_, event)| event.is_none());
+        let known = known.map(|(at, _)| at).collect();
+        Ok(Strangers { suspects, seq, known, events: found.into_iter().flatten().collect() })
     }
 
-    /// Writes `base` with an event for each draft, after those of what strangers did to `suspects`.
+    /// Writes `base` with an event for each draft, after those of what strangers did.
     async fn append(
         &self,
         base: Vec<Write>,
-        suspects: &[Suspect],
+        mut strangers: Strangers<'_>,
         drafts: Vec<Event>,
     ) -> Result<Vec<Event>, StoreError> {
-        if drafts.is_empty() && suspects.is_empty() {
+        if drafts.is_empty() && strangers.suspects.is_empty() {
             self.store.transact(base, Durability::Durable).await?;
             return Ok(Vec::new());
         }
@@ -144,12 +180,23 @@ impl Journal {
                 Some(known) => known,
                 None => self.read_head().await?,
             };
-            // after the head was read: an event that somebody writes about them meanwhile takes our number
-            let strangers = self.strangers(suspects).await?;
+            // somebody may have told of them by now; one who does so from here on takes our number
+            if let Some((collection, key)) = self.overtaken(&strangers, seq).await? {
+                *head = Some((seq, hash));
+                if drafts.is_empty() {
+                    return Err(StoreError::Conflict { collection, key });
+                }
+                // histories may be long: others write meanwhile
+                drop(head);
+                strangers = self.strangers(strangers.suspects, seq).await?;
+                head = self.head.lock().await;
+                continue;
+            }
+            strangers.seq = seq;
             let at = self.clock.now();
             let mut writes = base.clone();
-            let mut events = Vec::with_capacity(strangers.len() + drafts.len());
-            for draft in strangers.iter().chain(&drafts) {
+            let mut events = Vec::with_capacity(strangers.events.len() + drafts.len());
+            for draft in strangers.events.iter().chain(&drafts) {
                 seq += 1;
                 let mut event = Event { seq, at, prev_hash: hash, ..draft.clone() };
                 event.hash = event.digest();
@@ -211,6 +258,19 @@ impl Journal {
         })
     }
 
+    /// A suspect that an event up to `seq` may be about that is not known yet.
+    async fn overtaken(
+        &self,
+        strangers: &Strangers<'_>,
+        seq: u64,
+    ) -> Result<Option<(Collection, Key)>, StoreError> {
+        if strangers.suspects.is_empty() || seq <= strangers.seq {
+            return Ok(None);
+        }
+        let keys = strangers.suspects.iter().map(|(of, key, _)| (*of, key.clone())).collect();
+        stranger::told_since(&*self.store, strangers.seq, keys).await
+    }
+
     async fn read_head(&self) -> Result<(u64, String), StoreError> {
         let seq = Field::new("seq")
             .map_err(|error| StoreError::Invalid { message: error.to_string() })?;
@@ -229,6 +289,16 @@ impl Journal {
             })?;
         Ok((event.seq, event.hash))
     }
+}
+
+/// What the journal did not know of `suspects` when its head was at `seq`.
+#[derive(Debug)]
+struct Strangers<'a> {
+    suspects: &'a [Suspect],
+    seq: u64,
+    /// Places in `suspects` of those that the journal knows as they stand.
+    known: BTreeSet<usize>,
+    events: Vec<Event>,
 }
 
 /// A document that somebody else may have changed, as it was read; none when it was not there.

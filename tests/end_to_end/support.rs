@@ -118,10 +118,22 @@ pub fn daemon(dir: &Path, ttl: &str) -> Running {
     Running(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
+/// The database that the fleet in `dir` meets in, where that is no file there.
+pub fn shared_store(dir: &Path) -> Option<String> {
+    std::fs::read_to_string(dir.join("shared-store")).ok()
+}
+
 /// The agents' own processes of the fleet in `dir`, by agent id: how many carry it.
 pub fn agents(dir: &Path) -> BTreeMap<String, Vec<u32>> {
     let mut found: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     let here = dir.display().to_string();
+    let shared = shared_store(dir);
+    // names of databases are drawn anew for each fleet
+    let database = shared.as_deref().and_then(|url| url.rsplit('/').next());
+    let ours = |store: &str| match database {
+        Some(database) => store.contains(database),
+        None => store.starts_with(&here),
+    };
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
         let Ok(environ) = std::fs::read(entry.path().join("environ")) else { continue };
@@ -130,7 +142,7 @@ pub fn agents(dir: &Path) -> BTreeMap<String, Vec<u32>> {
             all.split('\0').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
         if let (Some(id), Some(store)) = (value("CVXC_AGENT_ID"), value("CVXC_STORE"))
-            && store.starts_with(&here)
+            && ours(store)
         {
             found.entry(id.to_owned()).or_default().push(pid);
         }
@@ -148,6 +160,20 @@ impl Fleet {
     pub fn new() -> Self {
         let keep = tempfile::Builder::new().prefix("cvxc-test-").tempdir().unwrap();
         Self { dir: keep.path().to_owned(), _keep: keep }
+    }
+
+    /// A fleet in a new database of the ArangoDB server at `host:port`, whose root has no password.
+    pub fn in_arango(server: &str) -> Self {
+        let fleet = Self::new();
+        let (host, port) = server.rsplit_once(':').unwrap();
+        let database = format!("t{:016x}", rand::random::<u64>());
+        let settings = format!(
+            "[database]\ntype = \"arangodb\"\nhost = \"{host}\"\nport = {port}\ndatabase = \"{database}\"\nusername = \"root\"\n"
+        );
+        std::fs::write(fleet.dir.join("config.toml"), settings).unwrap();
+        let url = format!("arangodb://root@{server}/{database}");
+        std::fs::write(fleet.dir.join("shared-store"), url).unwrap();
+        fleet
     }
 }
 

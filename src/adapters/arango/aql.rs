@@ -284,7 +284,6 @@ fn reserve(mode: Mode) -> String {
     format!(
         "LET last = FIRST(FOR s IN @@meta FILTER s._key == @counter \
          UPDATE s WITH {{ last: s.last + LENGTH(@writes) }} IN @@meta OPTIONS {{ exclusive: {lock} }} RETURN OLD.last) \
-         FOR i IN 0..LENGTH(@writes) - 1 LET w = @writes[i] \
          FILTER ASSERT(last != null, \"the counter of this collection is missing in the store\") "
     )
 }
@@ -329,21 +328,34 @@ pub(super) fn whole(parts: Vec<(Aql, usize)>, locked: &[Collection]) -> Aql {
 /// What a statement says whose writes did not find what they name.
 pub(super) const UNMET: &str = "cvxc: a write did not find its document as it should be";
 
-pub(super) fn write(kind: Kind, collection: Collection, writes: Vec<Value>, mode: Mode) -> Aql {
+pub(super) fn write(kind: Kind, collection: Collection, mut writes: Vec<Value>, mode: Mode) -> Aql {
     let sequenced = collection.is_sequenced();
     let stamp = "{ seq: last + 1 + i }";
+    if sequenced && kind == Kind::Insert {
+        // whoever counts here need not be asked to count there: sends come in large batches
+        for (place, write) in (1_u64..).zip(&mut writes) {
+            if let Value::Object(write) = write {
+                write.insert("seq".to_owned(), place.into());
+            }
+        }
+    }
     let found = "FOR w IN @writes FOR d IN @@c FILTER d._key == w._key";
     let merged = "MERGE(UNSET(d, w.names), w.set)";
     let keep = if sequenced { "MERGE(w.body, { seq: d.seq })" } else { "w.body" };
     let reserves = sequenced && matches!(kind, Kind::Insert | Kind::Put | Kind::MergeOrMake);
-    let each = if reserves { reserve(mode) } else { "FOR w IN @writes ".to_owned() };
+    let numbers = if reserves { reserve(mode) } else { String::new() };
+    let each = match reserves {
+        true if kind != Kind::Insert => "FOR i IN 0..LENGTH(@writes) - 1 LET w = @writes[i] ",
+        _ => "FOR w IN @writes ",
+    };
+    let each = numbers + each;
     let Mode { sync, exclusive, .. } = mode;
     let how = format!("waitForSync: {sync}, exclusive: {exclusive}");
     let options = format!("OPTIONS {{ {how} }}");
     let said = said(collection);
     let text = match kind {
         Kind::Insert if sequenced => {
-            format!("{each}INSERT MERGE(w, {stamp}) INTO @@c {options} {said}")
+            format!("{each}INSERT MERGE(w, {{ seq: last + w.seq }}) INTO @@c {options} {said}")
         }
         Kind::Insert => format!("{each}INSERT w INTO @@c {options} {said}"),
         Kind::Replace => {

@@ -133,7 +133,7 @@ async fn one(
     locked.sort_unstable();
     let answer: Result<Vec<Vec<Vec<Row>>>, Failure> = match parts.as_slice() {
         // a statement that leaves nothing out unless it fails as a whole
-        [(aql, count)] if *count == 1 => {
+        [(aql, count)] if *count == 1 || (leaves_nothing_out(steps) && *count <= desk::BATCH) => {
             desk::run(http, aql, None, Again::Unbegun).await.map(|rows| vec![vec![rows]])
         }
         _ => desk::run(http, &aql::whole(parts, &locked), None, Again::Unbegun).await,
@@ -144,6 +144,12 @@ async fn one(
     };
     let rows: Vec<Row> = rows.into_iter().flatten().collect();
     ordered(steps, rows).ok_or(Trouble::Unmet(None))
+}
+
+/// Whether each step does something in any case.
+fn leaves_nothing_out(steps: &[Step]) -> bool {
+    let makes = |step: &Step| matches!(step.kind, Kind::Insert | Kind::Put | Kind::MergeOrMake);
+    steps.iter().all(makes)
 }
 
 /// The rows in the order of the steps; none when a step has no row.

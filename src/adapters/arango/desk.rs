@@ -1,8 +1,8 @@
 //! Running statements: over cursors that are always closed, inside a transaction or outside.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::model::schema::Collection;
 use crate::ports::store::{Document, Key, Rev, StoreError};
@@ -14,7 +14,7 @@ use super::odd;
 use http::Method;
 
 /// How many rows come with one answer.
-const BATCH: usize = 2_000;
+pub(super) const BATCH: usize = 2_000;
 /// How long the server keeps a cursor that nobody asks, in seconds.
 const CURSOR_LIFE: u32 = 30;
 
@@ -23,6 +23,16 @@ const CURSOR_LIFE: u32 = 30;
 pub(super) struct Transaction {
     pub(super) id: String,
     pub(super) endpoint: usize,
+}
+
+/// What a cursor is asked for. Borrowed: what is written may be large.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked<'a> {
+    query: &'a str,
+    bind_vars: &'a Map<String, Value>,
+    batch_size: usize,
+    ttl: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,10 +63,12 @@ pub(super) async fn run<T: DeserializeOwned>(
     transaction: Option<&Transaction>,
     again: Again,
 ) -> Result<Vec<T>, Failure> {
-    let body = json!({
-        "query": aql.text, "bindVars": aql.bind, "batchSize": BATCH, "ttl": CURSOR_LIFE,
-    });
-    let mut ask = Ask::new(Method::POST, "/_api/cursor", again).with(&body);
+    let asked =
+        Asked { query: &aql.text, bind_vars: &aql.bind, batch_size: BATCH, ttl: CURSOR_LIFE };
+    let body = serde_json::to_string(&asked).map_err(|error| {
+        Failure::Strange(format!("a statement could not be written as JSON: {error}"))
+    })?;
+    let mut ask = Ask { body, ..Ask::new(Method::POST, "/_api/cursor", again) };
     ask.transaction = transaction.map(|transaction| transaction.id.clone());
     ask.pin = transaction.map(|transaction| transaction.endpoint);
     let answer = http.send(&ask).await?;

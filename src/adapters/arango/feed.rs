@@ -126,11 +126,7 @@ impl Hub {
 
     pub(super) async fn head(&self) -> Result<u64, Failure> {
         match self.source {
-            Source::Tail => {
-                let stand = self.tail.stand().await?;
-                self.recognize(&stand);
-                Ok(stand.tick)
-            }
+            Source::Tail => Ok(self.stand().await?.tick),
             Source::Poll(_) => {
                 self.look(true).await?;
                 Ok(locked(&self.log).head())
@@ -138,17 +134,24 @@ impl Hub {
         }
     }
 
-    /// Notices that the server is another, or was put back to an earlier state.
-    fn recognize(&self, stand: &Stand) {
+    /// Asks where the server's log stands, and notices that the server is another, or was put back to an earlier state.
+    async fn stand(&self) -> Result<Stand, Failure> {
+        // the log may be read on while the answer is on its way: only what was read before tells that it went back
+        let (epoch, head) = {
+            let log = locked(&self.log);
+            (log.epoch, log.head())
+        };
+        let stand = self.tail.stand().await?;
         let name = format!("t{}", stand.server);
         let mut known = locked(&self.name);
         let mut log = locked(&self.log);
-        if *known != name || stand.tick < log.head() {
+        if *known != name || (log.epoch == epoch && stand.tick < head) {
             *known = name;
             log.lost(stand.tick);
             drop((known, log));
             self.news.send_replace(());
         }
+        Ok(stand)
     }
 
     /// Forgets what no reader can still want.
@@ -172,7 +175,7 @@ impl Hub {
     }
 
     async fn following(&self) {
-        let mut from: Option<u64> = None;
+        let mut from: Option<(u64, u64)> = None;
         let mut failures = 0;
         loop {
             if locked(&self.watched).is_empty() {
@@ -210,37 +213,51 @@ impl Hub {
         }
     }
 
-    /// Reads on in the server's log; true when more is waiting.
-    async fn tail_on(&self, from: &mut Option<u64>, doubtful: bool) -> Result<bool, Failure> {
+    /// Reads on in the server's log; true when more is waiting. `from` is where, and in which epoch of ours.
+    async fn tail_on(
+        &self,
+        from: &mut Option<(u64, u64)>,
+        doubtful: bool,
+    ) -> Result<bool, Failure> {
         if from.is_none() || doubtful {
-            let stand = self.tail.stand().await?;
-            self.recognize(&stand);
-            let mut log = locked(&self.log);
-            if from.is_none() || log.head() > from.unwrap_or_default() {
+            let stand = self.stand().await?;
+            if from.is_none() {
+                let mut log = locked(&self.log);
                 log.reset(stand.tick);
-                *from = Some(stand.tick);
+                *from = Some((log.epoch, stand.tick));
                 drop(log);
                 self.news.send_replace(());
             }
         }
-        let at = from.unwrap_or_default();
+        let (epoch, at) = {
+            let log = locked(&self.log);
+            // whoever noticed that the server is another has begun anew where that one stood
+            from.filter(|(epoch, _)| *epoch == log.epoch).unwrap_or((log.epoch, log.head()))
+        };
         let slice = self.tail.read(at).await?;
         if slice.gap {
-            let stand = self.tail.stand().await?;
-            locked(&self.log).lost(stand.tick);
-            *from = Some(stand.tick);
+            let stand = self.stand().await?;
+            let mut log = locked(&self.log);
+            if log.epoch == epoch {
+                log.lost(stand.tick);
+            }
+            *from = Some((log.epoch, log.head()));
+            drop(log);
             self.news.send_replace(());
             return Ok(true);
         }
-        *from = Some(slice.next);
         let any = !slice.rows.is_empty();
         {
             let mut log = locked(&self.log);
+            if log.epoch != epoch {
+                return Ok(true); // it may have come from a server that is gone
+            }
             for row in slice.rows {
                 log.append(row);
             }
             log.advance(slice.next);
         }
+        *from = Some((epoch, slice.next));
         if any {
             self.news.send_replace(());
         }
@@ -313,4 +330,112 @@ impl Hub {
 fn append(log: &mut Log, collection: Collection, key: Key, put: Option<Put>) {
     let place = log.head() + 1;
     log.append(Row { place, base: place, collection, key, put });
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc::{Receiver, Sender};
+
+    use super::*;
+    use crate::adapters::arango::options::{ArangoOptions, Secret};
+    use crate::ports::clock::SystemClock;
+
+    /// Answers one request after the other with where a log stands, and that nothing follows in it: what is asked goes to
+    /// `asked`, and waits for the server's name and tick in `ticks`.
+    async fn stands(
+        listener: TcpListener,
+        asked: Sender<String>,
+        mut ticks: Receiver<(&'static str, u64)>,
+    ) {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut text = Vec::new();
+            while !text.ends_with(b"\r\n\r\n") {
+                text.push(socket.read_u8().await.unwrap());
+            }
+            let request = String::from_utf8(text).unwrap();
+            let tail = request.contains("/wal/tail?");
+            if request.contains("/_api/document/") {
+                // our database, made once
+                let body = "{\"_rev\": \"_a\"}";
+                let head = format!("content-length: {}\r\nconnection: close", body.len());
+                let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}");
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                continue;
+            }
+            asked.send(request).await.unwrap();
+            let Some((server, tick)) = ticks.recv().await else { return };
+            let (head, body) = if tail {
+                let name = "x-arango-replication";
+                let said = format!("{name}-lasttick: {tick}\r\n{name}-frompresent: true\r\n");
+                (format!("204 No Content\r\n{said}"), String::new())
+            } else {
+                let server = format!("{{\"serverId\": \"{server}\"}}");
+                let body = format!("{{\"tick\": \"{tick}\", \"server\": {server}}}");
+                (format!("200 OK\r\ncontent-length: {}\r\n", body.len()), body)
+            };
+            let answer = format!("HTTP/1.1 {head}connection: close\r\n\r\n{body}");
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    /// Runs `talk` with a way to a server that answers as it is told, one request at a time.
+    async fn beside<T>(
+        talk: impl AsyncFnOnce(Http, Receiver<String>, Sender<(&'static str, u64)>) -> T,
+    ) -> T {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let (asked, was_asked) = tokio::sync::mpsc::channel(1);
+        let (answer, ticks) = tokio::sync::mpsc::channel(1);
+        let options = ArangoOptions::new(vec![url], "fleet", "root", Secret::default()).unwrap();
+        let http = Http::new(&options, &SystemClock::shared()).unwrap();
+        tokio::select! {
+            end = talk(http, was_asked, answer) => end,
+            () = stands(listener, asked, ticks) => unreachable!("it serves for ever"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_the_log_has_outrun_is_no_gap_and_a_log_that_went_back_is_one() {
+        beside(async |http, mut was_asked, answer| {
+            answer.send(("a", 10)).await.unwrap();
+            let hub = Hub::open(&http).await.unwrap();
+            was_asked.recv().await.unwrap();
+            for (server, tick, gaps) in [("a", 12, 0), ("a", 20, 0), ("a", 19, 1), ("b", 30, 2)] {
+                let read_on = async {
+                    was_asked.recv().await.unwrap();
+                    if tick == 12 {
+                        locked(&hub.log).advance(20);
+                    }
+                    answer.send((server, tick)).await.unwrap();
+                };
+                let (head, ()) = futures::join!(hub.head(), read_on);
+                assert_eq!(head.unwrap(), tick);
+                assert_eq!(locked(&hub.log).epoch, gaps, "at {tick}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_found_to_be_another_is_followed_from_where_it_was_found() {
+        beside(async |http, mut was_asked, answer| {
+            answer.send(("a", 20)).await.unwrap();
+            let hub = Hub::open(&http).await.unwrap();
+            was_asked.recv().await.unwrap();
+            let mut from = Some((0, 20));
+            // a reader notices first, and by the time the log is read on it is longer than the old one was
+            answer.send(("b", 18)).await.unwrap();
+            assert_eq!(hub.head().await.unwrap(), 18);
+            was_asked.recv().await.unwrap();
+            answer.send(("b", 25)).await.unwrap();
+            hub.tail_on(&mut from, false).await.unwrap();
+            let request = was_asked.recv().await.unwrap();
+            assert!(request.contains("/wal/tail?from=18&"), "{request}");
+            assert_eq!(from, Some((1, 18)));
+        })
+        .await;
+    }
 }

@@ -23,7 +23,7 @@ use super::lock::Lock;
 /// The version of what is made here.
 pub(super) const VERSION: u64 = 1;
 /// Where the version stands.
-const VERSION_KEY: &str = "schema";
+pub(super) const VERSION_KEY: &str = "schema";
 /// The named graph over the edges.
 const GRAPH: &str = "fleet";
 /// How many things are made at a time.

@@ -10,10 +10,12 @@ use strum::IntoEnumIterator;
 use crate::model::schema::Collection;
 use crate::ports::store::{Key, Rev};
 
+use super::aql::META;
 use super::fault::Failure;
 use super::http::{Ask, Http};
 use super::log::{Put, Row};
 use super::odd;
+use super::schema::VERSION_KEY;
 
 /// About how many bytes come with one answer.
 const CHUNK: usize = 1 << 20;
@@ -21,6 +23,7 @@ const CHUNK: usize = 1 << 20;
 /// Where the log of the server stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stand {
+    /// Another one where the server is another, or the database was made anew.
     pub(super) server: String,
     pub(super) tick: u64,
 }
@@ -58,11 +61,20 @@ impl Tail {
     }
 
     pub(super) async fn stand(&self) -> Result<Stand, Failure> {
-        let answer: Value = self.http.send(&Ask::get("/_api/wal/lastTick")).await?.json()?;
-        let tick = answer.get("tick").and_then(Value::as_str).and_then(|tick| tick.parse().ok());
-        let server = answer.pointer("/server/serverId").and_then(Value::as_str);
-        match (tick, server) {
-            (Some(tick), Some(server)) => Ok(Stand { server: server.to_owned(), tick }),
+        let ours = format!("/_api/document/{META}/{VERSION_KEY}");
+        let (last, ours) = (Ask::get("/_api/wal/lastTick"), Ask::get(ours));
+        let (last, ours) = futures::join!(self.http.send(&last), self.http.send(&ours));
+        let (last, ours): (Value, Value) = (last?.json()?, ours?.json()?);
+        let tick = last.get("tick").and_then(Value::as_str).and_then(|tick| tick.parse().ok());
+        let server = last.pointer("/server/serverId").and_then(Value::as_str);
+        // servers that were copied have one name, and a database may be dropped and made again; this document is written
+        // when it is made, and its revision is a stamp of that moment
+        let made = ours.get("_rev").and_then(Value::as_str);
+        match (tick, server, made) {
+            (Some(tick), Some(server), Some(made)) => {
+                let made = made.replace(':', "");
+                Ok(Stand { server: format!("{server}-{made}"), tick })
+            }
             _ => Err(Failure::Strange("ArangoDB does not say where its log stands".to_owned())),
         }
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use super::options::{Balance, Target};
@@ -88,10 +89,8 @@ impl Targets {
     }
 
     async fn look(&self) -> Result<Vec<(AgentId, u64)>, StoreError> {
-        let mut agents: Vec<AgentId> = Vec::new();
-        for target in &self.wanted {
-            agents.extend(self.find(target).await?);
-        }
+        let found = try_join_all(self.wanted.iter().map(|target| self.find(target))).await?;
+        let mut agents: Vec<AgentId> = found.into_iter().flatten().collect();
         agents.sort();
         agents.dedup();
         agents.retain(|id| id != self.client.id());

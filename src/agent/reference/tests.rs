@@ -213,3 +213,19 @@ async fn a_source_keeps_its_rate_on_average_and_rests_while_paused() {
     let published = world.ctx.store.count(Collection::AgentPublications, Filter::All).await;
     assert_eq!(published.unwrap(), all(&world).await.len() as u64);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_keeps_its_rate_where_every_call_of_the_store_takes_long() {
+    let world = fleet(&["s", "w"]).await;
+    world.store.set_slow(Duration::from_millis(200));
+    let stop = CancellationToken::new();
+    let line = "--role source --rate 6/s --wave 0 --targets agent=w --seed 1 --publish x";
+    let agent = start(&world, "s", line, &stop);
+    let script = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stop.cancel();
+    };
+    drop(tokio::join!(agent, script));
+    let sent = all(&world).await.len();
+    assert!((270..=450).contains(&sent), "{sent} in a minute at 6/s");
+}

@@ -188,3 +188,147 @@ async fn a_document_older_than_the_journal_is_told_without_its_before() {
     assert_eq!(told[1].patch, patch);
     assert!(running.stop(STEP_GRACE).await.is_empty());
 }
+
+/// Every change of `times` gets its event at once, without the loop.
+async fn stamped(world: &World, fence: &Fence, times: std::ops::Range<u64>) {
+    for beat in times {
+        theirs(world, "a", json!({"last_seen": beat})).await;
+        let key = Key::new("a").unwrap();
+        let found = Some(world.store.get(Agents, &key).await.unwrap());
+        let (journal, reached) = (&world.ctx.journal, world.ctx.journal.reached().await.unwrap());
+        let told = journal.note_strangers(fence, reached, &[(Agents, key, found)], false).await;
+        assert_eq!(told.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_four_hundredth_change_of_a_stranger_is_not_told_from_all_before_it() {
+    let (world, fence) = crate::engine::testing::loops::world(EngineSettings::default()).await;
+    ours(&world, "a").await;
+    stamped(&world, &fence, 0..400).await;
+    let before = world.store.rows();
+    stamped(&world, &fence, 400..420).await;
+    let each = (world.store.rows() - before) / 20;
+    assert!(each < 250, "{each} events are read for each change");
+    // the events still tell what became of the document
+    let told = external(&world).await;
+    let last = told.last().unwrap();
+    let patch = json!([{"op": "replace", "path": "/last_seen", "value": 419}]);
+    assert_eq!((&last.patch, &last.evidence["fields"]), (&patch, &json!(["last_seen"])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_writes_all_the_time_gets_an_event_now_and_then_and_the_last_word() {
+    let world = World::new();
+    ours(&world, "a").await;
+    let running = leader(&world).await;
+    sleep(SECOND * 3).await;
+    for beat in 0..600 {
+        theirs(&world, "a", json!({"last_seen": beat})).await;
+        sleep(SECOND / 10).await;
+    }
+    sleep(SECOND * 15).await;
+    let told = external(&world).await;
+    assert!((5..20).contains(&told.len()), "{} events in a minute", told.len());
+    assert_eq!(told.last().unwrap().patch[0]["value"], 599);
+    // left alone for a while, the next change is told at once
+    sleep(SECOND * 60).await;
+    theirs(&world, "a", json!({"last_seen": "again"})).await;
+    sleep(SECOND).await;
+    assert_eq!(external(&world).await.len(), told.len() + 1);
+    assert!(running.stop(STEP_GRACE).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_processes_that_tell_of_one_change_at_once_one_does() {
+    let (world, fence) = crate::engine::testing::loops::world(EngineSettings::default()).await;
+    ours(&world, "a").await;
+    let other = world.beside(EngineSettings::default());
+    for beat in 0..20 {
+        let reached = world.ctx.journal.reached().await.unwrap();
+        theirs(&world, "a", json!({"last_seen": beat})).await;
+        let key = Key::new("a").unwrap();
+        let found = Some(world.store.get(Agents, &key).await.unwrap());
+        let suspects = [(Agents, key, found)];
+        let (one, two) = futures::join!(
+            world.ctx.journal.note_strangers(&fence, reached, &suspects, false),
+            other.ctx.journal.note_strangers(&fence, reached, &suspects, false),
+        );
+        let ends = [one, two].map(|end| match end {
+            Ok(told) => told.len(),
+            Err(StoreError::Conflict { .. }) => 0,
+            Err(other) => panic!("{other}"),
+        });
+        assert_eq!(ends.iter().sum::<usize>(), 1, "{ends:?}");
+        assert_eq!(external(&world).await.len(), beat + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_before_there_were_marks_is_looked_into_once() {
+    let world = World::new();
+    for n in 0..40 {
+        let at = format!("a{n}");
+        ours(&world, &at).await;
+        // as the journal left it when it wrote no marks, and one change of somebody that is told already
+        let mut body = world.body(Agents, &at).await.unwrap();
+        body.shift_remove(FIELD);
+        if n == 0 {
+            body.insert("labels".into(), json!({"team": "red"}));
+        }
+        world.put_foreign(Agents, &at, body).await;
+    }
+    for leader_of in 0..3 {
+        let next = world.beside(EngineSettings::default());
+        let running = leader(&next).await;
+        sleep(SECOND * 3).await;
+        assert!(running.stop(STEP_GRACE).await.is_empty());
+        let told = external(&world).await;
+        assert_eq!(told.len(), 1, "{told:#?}");
+        for n in 0..40 {
+            let body = world.body(Agents, &format!("a{n}")).await.unwrap();
+            // the one that was told of is marked by the next one who looks through everything
+            let marked = seal::is_intact(&body) || (n == 0 && leader_of == 0);
+            assert!(marked, "a{n} under leader {leader_of}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_somebody_removed_while_nobody_led_is_told_of_once() {
+    let world = World::new();
+    for key in ["a", "b"] {
+        ours(&world, key).await;
+        world.put_foreign(Collection::AgentHealth, key, Body::new()).await;
+    }
+    world.remove(Agents, "a").await;
+    // ours went with its event, and left what others wrote about it
+    let key = Key::new("b").unwrap();
+    let removal = Change {
+        collection: Agents,
+        before: world.store.get(Agents, &key).await.ok(),
+        after: None,
+        kind: "agent.removed",
+        subject: "b".into(),
+        evidence: Value::Null,
+        key,
+    };
+    world
+        .ctx
+        .journal
+        .commit(&Cause::new("me", "because"), vec![removal], Vec::new())
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let next = world.beside(EngineSettings::default());
+        let running = leader(&next).await;
+        sleep(SECOND * 3).await;
+        let told = external(&next).await;
+        let [event] = &told[..] else { panic!("one event: {told:#?}") };
+        assert_eq!(
+            (event.aggregate_id.as_str(), &event.evidence["what"]),
+            ("a", &json!("removed"))
+        );
+        assert!(running.stop(STEP_GRACE).await.is_empty());
+    }
+}

@@ -15,9 +15,14 @@ use crate::ports::store::{Direction, Document, Key, Query, Store, StoreError};
 pub const KIND: &str = "external.changed";
 pub const ACTOR: &str = "external";
 
-/// Events of one document that are read in one go, and how many such pages are read at most.
+/// Events of one document that are read back in one go, at first and of long histories, and how many are read in all.
+const FIRST: usize = 100;
 const PAGE: usize = 1_000;
-const PAGES: usize = 20;
+const MOST: usize = 20_000;
+/// After so many events a stranger's change keeps the whole document, so that the next one is told from there.
+const WHOLE: usize = 100;
+/// Where it is kept.
+const DOCUMENT: &str = "document";
 
 /// The event of what the journal does not know of the document, unnumbered; none when it knows everything. `found` is
 /// the document as it stands, none when it is gone.
@@ -42,9 +47,9 @@ pub(super) async fn event(
     if found.is_none() && last.as_ref().is_none_or(is_removal) {
         return Ok(None);
     }
-    let before = match last {
-        Some(_) => history(store, collection, key).await?,
-        None => Some(Value::Null),
+    let (before, read) = match last {
+        Some(last) => history(store, collection, key, last).await?,
+        None => (Some(Value::Null), 0),
     };
     let after = found.map_or(Value::Null, |document| bare(&document.body));
     if before.as_ref().is_some_and(|before| substance(before) == substance(&after)) {
@@ -70,6 +75,9 @@ pub(super) async fn event(
         "sum": now,
         "fields": fields(&known, &after),
     });
+    if read >= WHOLE && found.is_some() {
+        evidence[DOCUMENT] = after.clone();
+    }
     if before.is_none() {
         evidence["before"] = "not known: the journal does not reach back to it".into();
     }
@@ -103,47 +111,63 @@ fn fields(before: &Value, after: &Value) -> Vec<String> {
     all.into_iter().filter(|name| before.get(name) != after.get(name)).collect()
 }
 
-/// The document as its events left it, null when they removed it; none when they do not reach back to its beginning, or
-/// somebody's change in between was never told.
+/// The document as its events up to `last` left it, null when they removed it; none when they do not reach back to a
+/// beginning, or somebody's change in between was never told. Also how many events it was put together from.
 async fn history(
     store: &dyn Store,
     collection: Collection,
     key: &Key,
-) -> Result<Option<Value>, StoreError> {
-    let mut document: Option<Value> = None;
-    let mut after = None;
-    for _ in 0..PAGES {
-        let events = page(store, collection, key, after, PAGE).await?;
-        let full = events.len() == PAGE;
-        after = events.last().map(|event| event.seq);
-        for event in events {
-            document = replayed(document, &event);
+    last: Event,
+) -> Result<(Option<Value>, usize), StoreError> {
+    let mut back = vec![last];
+    let mut limit = FIRST;
+    while let Some(oldest) = back.last().filter(|oldest| !begins(oldest)) {
+        let events = page(store, collection, key, Some(oldest.seq), limit).await?;
+        let full = events.len() == limit;
+        let beginning = events.iter().position(begins);
+        back.extend(events.into_iter().take(beginning.map_or(limit, |at| at + 1)));
+        if !full || back.len() >= MOST {
+            break;
         }
-        if !full {
-            return Ok(document);
-        }
+        limit = if back.len() <= 2 * FIRST { FIRST } else { PAGE };
     }
-    Ok(None)
+    let document = back.iter().rev().fold(None, replayed);
+    Ok((document, back.len()))
+}
+
+/// Whether it says all that the document holds after it.
+fn begins(event: &Event) -> bool {
+    let first = event.patch.as_array().and_then(|operations| operations.first());
+    let replaces = first.is_some_and(|first| {
+        first.get("path") == Some(&"".into()) && first.get("op") == Some(&"replace".into())
+    });
+    replaces || kept(event).is_some()
+}
+
+fn kept(event: &Event) -> Option<&Value> {
+    event.evidence.get(DOCUMENT).filter(|_| event.kind == KIND)
 }
 
 fn replayed(document: Option<Value>, event: &Event) -> Option<Value> {
+    if let Some(kept) = kept(event) {
+        return Some(kept.clone());
+    }
     let patch: json_patch::Patch = serde_json::from_value(event.patch.clone()).ok()?;
-    let whole = |operation: &json_patch::PatchOperation| matches!(operation, json_patch::PatchOperation::Replace(it) if it.path.as_str().is_empty());
     let mut value = match document {
         Some(value) => value,
-        None if patch.0.first().is_some_and(whole) => Value::Null,
+        None if begins(event) => Value::Null,
         None => return None,
     };
     json_patch::patch(&mut value, &patch).ok()?;
     Some(value)
 }
 
-/// Events of one document: the newest, or the oldest after a number.
+/// Events of one document, the newest first, before a number or all.
 async fn page(
     store: &dyn Store,
     collection: Collection,
     key: &Key,
-    after: Option<u64>,
+    before: Option<u64>,
     limit: usize,
 ) -> Result<Vec<Event>, StoreError> {
     let field = |name: &str| {
@@ -151,21 +175,46 @@ async fn page(
     };
     let mut of_document =
         vec![Filter::eq("aggregate", collection.name()), Filter::eq("aggregate_id", key.as_str())];
-    if let Some(after) = after {
-        of_document.push(Filter::Gt(field("seq")?, after.into()));
+    if let Some(before) = before {
+        of_document.push(Filter::Lt(field("seq")?, before.into()));
     }
-    let way = if limit == 1 { Direction::Descending } else { Direction::Ascending };
     let found = store
         .query(Query {
-            sort: vec![(field("seq")?, way)],
+            sort: vec![(field("seq")?, Direction::Descending)],
             limit,
             ..Query::new(Collection::Events, Filter::And(of_document))
         })
         .await?;
-    let read = |document: Document| {
-        serde_json::from_value(Value::Object(document.body)).map_err(|error| StoreError::Corrupt {
-            message: format!("an event cannot be read: {error}"),
+    found.documents.into_iter().map(read).collect()
+}
+
+/// One of `keys` that an event after `since` is about; any of them where there are too many events to look through.
+pub(super) async fn told_since(
+    store: &dyn Store,
+    since: u64,
+    keys: Vec<(Collection, Key)>,
+) -> Result<Option<(Collection, Key)>, StoreError> {
+    let seq =
+        Field::new("seq").map_err(|error| StoreError::Invalid { message: error.to_string() })?;
+    let newer = Query {
+        sort: vec![(seq.clone(), Direction::Ascending)],
+        limit: PAGE,
+        ..Query::new(Collection::Events, Filter::Gt(seq, since.into()))
+    };
+    let found = store.query(newer).await?.documents;
+    let told = |(collection, key): &(Collection, Key)| {
+        found.iter().any(|event| {
+            let is =
+                |name: &str, text: &str| event.body.get(name).and_then(Value::as_str) == Some(text);
+            is("aggregate", collection.name()) && is("aggregate_id", key.as_str())
         })
     };
-    found.documents.into_iter().map(read).collect()
+    let many = found.len() == PAGE;
+    Ok(keys.into_iter().find(|key| many || told(key)))
+}
+
+fn read(document: Document) -> Result<Event, StoreError> {
+    serde_json::from_value(Value::Object(document.body)).map_err(|error| StoreError::Corrupt {
+        message: format!("an event cannot be read: {error}"),
+    })
 }

@@ -33,6 +33,8 @@ struct Inner {
     left: Option<u64>,
     /// Transactions change nothing and nobody knows.
     unsure: bool,
+    /// How long each call takes.
+    slow: Duration,
     /// How long a count of everything takes.
     counting: Duration,
     bulk_updates: u64,
@@ -48,6 +50,7 @@ struct Shared {
     /// Moves whenever a feed has something to look at.
     moved: watch::Sender<u64>,
     calls: AtomicU64,
+    rows: AtomicU64,
 }
 
 impl Default for MemoryStore {
@@ -63,6 +66,7 @@ impl MemoryStore {
                 inner: Mutex::default(),
                 moved: watch::Sender::new(0),
                 calls: AtomicU64::new(0),
+                rows: AtomicU64::new(0),
             }),
             Arc::default(),
         )
@@ -107,6 +111,11 @@ impl MemoryStore {
         self.inner().unsure = unsure;
     }
 
+    /// From now on each call takes so long.
+    pub fn set_slow(&self, takes: Duration) {
+        self.inner().slow = takes;
+    }
+
     /// From now on a tally of a whole collection takes so long.
     pub fn set_counting(&self, takes: Duration) {
         self.inner().counting = takes;
@@ -133,6 +142,11 @@ impl MemoryStore {
         self.inner().bulk_updates
     }
 
+    /// How many documents queries have given so far.
+    pub fn rows(&self) -> u64 {
+        self.0.rows.load(SeqCst)
+    }
+
     /// How many calls were made so far.
     pub fn calls(&self) -> u64 {
         self.0.calls.load(SeqCst)
@@ -145,6 +159,10 @@ impl MemoryStore {
     async fn begin(&self) -> Result<MutexGuard<'_, Inner>, StoreError> {
         self.0.calls.fetch_add(1, SeqCst);
         tokio::task::yield_now().await; // as a real store would
+        let slow = self.inner().slow;
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
         let mut moved = self.0.moved.subscribe();
         while self.inner().hangs {
             let _ = moved.changed().await;
@@ -357,6 +375,7 @@ impl Store for MemoryStore {
         }
         let more = found.len() > query.limit;
         found.truncate(query.limit);
+        self.0.rows.fetch_add(found.len() as u64, SeqCst);
         let next = found.last().filter(|_| more).map(|document| Bookmark {
             values: query
                 .sort
