@@ -132,6 +132,23 @@ pub enum Answer {
     Live(Vec<(String, Value)>),
 }
 
+impl Answer {
+    /// About how many bytes it takes to keep.
+    pub fn weight(&self) -> usize {
+        const HOST: usize = 1_000;
+        const LINE: usize = 200;
+        match self {
+            Self::Hosts(hosts) => hosts.len() * HOST,
+            Self::Host(lines) => lines.len() * LINE,
+            Self::Namespaces(found) => found.known.len() * LINE,
+            Self::Allowances(allowances) => allowances.len() * LINE,
+            Self::Live(objects) => {
+                objects.iter().map(|(what, object)| what.len() + object.to_string().len()).sum()
+            }
+        }
+    }
+}
+
 /// How large a terminal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalSize {
@@ -164,3 +181,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 /// A connection to a port of an agent.
 pub type Connection = Box<dyn Bytes>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_weighs_by_what_it_holds() {
+        let hosts = |count| Answer::Hosts(vec![Host::default(); count]);
+        assert!(hosts(5_000).weight() > 1_000 * hosts(5).weight() / 2);
+        let live = |text: &str| Answer::Live(vec![("Pod a".into(), Value::from(text))]);
+        assert!(live(&"x".repeat(100_000)).weight() >= 100_000);
+    }
+}

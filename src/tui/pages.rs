@@ -142,8 +142,7 @@ impl TableKind {
             Self::Operations => Box::new(operations::Operations::new(view, now)),
             Self::Xray => Box::new(xray::Xray::new(&fetched.tree, now)),
             Self::Hosts => {
-                let places = view.agents.iter().map(|row| row.node.as_str());
-                Box::new(listed::Listed::counting(&fetched.entries, places, now))
+                Box::new(listed::Listed::new(&fetched.entries, now).beside(&fetched.beside))
             }
             Self::Namespaces | Self::Contexts | Self::Forwards => {
                 Box::new(listed::Listed::new(&fetched.entries, now))

@@ -407,7 +407,7 @@ fn answer(reply: &Reply) -> (Answer, usize) {
         Reply::Forwards(ports) => (Answer::Forwards { ports: ports.clone() }, DOCUMENT),
         Reply::Forwarded(port) => (Answer::Forwarded { port: port.clone(), ended: false }, 256),
         Reply::Unforwarded(port) => (Answer::Forwarded { port: port.clone(), ended: true }, 256),
-        Reply::Site(answer) => (Answer::Site { answer: answer.clone() }, 4 * DOCUMENT),
+        Reply::Site(answer) => (Answer::Site { answer: answer.clone() }, answer.weight()),
         Reply::LogEnded => (Answer::LogEnded, 64),
         Reply::Dumped(path) => (Answer::Dumped { path: path.clone() }, 128),
     }

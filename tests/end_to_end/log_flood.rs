@@ -66,7 +66,8 @@ fn grouped(number: usize) -> String {
 
 #[test]
 fn of_an_agent_that_writes_5000_lines_a_second_none_is_lost_and_each_is_found() {
-    let seconds = std::env::var("CVXC_TEST_FLOOD").ok().and_then(|it| it.parse().ok()).unwrap_or(3);
+    let seconds =
+        std::env::var("CVXC_TEST_FLOOD").ok().and_then(|it| it.parse().ok()).unwrap_or(12);
     let rounds = seconds * 10;
     let lines = rounds * AT_ONCE;
     let fleet = Fleet::new();

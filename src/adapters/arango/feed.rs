@@ -149,6 +149,7 @@ impl Hub {
             *known = name;
             log.lost(stand.tick);
             drop((known, log));
+            self.tail.forget();
             self.news.send_replace(());
         }
         Ok(stand)
@@ -250,7 +251,9 @@ impl Hub {
         {
             let mut log = locked(&self.log);
             if log.epoch != epoch {
-                return Ok(true); // it may have come from a server that is gone
+                // it may have come from a server that is gone
+                self.tail.forget();
+                return Ok(true);
             }
             for row in slice.rows {
                 log.append(row);

@@ -79,6 +79,11 @@ impl Tail {
         }
     }
 
+    /// The server is another: what it calls its collections is to be learned anew.
+    pub(super) fn forget(&self) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The changes after `from`.
     pub(super) async fn read(&self, from: u64) -> Result<Slice, Failure> {
         let path = format!("/_api/wal/tail?from={from}&chunkSize={CHUNK}&includeSystem=false");

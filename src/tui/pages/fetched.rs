@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::TableKind;
 use super::events::aggregate;
-use super::listed::Entry;
+use super::listed::{Beside, Entry};
 use super::papers::{self, KEPT, PaperRow, Papers, READ};
 use super::site;
 use super::stored::Stored;
@@ -34,6 +34,8 @@ pub struct Fetched {
     pub papers: Papers,
     /// Rows of a site, held as they came.
     pub entries: Vec<Entry>,
+    /// How many agents are on each of them.
+    pub beside: Beside,
     /// Documents behind rows that the view carries.
     pub stored: Stored,
     /// The lines of a tree, as they stood when they were listed.
@@ -69,6 +71,17 @@ enum Incoming {
 }
 
 impl Fetched {
+    /// Counts the agents by where they are: once a view, not once a key.
+    pub fn count_beside(&mut self, view: &FleetView) {
+        self.beside.clear();
+        for row in view.agents.iter().filter(|row| !row.node.as_str().is_empty()) {
+            match self.beside.get_mut(row.node.as_str()) {
+                Some(count) => *count += 1,
+                None => drop(self.beside.insert(row.node.as_str().to_owned(), 1)),
+            }
+        }
+    }
+
     /// Takes in what came; `false` when nothing did.
     pub fn take_in(&mut self) -> bool {
         let incoming = std::mem::take(&mut self.incoming);

@@ -2,7 +2,7 @@
 //! ports. One table for all of them; what each is made of stands in `site`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use ratatui::style::Style;
 
@@ -94,36 +94,36 @@ impl Entry {
     }
 }
 
+/// How many agents are on each row, by its id.
+pub type Beside = HashMap<String, u32>;
+
 /// The rows, and how many agents are on each.
 pub struct Listed<'a> {
     entries: &'a [Entry],
-    agents: BTreeMap<&'a str, u32>,
+    agents: Option<&'a Beside>,
     now: Time,
 }
 
 impl<'a> Listed<'a> {
     pub fn new(entries: &'a [Entry], now: Time) -> Self {
-        Self { entries, agents: BTreeMap::new(), now }
+        Self { entries, agents: None, now }
     }
 
-    /// With the agents that stand beside each by its name.
-    pub fn counting(
-        entries: &'a [Entry],
-        places: impl Iterator<Item = &'a str>,
-        now: Time,
-    ) -> Self {
-        let mut agents = BTreeMap::new();
-        for place in places {
-            *agents.entry(place).or_default() += 1;
-        }
-        Self { entries, agents, now }
+    /// With the agents beside each.
+    #[must_use]
+    pub fn beside(self, agents: &'a Beside) -> Self {
+        Self { agents: Some(agents), ..self }
+    }
+
+    fn agents(&self, row: usize) -> u32 {
+        let counted = self.agents.and_then(|agents| agents.get(&self.entries[row].id));
+        counted.copied().unwrap_or(0)
     }
 
     fn value(&self, row: usize, key: &str) -> Option<Cow<'a, Value>> {
         let entry = &self.entries[row];
         if key == "agents" {
-            let count = self.agents.get(entry.id.as_str()).copied().unwrap_or(0);
-            return Some(Cow::Owned(Value::Count(u64::from(count))));
+            return Some(Cow::Owned(Value::Count(u64::from(self.agents(row)))));
         }
         entry.value(key).map(Cow::Borrowed)
     }
@@ -257,8 +257,7 @@ impl Row for Seen<'_> {
             return Some(FieldValue::Text(entry.name.as_str()));
         }
         if name == "agents" {
-            let count = self.rows.agents.get(entry.id.as_str()).copied().unwrap_or(0);
-            return Some(FieldValue::Number(f64::from(count)));
+            return Some(FieldValue::Number(f64::from(self.rows.agents(self.row))));
         }
         Some(match entry.value(name)? {
             Value::Text(text) | Value::State(_, text) => FieldValue::Text(text.as_str()),

@@ -315,6 +315,9 @@ impl TablePage {
             let seed = Seed { root: self.root, owner, scope, folds, unfolded };
             self.fetched.tree = Tree::grow(view, &seed);
         }
+        if self.kind == TableKind::Hosts {
+            self.fetched.count_beside(view);
+        }
         // Lent for the while: the rows read must not be copied for each frame.
         let fetched = std::mem::take(&mut self.fetched);
         let rows = self.kind.rows(view, &fetched, now);
