@@ -238,8 +238,10 @@ pub async fn a_terminal_beside_the_agent_is_typed_into_resized_and_ends_with_a_c
     let Shell { mut input, mut output, resize, end } = shell;
     let typed = async {
         (resize)(TerminalSize { columns: 101, rows: 31 });
-        // told in parts, so that the echo of what is typed does not hold it
-        input.write_all(b"test -t 0 && stty size; echo said-$((40+2))\n").await.unwrap();
+        // what is typed and the size go different ways: the shell waits for the size. Told in parts, so that the echo of
+        // what is typed holds neither answer
+        let line = "until stty size | grep -q '^31 10[1]$'; do sleep 0.1; done; stty size; echo said-$((40+2))\n";
+        input.write_all(line.as_bytes()).await.unwrap();
         input.flush().await.unwrap();
     };
     let said = until(&mut output, "said-42");

@@ -1,11 +1,13 @@
 //! A program on a terminal in the agent's container, over the API.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use futures::FutureExt;
+use futures::{FutureExt, SinkExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, TerminalSize as Size};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::client::{ANSWER, Cluster, silent};
@@ -33,13 +35,24 @@ pub async fn open(
     let input = process.stdin().ok_or_else(missing)?;
     let output = process.stdout().ok_or_else(missing)?;
     let status = process.take_status().ok_or_else(missing)?;
-    let sizes = Mutex::new(process.terminal_size().ok_or_else(missing)?);
+    let mut sizes = process.terminal_size().ok_or_else(missing)?;
+    let (wanted, mut news) = watch::channel(size);
+    // sizes in between may be passed over, the last one never; it ends with the terminal
+    let mut teller = JoinSet::new();
+    teller.spawn(async move {
+        loop {
+            let TerminalSize { columns, rows } = *news.borrow_and_update();
+            let told = sizes.send(Size { width: columns, height: rows }).await;
+            if told.is_err() || news.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    let teller = Mutex::new(teller);
     let resize = move |size: TerminalSize| {
-        let size = Size { width: size.columns, height: size.rows };
-        let mut sizes = sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(sizes.try_send(size)); // one that is still under way is followed by the next
+        let _held = &teller;
+        wanted.send_replace(size);
     };
-    resize(size);
     let end = async move {
         // dropping the process closes the connection, and with it the program's terminal
         let _process = process;
