@@ -71,6 +71,8 @@ pub struct Fleet {
     phases: BTreeMap<Phase, u64>,
     health: BTreeMap<HealthStatus, u64>,
     touched_pools: BTreeSet<PoolId>,
+    /// Agents that messages wait for came, went or changed their pool since what waits was summed by pool.
+    regroup: bool,
     touched_templates: BTreeSet<TemplateId>,
     known: Interner,
 }
@@ -332,6 +334,8 @@ impl Fleet {
                 self.use_template(row.template.as_ref(), (by, 0));
             }
         }
+        let waiting = |row: Option<&AgentRow>| row.map(|row| (row.pool.clone(), row.queue));
+        self.regroup |= waiting(before) != waiting(now);
         let of = |row: Option<&AgentRow>| row.map(|row| (row.pool.clone(), row.usage));
         let ((old, was), (new, is)) = (of(before).unwrap_or_default(), of(now).unwrap_or_default());
         if old == new {
@@ -368,13 +372,8 @@ impl Fleet {
 
     /// Takes in what waits for each receiver; receivers that are not named have nothing.
     pub fn put_queues(&mut self, queues: HashMap<AgentId, Queue>) {
-        let mut by_pool: HashMap<PoolId, Queue> = HashMap::new();
         for (id, queue) in &queues {
-            let Some(row) = self.agents.get(id) else { continue };
-            if let Some(pool) = &row.pool {
-                add(by_pool.entry(pool.clone()).or_default(), queue);
-            }
-            if row.queue != *queue {
+            if self.agents.get(id).is_some_and(|row| row.queue != *queue) {
                 self.agents.edit(id, |row| row.queue = *queue);
             }
         }
@@ -383,13 +382,27 @@ impl Fleet {
                 self.agents.edit(id, |row| row.queue = Queue::default());
             }
         }
+        self.queues = queues;
+        self.regroup = true;
+    }
+
+    /// Sums what waits by pool.
+    fn group_queues(&mut self) {
+        let mut by_pool: HashMap<PoolId, Queue> = HashMap::new();
+        for (id, queue) in &self.queues {
+            if let Some(pool) = self.agents.get(id).and_then(|row| row.pool.clone()) {
+                add(by_pool.entry(pool).or_default(), queue);
+            }
+        }
         let old = std::mem::replace(&mut self.pool_queues, by_pool);
         self.touched_pools.extend(self.pool_queues.keys().chain(old.keys()).cloned());
-        self.queues = queues;
     }
 
     /// Brings rows that sum up others up to date; to be called before slices are taken.
     pub fn settle(&mut self) {
+        if std::mem::take(&mut self.regroup) {
+            self.group_queues();
+        }
         for id in std::mem::take(&mut self.touched_pools) {
             let usage = self.sums.get(&id).and_then(usage_of);
             let queue = self.pool_queues.get(&id).copied().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! A mirror over the store in memory, under the paused clock: whatever happens to documents, feed and store, the view
 //! comes to show what a fresh list shows, and nothing happens while nothing changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -553,4 +553,31 @@ fn pauses_between_tries_grow_to_half_a_minute_and_never_end() {
     assert_eq!(tries.len(), 50);
     assert!(tries[&0] >= FIRST_PAUSE && tries[&0] <= FIRST_PAUSE * 2);
     assert_eq!(tries[&49], LONGEST_PAUSE);
+}
+
+#[test]
+fn what_waits_is_summed_by_pool_whichever_of_counts_and_agents_is_read_first() {
+    let body = |value: Value| match value {
+        Value::Object(body) => body,
+        other => panic!("{other} is no document"),
+    };
+    let mut member = crate::engine::testing::agent("a", "running");
+    member["pool_id"] = json!("p");
+    let pool = json!({"name": "p", "desired": 1, "min": 0, "max": 1});
+    let (agent, pool_id) = (AgentId::new("a").unwrap(), PoolId::new("p").unwrap());
+    let waiting = || HashMap::from([(agent.clone(), Queue { pending: 3, ..Queue::default() })]);
+    let mut fleet = super::fleet::Fleet::default();
+    fleet.put_queues(waiting());
+    fleet.settle();
+    fleet.put(Collection::AgentPools, &Key::new("p").unwrap(), 1, &body(pool));
+    fleet.settle();
+    let key = Key::new("a").unwrap();
+    fleet.put(Collection::Agents, &key, 1, &body(member.clone()));
+    fleet.settle();
+    let sum = |fleet: &super::fleet::Fleet| fleet.pools.get(&pool_id).unwrap().queue.pending;
+    assert_eq!(sum(&fleet), 3);
+    member["pool_id"] = Value::Null;
+    fleet.put(Collection::Agents, &key, 2, &body(member));
+    fleet.settle();
+    assert_eq!(sum(&fleet), 0, "it left the pool");
 }
