@@ -334,8 +334,8 @@ impl Fleet {
                 self.use_template(row.template.as_ref(), (by, 0));
             }
         }
-        let waiting = |row: Option<&AgentRow>| row.map(|row| (row.pool.clone(), row.queue));
-        self.regroup |= waiting(before) != waiting(now);
+        let same = |was: &AgentRow, is: &AgentRow| (&was.pool, was.queue) == (&is.pool, is.queue);
+        self.regroup |= !before.zip(now).is_some_and(|(was, is)| same(was, is));
         let of = |row: Option<&AgentRow>| row.map(|row| (row.pool.clone(), row.usage));
         let ((old, was), (new, is)) = (of(before).unwrap_or_default(), of(now).unwrap_or_default());
         if old == new {
