@@ -5,7 +5,6 @@
 //! up, and a reader that comes back after its changes were removed is told to list everything again.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +17,11 @@ use tokio::sync::{broadcast, oneshot};
 use crate::model::schema::Collection;
 use crate::ports::store::{Change, Cursor, Document, Feed, Key, StoreError, Watch};
 
+use super::SqliteOptions;
 use super::fault::{self, closed, invalid, unavailable};
 use super::read::{self, Lane, known_key, revision};
 use super::readers::Readers;
 use super::sql::Sql;
-use super::turn::beside;
 use super::write::Op;
 
 mod bell;
@@ -82,17 +81,17 @@ impl Hub {
     /// Starts the thread.
     pub(super) fn start(
         lane: Lane,
-        path: &Path,
+        options: &SqliteOptions,
     ) -> Result<(Self, oneshot::Receiver<()>), StoreError> {
         let store: Arc<str> = meta(&lane, "store_id")?.into();
         let (news, _) = broadcast::channel(BATCHES);
         let (ended, end) = oneshot::channel();
         let hub = Self { bell: Bell::default(), news: news.downgrade(), store };
-        let (bell, path) = (hub.bell.clone(), path.to_owned());
+        let (bell, options) = (hub.bell.clone(), options.clone());
         std::thread::Builder::new()
             .name("store-feed".into())
             .spawn(move || {
-                follow(&lane, &bell, &news, &path);
+                follow(&lane, &bell, &news, &options);
                 drop((news, lane));
                 drop(ended); // which is what tells the closer
             })
@@ -110,7 +109,7 @@ impl Hub {
 }
 
 /// Hands out new rows until the bell is stopped. While nobody listens it only waits for the knock of who begins to.
-fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, path: &Path) {
+fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, options: &SqliteOptions) {
     let mut place = Place::default();
     let mut watchers = None;
     let mut failures = 0;
@@ -119,7 +118,7 @@ fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, path: &Path)
     loop {
         let listened = news.receiver_count() > 0;
         if listened && watchers.is_none() {
-            let begun = Watchers::start(&beside(path, "turn"), path, bell);
+            let begun = Watchers::start(options, bell);
             if let Err(error) = &begun {
                 tracing::debug!(error = %error, "the store's bell cannot be watched; asking more often");
             }

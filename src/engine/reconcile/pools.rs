@@ -34,7 +34,7 @@ use crate::ports::store::{BoxError, Document, Key, StoreError, Write, chain};
 
 const NAME: &str = "pools";
 /// Every pool is looked at again after this long, whatever was missed.
-const FULL_LOOK: Duration = Duration::from_secs(30);
+const FULL_LOOK: Duration = Duration::from_secs(60);
 /// A pool's status is written at most this often, unless there is something to do.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// A pool whose turn failed is left alone for so long.
