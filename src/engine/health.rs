@@ -95,7 +95,8 @@ async fn judge(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Resu
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = sleep(due) => if !due.is_zero() { continue },
+            // where deadlines are close to one another they are taken together too
+            () = sleep(due) => if due >= LOOK { continue },
             changed = changes.changed() => if changed.is_err() { break },
             touched = monitor.restarts.next() => monitor.due.extend(touched),
         }

@@ -121,6 +121,27 @@ async fn samples_come_at_the_rate_asked_for_and_a_hundredth_of_them_are_changes(
 }
 
 #[tokio::test]
+async fn what_an_agent_uses_keeps_it_on_one_side_of_the_limits_that_health_knows() {
+    let (clock, runtime) = open(3, 1000, 1000);
+    runtime.adopt((0..1000).map(|number| (id(number), 1)));
+    let ids: Vec<AgentId> = (0..1000).map(id).collect();
+    let (mut tight, mut easy) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..100 {
+        clock.pass(Duration::from_millis(500));
+        for (id, usage) in runtime.usage(&ids).await.unwrap() {
+            let share = usage.memory_bytes as f64 / f64::from(256 << 20);
+            assert!(usage.cpu_millis * 10 < 500 * 9 && share < 1.0, "{usage:?}");
+            if share > 0.85 {
+                tight.insert(id)
+            } else {
+                easy.insert(id)
+            };
+        }
+    }
+    assert!(tight.is_disjoint(&easy) && (2..=30).contains(&tight.len()), "{}", tight.len());
+}
+
+#[tokio::test]
 async fn an_adopted_fleet_runs_at_once_at_its_incarnations() {
     let (_clock, runtime) = open(1, 10, 0);
     runtime.adopt((0..10).map(|number| (id(number), 4)));

@@ -40,11 +40,13 @@ pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
     let mut under_way = FuturesUnordered::new();
     while !stop.is_cancelled() {
         if !worker.client.is_running() {
-            // paused or not yet running: until its document says otherwise
-            if stop.run_until_cancelled(own.changed()).await.is_none() {
-                return;
+            // paused or not yet running: until its document says otherwise; what is on its way is finished
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = own.changed() => due = Instant::now(),
+                Some(sent) = under_way.next() => quiet = is_told(sent, quiet),
             }
-            due = Instant::now();
             continue;
         }
         let now = swing(rate.0, options.wave, options.wave_period, began.elapsed());
@@ -56,17 +58,12 @@ pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(sent) = under_way.next() => match sent {
-                    Ok(()) => quiet = false,
-                    Err(error) => {
-                        // said once until it works again
-                        if !quiet {
-                            tracing::warn!(error = chain(&error), "work could not be sent");
-                        }
-                        quiet = true;
+                Some(sent) = under_way.next() => {
+                    quiet = is_told(sent, quiet);
+                    if quiet {
                         due = Instant::now() + PAUSE;
                     }
-                },
+                }
                 () = sleep_until(due), if under_way.len() < AT_ONCE => break,
             }
         }
@@ -75,6 +72,16 @@ pub(super) async fn run(worker: &Worker, stop: &CancellationToken) {
             under_way.push(send(worker, count));
         }
     }
+}
+
+/// Says a fault once until it works again; whether there is one.
+fn is_told(sent: Result<(), MessagingError>, before: bool) -> bool {
+    if let Err(error) = &sent
+        && !before
+    {
+        tracing::warn!(error = chain(error), "work could not be sent");
+    }
+    sent.is_err()
 }
 
 /// The rate at `age`: about `average`, by `share` of it up and down once each `period`.

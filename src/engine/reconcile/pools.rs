@@ -41,6 +41,9 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 const AFTER_FAULT: Duration = Duration::from_secs(5);
 /// Changes are taken together for a moment, so that a burst of them is one turn.
 const GATHER: Duration = Duration::from_millis(50);
+/// A look through a large fleet takes so many times its own length until the next, up to a limit: a fiftieth of a core.
+const SHARE: u32 = 50;
+const LONGEST_GATHER: Duration = Duration::from_millis(500);
 /// Documents in one transaction.
 const BATCH: usize = 200;
 /// How long a member that is let go may finish what it holds (`console.md` §5).
@@ -54,6 +57,8 @@ struct Pools {
     due: BTreeMap<PoolId, Instant>,
     written: HashMap<PoolId, Instant>,
     full_look: Instant,
+    /// What the last look through all rows took.
+    cost: Duration,
 }
 
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
@@ -64,6 +69,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
         due: BTreeMap::new(),
         written: HashMap::new(),
         full_look: ctx.clock.instant() + FULL_LOOK,
+        cost: Duration::ZERO,
         pen: Fenced::new(ctx.clone(), fence, "loop:reconcile"),
     };
     let mut pace = Pace::default();
@@ -79,10 +85,11 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = sleep(until) => if !until.is_zero() { continue },
+            () = sleep(until) => {}
             changed = changes.changed() => if changed.is_err() { break },
         }
-        stop.run_until_cancelled(sleep(GATHER)).await;
+        let gather = (pools.cost * SHARE).clamp(GATHER, LONGEST_GATHER);
+        stop.run_until_cancelled(sleep(gather)).await;
     }
     Ok(())
 }
@@ -104,6 +111,7 @@ impl Pools {
                 members.push(glimpse(row));
             }
         }
+        self.cost = self.pen.ctx.clock.instant().saturating_duration_since(now);
         for id in &due {
             let members = rows.get(id).map_or(&[] as &[Member], Vec::as_slice);
             let needs = match view.pool(id) {
