@@ -16,6 +16,8 @@ pub struct Notice {
     pub at: Time,
     pub weight: Weight,
     pub text: Safe,
+    /// It answers a key: with the next one that does something it has been read.
+    answers: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -31,13 +33,22 @@ pub struct Notices {
 impl Notices {
     /// Shows `text` as the toast; returns its number and how long it should stay.
     pub fn say(&mut self, at: Time, weight: Weight, text: Safe) -> (u64, Duration) {
+        self.unseen += u64::from(weight != Weight::Info);
+        self.show(at, weight, text, false)
+    }
+
+    /// The same to who has just pressed a key and is looking: nothing that has to be looked at later.
+    pub fn answer(&mut self, at: Time, weight: Weight, text: Safe) -> (u64, Duration) {
+        self.show(at, weight, text, true)
+    }
+
+    fn show(&mut self, at: Time, weight: Weight, text: Safe, answers: bool) -> (u64, Duration) {
         let number = self.next;
         self.next += 1;
         if self.list.len() == KEPT {
             self.list.pop_front();
         }
-        self.unseen += u64::from(weight != Weight::Info);
-        self.list.push_back(Notice { number, at, weight, text });
+        self.list.push_back(Notice { number, at, weight, text, answers });
         self.shown = Some(number);
         let seconds = match weight {
             Weight::Info => 6,
@@ -57,6 +68,11 @@ impl Notices {
     pub fn toast(&self) -> Option<&Notice> {
         let number = self.shown?;
         self.list.iter().rev().find(|notice| notice.number == number)
+    }
+
+    /// The number of the toast in sight, if it answered a key.
+    pub fn answered(&self) -> Option<u64> {
+        self.toast().filter(|notice| notice.answers).map(|notice| notice.number)
     }
 
     /// How many warnings and alarms nobody has looked at in the list.

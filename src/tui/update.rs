@@ -2,6 +2,7 @@
 //! what lies on top; what it asks for is carried out by the modules below, one for each kind of layer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::action::Action;
 use super::effect::{Effect, EffectId};
@@ -30,6 +31,9 @@ mod read;
 mod save;
 mod say;
 mod watch;
+
+/// How often the age of an old picture is shown anew.
+const STALE_TICK: Duration = Duration::from_secs(1);
 
 /// Carries `event` out on `ui`; `view` is the picture that the operator has before them.
 pub fn update(ui: &mut Ui, view: &FleetView, event: Event) -> Vec<Effect> {
@@ -76,7 +80,7 @@ impl Turn<'_> {
             Event::Alarm(Alarm::Fade | Alarm::Files) => {}
             Event::Alarm(Alarm::Reread) => self.rested(),
             Event::Alarm(Alarm::Minute) => {
-                self.effects.push(Effect::Wake(Alarm::Minute, std::time::Duration::from_secs(60)));
+                self.effects.push(Effect::Wake(Alarm::Minute, Duration::from_secs(60)));
             }
         }
     }
@@ -90,9 +94,19 @@ impl Turn<'_> {
             }
             return;
         }
+        let answered = self.ui.notices.answered();
+        if self.take_key(key)
+            && let Some(number) = answered
+        {
+            self.ui.notices.fade(number);
+        }
+    }
+
+    /// Whether the key meant anything.
+    fn take_key(&mut self, key: Key) -> bool {
         // What types a character belongs to the field that has the focus; chords begin elsewhere.
         if typed(key).is_some() && self.ui.typed.is_empty() && self.edit(key) {
-            return;
+            return true;
         }
         self.ui.typed.push(key);
         let scopes = self.ui.scopes();
@@ -100,8 +114,9 @@ impl Turn<'_> {
             Match::Action(action) => {
                 self.ui.typed.clear();
                 self.act(action, Some(key));
+                true
             }
-            Match::More(_) => {}
+            Match::More(_) => false,
             Match::None => {
                 let chord = self.ui.typed.len() > 1;
                 self.ui.typed.clear();
@@ -109,6 +124,7 @@ impl Turn<'_> {
                 if !taken && matches!(self.ui.layers.last(), Some(Layer::Page(_))) {
                     self.unbound(key);
                 }
+                taken
             }
         }
     }
@@ -189,6 +205,13 @@ impl Turn<'_> {
     /// Lists the rows anew where they changed, and tells what became of the operations begun here.
     fn refresh(&mut self) {
         let (view, now) = (self.view, self.ui.now);
+        // before the rows are listed: a fleet at rest may have no other picture for a while
+        if view.loaded
+            && let Some(line) = self.ui.first_line.take()
+            && let Err(why) = self.run_line(&line)
+        {
+            self.say_safe(Weight::Warn, why);
+        }
         let height = self.ui.hits.table.height;
         let mut prepared = Prepared::default();
         let views = self.ui.views.clone();
@@ -197,14 +220,12 @@ impl Turn<'_> {
             prepared = page.prepare(view, height, now);
         }
         let Prepared { gone, changed } = prepared;
-        if view.loaded
-            && let Some(line) = self.ui.first_line.take()
-            && let Err(why) = self.run_line(&line)
-        {
-            self.say_safe(Weight::Warn, why);
-        }
         if changed {
             self.effects.push(Effect::Wake(Alarm::Fade, SHOWN));
+        }
+        if view.stale_since.is_some() {
+            // nothing comes from the store, and its age goes on
+            self.effects.push(Effect::Wake(Alarm::Fade, STALE_TICK));
         }
         if gone > 0 {
             let word = if gone == 1 { "marked row is" } else { "marked rows are" };
@@ -225,8 +246,10 @@ impl Turn<'_> {
         self.ui.keymap.clone()
     }
 
+    /// Says to who has just pressed a key why it did not do what it could.
     fn refuse(&mut self, text: &str) {
-        self.say(Weight::Warn, text);
+        let (number, stay) = self.ui.notices.answer(self.ui.now, Weight::Warn, Safe::new(text));
+        self.effects.push(Effect::Wake(Alarm::Toast(number), stay));
     }
 
     fn say_safe(&mut self, weight: Weight, text: Safe) {
@@ -248,5 +271,7 @@ fn is_asked(page: &Page, id: EffectId) -> bool {
     }
 }
 
+#[cfg(test)]
+mod habits_of_k9s;
 #[cfg(test)]
 mod tests;

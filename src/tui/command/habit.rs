@@ -32,7 +32,7 @@ const HABITS: &[(&[&str], Habit)] = &[
         Habit::Instead(":agents faults shows only what is not well, and why"),
     ),
     (
-        &["sd", "screendump", "screendumps", "dir", "dumps"],
+        &["sd", "screendump", "screendumps", "dumps"],
         Habit::Instead(
             ":dump writes what was seen and pressed into files, ctrl-s the table in sight",
         ),
@@ -56,18 +56,39 @@ const HABITS: &[(&[&str], Habit)] = &[
         &["sa", "roles", "rolebindings", "clusterroles", "rb", "cr", "crb", "who-can"],
         Habit::Same("can-i"),
     ),
+    (&["user", "users", "group", "groups", "policy", "policies", "can"], Habit::Same("can-i")),
+    (&["dir"], Habit::Instead("manifests are read from outside: cvxc apply -f FOLDER")),
+    (&["deployment"], Habit::Same("pools")),
+    (&["wk", "workload", "workloads"], Habit::Same("agents")),
+    (&["portforward", "portforwards"], Habit::Same("pf")),
+    (&["log"], Habit::Instead(":logs NAME, or l on an agent or a pool")),
+    (
+        &["pv", "pvs", "pvc", "pvcs", "pdb", "pdbs", "sc", "storageclasses"],
+        Habit::Instead("agents keep what they know in the store: describe (d) shows it"),
+    ),
+    (&["vul", "helm", "all"], Habit::Instead("every page and command: :aliases")),
     (&["audit", "journal"], Habit::Same("events")),
     (&["queues", "queue"], Habit::Same("mq")),
     (&["dlq", "dead"], Habit::Same("messages /status=dead")),
     (&["find"], Habit::Instead("/ filters what is in sight, :xray shows what belongs together")),
     (&["bench", "be"], Habit::Instead("what a frame costs: :perf")),
     (&["kill"], Habit::Instead("a plan comes first: :delete, :restart or :drain")),
-    (&["cow"], Habit::Instead("there is no cow")),
+    (&["cow"], Habit::Instead("but agents: :agents")),
 ];
 
 /// What `word`, in lower case, means to who knows k9s.
 pub fn habit(word: &str) -> Option<Habit> {
     HABITS.iter().find(|(words, _)| words.contains(&word)).map(|(_, habit)| *habit)
+}
+
+/// The words of k9s that begin with `typed`, and the page of ours that they open.
+pub fn pages(typed: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let same = HABITS.iter().filter_map(|(words, habit)| match habit {
+        Habit::Same(ours) => Some((*words, *ours)),
+        Habit::Instead(_) => None,
+    });
+    let all = same.flat_map(|(words, ours)| words.iter().map(move |word| (*word, ours)));
+    all.filter(move |(word, _)| !typed.is_empty() && word.starts_with(typed))
 }
 
 #[cfg(test)]

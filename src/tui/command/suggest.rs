@@ -95,8 +95,19 @@ fn first_words(typed: &str, known: Known<'_>) -> Vec<Suggestion> {
         all.push((format!("go {name}"), format!("{name}  {line}"), "bookmark"));
     }
     let mut found = rank(typed, all);
+    // A word that hands know from k9s leads to what is the same here.
+    let typed_low = typed.to_ascii_lowercase();
+    for (word, ours) in super::habit::pages(&typed_low) {
+        let it = Suggestion {
+            line: word.to_owned(),
+            shown: Safe::new(&format!("{word}  {ours}")),
+            note: Safe::new("view"),
+        };
+        let at = if word == typed_low { 0 } else { found.len() };
+        found.insert(at, it);
+    }
     // An alias typed in full means its page, whatever else looks like it.
-    if let Some(kind) = TableKind::named(&typed.to_ascii_lowercase())
+    if let Some(kind) = TableKind::named(&typed_low)
         && let Some(at) = found.iter().position(|it| it.line == kind.name())
     {
         let it = found.remove(at);

@@ -20,7 +20,6 @@ use crate::model::time::Time;
 use crate::ports::site::{Answer, Ask};
 use crate::ports::store::{Document, chain};
 use crate::tui::action::Action;
-use crate::tui::clipboard::Room;
 use crate::tui::effect::{EffectId, Fetch};
 use crate::tui::event::{Fault, LogBatch, Reply};
 use crate::tui::keymap::Scope;
@@ -29,6 +28,7 @@ use crate::tui::widgets::json::Format;
 use crate::tui::widgets::text::{self, Lines, Pieces, TextHits, TextState};
 
 mod content;
+mod lines;
 
 pub use self::content::{Content, DocumentText, Ink, PlainLine};
 use self::content::{described, whole};
@@ -326,7 +326,11 @@ impl TextPage {
             Action::SelectNext => self.scroll(hits, 1),
             Action::SelectPrevious => self.scroll(hits, -1),
             Action::SelectFirst => self.scroll(hits, isize::MIN),
-            Action::SelectLast => self.scroll(hits, isize::MAX),
+            Action::SelectLast => {
+                self.scroll(hits, isize::MAX);
+                // who goes to the end of a log wants to see it go on
+                self.state.follow = matches!(self.content, Content::Log(_));
+            }
             Action::PageDown => self.scroll(hits, isize::try_from(page).unwrap_or(1)),
             Action::PageUp => self.scroll(hits, -isize::try_from(page).unwrap_or(1)),
             Action::HalfPageDown => self.scroll(hits, isize::try_from(page / 2).unwrap_or(1)),
@@ -335,8 +339,8 @@ impl TextPage {
             Action::ScrollRight => state.left = state.left.saturating_add(SIDEWAYS),
             Action::ToggleWrap => (state.wrap, state.left) = (!state.wrap, 0),
             Action::FullScreen => self.full = !self.full,
-            Action::FindNext => self.find(true, look),
-            Action::FindPrevious => self.find(false, look),
+            Action::FindNext => self.find(true, hits.width, look),
+            Action::FindPrevious => self.find(false, hits.width, look),
             Action::ToggleFormat => return self.toggle_format(look),
             _ => return false,
         }
@@ -347,6 +351,11 @@ impl TextPage {
         // From where the last frame stood: `top` may lie behind the end of a text that has become shorter.
         self.state.top = hits.top.saturating_add_signed(by).min(self.count().saturating_sub(1));
         self.state.follow = false;
+    }
+
+    /// Whether it is a log that has been read.
+    pub fn has_lines(&self) -> bool {
+        matches!(&self.content, Content::Log(log) if log.count() > 0)
     }
 
     /// How many lines there are to see.
@@ -366,67 +375,32 @@ impl TextPage {
     }
 
     /// Searches from the line `top` on while it is typed; nothing to search for ends it.
-    pub fn search(&mut self, search: Option<Regex>, top: usize, look: Look<'_>) {
+    pub fn search(&mut self, search: Option<Regex>, hits: TextHits, look: Look<'_>) {
         self.state.hit = search.as_ref().and_then(|search| {
-            let from = top.checked_sub(1);
+            let from = hits.top.checked_sub(1);
             text::find(&self.content, self.shown.as_deref(), search, from, true, look)
         });
         self.state.search = search;
-        self.show_hit(look);
+        self.show_hit(hits.width, look);
     }
 
-    fn find(&mut self, forward: bool, look: Look<'_>) {
+    fn find(&mut self, forward: bool, width: u16, look: Look<'_>) {
         let Some(search) = &self.state.search else { return };
         let shown = self.shown.as_deref();
         let hit = text::find(&self.content, shown, search, self.state.hit, forward, look);
         self.state.hit = hit;
-        self.show_hit(look);
+        self.show_hit(width, look);
     }
 
-    fn show_hit(&mut self, look: Look<'_>) {
+    fn show_hit(&mut self, width: u16, look: Look<'_>) {
         self.hits = None;
         if let Some(hit) = self.state.hit {
             // Two lines before it, for the context.
             (self.state.top, self.state.follow) = (hit.saturating_sub(2), false);
+            let line = self.shown.as_ref().map_or(hit, |shown| shown[hit] as usize);
+            self.state.reveal(&self.content, line, width, look);
             self.hits = self.count_hits(hit, look);
         }
-    }
-
-    /// Which hit this is, and how many there are; not in texts so long that counting would be felt.
-    fn count_hits(&self, hit: usize, look: Look<'_>) -> Option<(u64, u64)> {
-        let search = self.state.search.as_ref()?;
-        if self.count() > COUNTED {
-            return None;
-        }
-        let mut pieces = Pieces::default();
-        let (mut at, mut all) = (0, 0);
-        for position in 0..self.count() {
-            pieces.clear();
-            let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
-            self.content.line(line, look, &mut pieces);
-            if search.is_match(pieces.as_str()) {
-                all += 1;
-                at += u64::from(position <= hit);
-            }
-        }
-        Some((at, all))
-    }
-
-    /// Every line shown, for the clipboard.
-    pub fn copy(&self, look: Look<'_>) -> Vec<Safe> {
-        let (mut pieces, mut room) = (Pieces::default(), Room::default());
-        let mut read = |position: usize| {
-            pieces.clear();
-            let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
-            self.content.line(line, look, &mut pieces);
-            Some(Safe::new(pieces.as_str())).filter(|line| room.take(line))
-        };
-        if !matches!(self.content, Content::Log(_)) {
-            return (0..self.count()).map_while(read).collect();
-        }
-        let mut lines: Vec<Safe> = (0..self.count()).rev().map_while(&mut read).collect();
-        lines.reverse();
-        lines
     }
 
     pub fn title(&self) -> String {

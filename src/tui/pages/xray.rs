@@ -38,7 +38,7 @@ pub const SPEC: Spec = Spec {
         column("reason", "EVIDENCE", Width::Flex { min: 16, weight: 4 }, LEFT),
     ],
     fields: AGENT_FIELDS,
-    sort: ("name", false),
+    sort: ("", false),
     hints: &[
         (Action::Fold, "fold"),
         (Action::Unfold, "unfold"),

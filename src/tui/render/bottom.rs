@@ -80,8 +80,12 @@ pub(super) fn draw(ui: &Ui, area: Rect, buf: &mut Buffer) {
     if area.is_empty() {
         return;
     }
+    let on_page = matches!(ui.layers.last(), None | Some(Layer::Page(_)));
+    // what a dialog takes must stay in sight beside whatever else is told
+    let half = if on_page { 0 } else { area.width / 2 };
+    let told = Rect { x: area.x + half, width: area.width - half, ..area };
     let left = match ui.notices.toast() {
-        Some(notice) => toast::draw(buf, area, notice.weight, &notice.text, look),
+        Some(notice) => half + toast::draw(buf, told, notice.weight, &notice.text, look),
         None => area.width,
     };
     let end = area.x + left.saturating_sub(2);

@@ -222,12 +222,18 @@ fn counts(view: &FleetView, look: Look<'_>) -> Parts {
         (" agents ".to_owned(), theme.header_label),
         (format!("{} ", words::grouped(as_u64(alive))), theme.header_value),
     ];
+    if !view.loaded && view.agents.is_empty() {
+        return vec![(" the fleet is being read".to_owned(), theme.header_label)];
+    }
     let health = |status: HealthStatus| totals.health.get(&status).copied().unwrap_or(0);
+    // who is degraded runs all the same, and is counted once
+    let degraded = health(HealthStatus::Degraded);
+    let well = totals.phase(Phase::Running).saturating_sub(degraded);
     let busy = totals.phase(Phase::Pending) + totals.phase(Phase::Deploying);
     for (sign, count, style) in [
-        (glyphs.ok, totals.phase(Phase::Running), theme.ok),
+        (glyphs.ok, well, theme.ok),
         (glyphs.busy, busy, theme.busy),
-        (glyphs.degraded, health(HealthStatus::Degraded), theme.warn),
+        (glyphs.degraded, degraded, theme.warn),
         (glyphs.failed, totals.phase(Phase::Failed), theme.alarm),
         (glyphs.paused, totals.phase(Phase::Paused), theme.warn),
         (glyphs.down, totals.phase(Phase::Draining), theme.warn),

@@ -212,8 +212,11 @@ impl Turn<'_> {
         if !self.ui.contexts.iter().any(|(known, _)| known == name) {
             let name = name.strip_prefix(CLUSTER).unwrap_or(name);
             let known: Vec<&str> = self.ui.contexts.iter().map(|(name, _)| name.as_str()).collect();
-            let known = if known.is_empty() { "this one only".into() } else { known.join(", ") };
-            return Err(Safe::new(&format!("there is no context {name:?}: there are {known}")));
+            let known = match known.is_empty() {
+                true => "there is this one only".to_owned(),
+                false => format!("there are {}", known.join(", ")),
+            };
+            return Err(Safe::new(&format!("there is no context {name:?}: {known}")));
         }
         self.effects.push(Effect::Switch(name.to_owned(), line));
         Ok(())

@@ -4,7 +4,7 @@ use super::Turn;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::tui::action::Action;
-use crate::tui::command::{self, Line, Locator, Setting};
+use crate::tui::command::{self, Line, Locator, ScopeName, Setting};
 use crate::tui::effect::Effect;
 use crate::tui::pages::fetched::Need;
 use crate::tui::pages::pulse::PulsePage;
@@ -91,8 +91,9 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// `:pools triage` goes to the row; `:agents triage` to the pool's agents; anything else filters.
-    fn aim(&self, page: &mut TablePage, name: &str) {
+    /// `:pools triage` goes to the row; `:agents triage` to the pool's agents; `:agents default` to a scope; anything else
+    /// filters.
+    fn aim(&mut self, page: &mut TablePage, name: &str) {
         let rows = page.kind.rows(self.view, &page.fetched, self.ui.now);
         let is_row =
             (0..rows.len()).any(|row| rows.name(row).as_str() == name || rows.id(row) == name);
@@ -110,6 +111,8 @@ impl Turn<'_> {
         } else if let (TableKind::Agents, Some(pool)) = (page.kind, pool) {
             let (id, name) = (pool.id.to_string(), name.to_owned());
             page.owner = Some(TargetRef { noun: Noun::Pool, id, name });
+        } else if let Ok(scope) = self.scope_named(&ScopeName::named(name)) {
+            self.ui.scope = scope; // `:pods NAMESPACE`
         } else {
             page.set_filter(name);
         }
@@ -232,7 +235,10 @@ impl Turn<'_> {
             let line = self.ui.page().line();
             self.ui.history.retreat(&left, &line);
             self.take_scope();
-            self.ask_for_page();
+            // a log goes on below what covers it: where it was read to is kept
+            if !matches!(self.ui.page(), Page::Text(page) if page.has_lines()) {
+                self.ask_for_page();
+            }
         }
         true
     }

@@ -269,6 +269,11 @@ impl Turn<'_> {
                     self.describe_host();
                 }
                 Some(target) => self.about(action, target),
+                None if self.is_at(TableKind::Hosts) => {
+                    self.refuse(
+                        "a host has no document of ours: d tells what the cluster says of it",
+                    );
+                }
                 None if self.on_a_row() => {
                     self.refuse("all there is to say of this row is beside it: | or enter");
                 }
@@ -296,6 +301,9 @@ impl Turn<'_> {
     }
 
     fn sort(&mut self, column: &str) {
+        if self.is_at(TableKind::Xray) {
+            return self.refuse("a tree has its own order, what is not well first; :agents and :pools can be sorted");
+        }
         let mut known = true;
         self.with_page(|page| {
             // A pool's health is part of its state.

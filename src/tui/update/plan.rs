@@ -228,6 +228,11 @@ impl Turn<'_> {
         layer.dry &= matches!(answer, Ok(Reply::Plan(_)));
         let confirming = std::mem::take(&mut layer.confirming);
         match answer {
+            Ok(Reply::Plan(plan)) if idle(&plan).is_some() => {
+                let said = format!("nothing to do: {}", idle(&plan).unwrap_or_default());
+                self.pop();
+                self.say(Weight::Info, &said);
+            }
             Ok(Reply::Plan(plan)) => {
                 let dry = std::mem::take(&mut layer.dry);
                 let title = Safe::new(&format!("dry run: {}: nothing was changed", plan.title));
@@ -305,6 +310,12 @@ pub(super) fn title(ask: &Ask) -> Safe {
         Ask::Forward { agent } => format!("Forward a port of {}", agent.name),
         Ask::Quit => "Quit".to_owned(),
     })
+}
+
+/// What a plan says that would change nothing: everything it is about is as it is wanted.
+fn idle(plan: &Plan) -> Option<&str> {
+    let unchanged = plan.facts.iter().find(|fact| fact.name == "unchanged");
+    unchanged.filter(|_| plan.steps.is_empty()).map(|fact| fact.value.as_str())
 }
 
 /// Puts `plan` into the dialog; what was typed stays.

@@ -82,9 +82,9 @@ impl Turn<'_> {
             let search = smart_regex(line).ok().filter(|_| !line.is_empty());
             let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
             let look = crate::tui::widgets::Look { theme: &theme, glyphs: &glyphs };
-            let top = self.ui.hits.text.top;
+            let hits = self.ui.hits.text;
             if let Page::Text(page) = self.ui.page_mut() {
-                page.search(search, top, look);
+                page.search(search, hits, look);
             }
         }
         if let Some(prompt) = self.ui.prompt_mut() {

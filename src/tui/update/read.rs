@@ -289,7 +289,7 @@ impl Turn<'_> {
         page.revealed = !page.revealed;
         page.sign = None;
         if page.revealed {
-            self.say(Weight::Warn, "secrets are shown; the audit log says who asked");
+            self.refuse("secrets are shown; the audit log says who asked");
         }
         self.read_document();
     }

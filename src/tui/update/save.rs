@@ -26,10 +26,7 @@ impl Turn<'_> {
                 let body = self.with_rows(|page, rows| table(page, rows, look));
                 ("csv", body.unwrap_or_default())
             }
-            Page::Text(page) => {
-                let lines = page.copy(look);
-                ("txt", lines.iter().map(|line| format!("{line}\n")).collect())
-            }
+            Page::Text(page) => ("txt", page.read(look).map(|line| format!("{line}\n")).collect()),
             Page::Pulse(page) => ("txt", pulse::told(page, view, now, look).join("\n") + "\n"),
         };
         // The line that leads here again stands first.

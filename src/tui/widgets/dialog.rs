@@ -8,6 +8,9 @@ use super::edit::LineEdit;
 use super::{Look, paint};
 use crate::model::text::{Safe, columns};
 
+/// A note in fewer columns would say nothing.
+const SHORTEST_NOTE: u16 = 8;
+
 /// Draws a line around `area`, with `title` in its upper and `note` at the right of it.
 pub fn frame(buf: &mut Buffer, area: Rect, title: &str, note: &str, style: Style, look: Look<'_>) {
     let area = area.intersection(buf.area);
@@ -48,8 +51,12 @@ pub fn frame(buf: &mut Buffer, area: Rect, title: &str, note: &str, style: Style
         used = titled(buf, used, room, title);
     }
     let wide = u16::try_from(columns(note) + 2).unwrap_or(u16::MAX);
-    if !note.is_empty() && used + wide < right {
-        titled(buf, right - wide, wide, note);
+    if !note.is_empty() {
+        // what does not fit is cut at its end: how a text is looked at stands first
+        let wide = wide.min(right.saturating_sub(used + 1));
+        if wide > SHORTEST_NOTE {
+            titled(buf, right - wide, wide, note);
+        }
     }
 }
 

@@ -86,6 +86,22 @@ pub struct TextState {
     pub hit: Option<usize>,
 }
 
+impl TextState {
+    /// Scrolls sideways until the first match in this line is in sight.
+    pub fn reveal(&mut self, lines: &dyn Lines, line: usize, width: u16, look: Look<'_>) {
+        let Some(search) = self.search.as_ref().filter(|_| !self.wrap && width > 0) else { return };
+        let mut pieces = Pieces::default();
+        lines.line(line, look, &mut pieces);
+        let Some(found) = search.find(&pieces.text) else { return };
+        let (begin, end) =
+            (columns(&pieces.text[..found.start()]), columns(&pieces.text[..found.end()]));
+        let width = usize::from(width);
+        if begin < self.left || end > self.left + width {
+            self.left = if end <= width { 0 } else { begin.saturating_sub(width / 3) };
+        }
+    }
+}
+
 /// What a text view looked like, for the next key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TextHits {
