@@ -158,6 +158,19 @@ fn on_kubernetes_a_host_is_emptied_once_the_disruption_budget_lets_it_and_opened
         }
     });
     cluster.is_whole(4);
+    eventually(LIMIT, "each agent's record says where its pod is now", || {
+        let records = json(&cluster.fleet.dir, &["get", "agents", "-o", "json"]);
+        let pods = cluster.all::<Pod>();
+        let on = |agent: &Value| {
+            let of =
+                |pod: &&Pod| pod.labels().get("agent-id").map(String::as_str) == agent.as_str();
+            pods.iter().find(of)?.spec.as_ref()?.node_name.clone()
+        };
+        let says_so = |it: &Value| it["deployment"]["node"].as_str() == on(&it["_key"]).as_deref();
+        let up = |it: &&Value| it["phase"] == "running";
+        let mut running = records.as_array().unwrap().iter().filter(up);
+        if running.all(says_so) { Ok(()) } else { Err(records.to_string()) }
+    });
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let closed = || {
         let node = cluster.tokio.block_on(nodes.get(&host)).unwrap();

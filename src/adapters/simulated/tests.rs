@@ -1,6 +1,6 @@
 //! The simulation under a clock that the test moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::*;
@@ -207,6 +207,24 @@ async fn a_hundred_thousand_agents_are_started_and_stepped_in_little_time() {
     // 10,000 updates; measured well under 50 ms without optimisation
     assert!(took < SECOND, "{took:?}");
     assert_eq!(runtime.list().await.unwrap().len(), 100_000);
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_played_again_finds_each_agent_on_the_host_where_it_was() {
+    let hosts = async |runtime: &SimulatedRuntime| -> BTreeMap<AgentId, String> {
+        let seen = runtime.list().await.unwrap();
+        seen.into_iter().map(|seen| (seen.agent, seen.node)).collect()
+    };
+    let (_clock, first) = open(1, 1_000, 0);
+    first.adopt((0..1_000).map(|number| (id(number), 1)));
+    let (_clock, again) = open(2, 1_000, 0);
+    again.adopt((0..1_000).rev().map(|number| (id(number), 1)));
+    let before = hosts(&first).await;
+    assert_eq!(before, hosts(&again).await);
+    let known: BTreeSet<String> =
+        first.info().await.unwrap().nodes.into_iter().map(|node| node.name).collect();
+    assert_eq!(known.len(), 10);
+    assert_eq!(before.into_values().collect::<BTreeSet<_>>(), known, "none is empty or unknown");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ const PROBES: usize = 64;
 /// After a stall (a suspended machine) no more than this is caught up with.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
-pub fn node_name(number: usize) -> String {
+pub fn node_name(number: u64) -> String {
     format!("sim-{number:04}")
 }
 
@@ -87,6 +87,7 @@ type Timer = Reverse<(Instant, usize, u64)>;
 pub struct World {
     dice: Dice,
     rate: u64,
+    nodes: u64,
     /// The two clocks at the same moment: all stamps are counted from it.
     began: Instant,
     began_at: Time,
@@ -109,6 +110,7 @@ impl World {
         Self {
             dice: Dice::new(options.seed),
             rate: u64::from(options.updates_per_second),
+            nodes: options.agents.div_ceil(CROWD).clamp(1, MOST_NODES) as u64,
             began,
             at: began,
             began_at: options.clock.now(),
@@ -126,8 +128,8 @@ impl World {
         self.index.len()
     }
 
-    pub fn nodes(&self) -> usize {
-        self.slots.len().div_ceil(CROWD).clamp(1, MOST_NODES)
+    pub fn nodes(&self) -> u64 {
+        self.nodes
     }
 
     pub fn take_sights(&mut self) -> Vec<Sight> {
@@ -137,8 +139,8 @@ impl World {
     /// Up to `count` agents from slot `from` on, and the slot to go on from if there are more.
     pub fn some(&self, from: usize, count: usize) -> (Vec<Observed>, Option<usize>) {
         let end = from.saturating_add(count).min(self.slots.len());
-        let slots = self.slots.get(from..end).unwrap_or_default().iter().zip(from..);
-        let seen = slots.filter_map(|(sim, slot)| Some(see(slot, sim.as_ref()?))).collect();
+        let slots = self.slots.get(from..end).unwrap_or_default().iter();
+        let seen = slots.filter_map(|sim| Some(see(self.nodes, sim.as_ref()?))).collect();
         (seen, (end < self.slots.len()).then_some(end))
     }
 
@@ -281,7 +283,7 @@ impl World {
             State::Lost | State::Parked | State::Ending => {}
             State::Exited => sim.ended_at = stamp,
         }
-        self.sights.push(Sight::Changed(see(slot, sim)));
+        self.sights.push(Sight::Changed(see(self.nodes, sim)));
     }
 
     pub fn apply(&mut self, workload: &Workload) -> Result<(), RuntimeError> {
@@ -401,13 +403,15 @@ impl Sim {
     }
 }
 
-fn see(slot: usize, sim: &Sim) -> Observed {
+fn see(nodes: u64, sim: &Sim) -> Observed {
+    // by its id alone: a fleet that is played again finds every agent where its document says that it is
+    let node = Dice::new(0).about_text(sim.id.as_str()).range(0, nodes);
     Observed {
         agent: sim.id.clone(),
         incarnation: sim.incarnation,
         state: sim.state,
         pid: None,
-        node: node_name(slot / CROWD % MOST_NODES),
+        node: node_name(node),
         workload: sim.id.to_string(),
         restarts: sim.restarts,
         message: sim.why.words().to_owned(),

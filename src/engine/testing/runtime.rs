@@ -83,6 +83,11 @@ impl FakeRuntime {
         });
     }
 
+    /// It runs on another node, as after an eviction.
+    pub fn move_to(&self, agent: &AgentId, node: &str) {
+        self.change(agent, |seen| node.clone_into(&mut seen.node));
+    }
+
     /// The workload ends by itself.
     pub fn exit(&self, agent: &AgentId, exit: Exit) {
         self.change(agent, |seen| {

@@ -300,7 +300,7 @@ impl Facts<'_> {
             (Phase::Paused, Desired::Running) => {
                 Self::write(self.go(Phase::Running, ""), "agent.resumed")
             }
-            _ if self.has_moved(seen) => {
+            _ if has_moved(self.agent, seen) => {
                 let mut agent = Box::new(self.agent.clone());
                 agent.updated_at = self.now;
                 place(&mut agent, seen);
@@ -308,12 +308,6 @@ impl Facts<'_> {
             }
             _ => Act::Wait(None),
         }
-    }
-
-    fn has_moved(&self, seen: &Observed) -> bool {
-        let at = &self.agent.deployment;
-        seen.state == State::Running
-            && (at.pid != seen.pid || at.node != seen.node || at.restarts != seen.restarts)
     }
 
     /// From now on it takes no new work.
@@ -444,11 +438,22 @@ enum Report {
     NotBefore(Time),
 }
 
+/// Whether what runs is no longer where [`place`] noted it, or was started again there.
+pub fn has_moved(agent: &Agent, seen: &Observed) -> bool {
+    let at = &agent.deployment;
+    // a runtime that cannot say where it is for a moment has moved nothing
+    let elsewhere = !seen.node.is_empty() && at.node != seen.node;
+    seen.state == State::Running
+        && (at.pid != seen.pid || elsewhere || at.restarts != seen.restarts)
+}
+
 /// Notes where its workload is.
 pub fn place(agent: &mut Agent, seen: &Observed) {
     let at = &mut agent.deployment;
     at.pid = seen.pid;
-    at.node.clone_from(&seen.node);
+    if !seen.node.is_empty() {
+        at.node.clone_from(&seen.node);
+    }
     at.workload.clone_from(&seen.workload);
     at.restarts = seen.restarts;
     at.image.clone_from(&agent.config.image);

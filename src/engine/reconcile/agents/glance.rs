@@ -3,6 +3,7 @@
 
 use crate::engine::view::AgentRow;
 use crate::model::agent::{Desired, Phase};
+use crate::model::text::Safe;
 use crate::model::time::Time;
 use crate::ports::runtime::{Observed, State};
 
@@ -50,7 +51,13 @@ fn is_parked(seen: Option<&Observed>) -> bool {
 
 fn is_fine(row: &AgentRow, alive: Option<&Observed>, desired: Desired) -> bool {
     let mine = alive.is_some_and(|seen| {
-        seen.incarnation == row.incarnation && (seen.state != State::Running || seen.pid == row.pid)
+        seen.incarnation == row.incarnation
+            && (seen.state != State::Running || (seen.pid == row.pid && is_there(row, &seen.node)))
     });
     mine && row.desired == desired && row.wanted_incarnation <= row.incarnation
+}
+
+/// A runtime that cannot say where it is for a moment has moved nothing.
+fn is_there(row: &AgentRow, node: &str) -> bool {
+    node.is_empty() || row.node.as_str() == node || row.node == Safe::new(node)
 }

@@ -326,6 +326,26 @@ async fn starts_in_place_are_counted_on_the_agent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_moved_to_another_node_is_found_there_and_an_unknown_node_moves_nothing() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    pending(&world, "a").await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "running", in_phase("a", Phase::Running)).await;
+        world.runtime.move_to(&id("a"), "there");
+        until(&world, "there", |view| view.agent(&id("a")).unwrap().node.as_str() == "there").await;
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let before = world.store.calls();
+        world.runtime.move_to(&id("a"), "");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.store.calls(), before, "nothing is looked up while nobody knows where");
+    })
+    .await;
+    end.unwrap();
+    let told = kinds(&world, "a").await;
+    assert_eq!(told, ["agent.deploying", "agent.running", "agent.placed"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_heartbeat_that_cannot_be_read_holds_nobody_up() {
     let (world, fence) = world(EngineSettings::default()).await;
     let strange = json!({"incarnation": "3", "report": null, "status": "ok"});

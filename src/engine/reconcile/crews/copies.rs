@@ -11,7 +11,7 @@ use crate::engine::journal::Change;
 use crate::engine::reconcile::pools::Mould;
 use crate::engine::retention;
 use crate::engine::view::FleetView;
-use crate::model::agent::lifecycle::place;
+use crate::model::agent::lifecycle::{has_moved, place};
 use crate::model::agent::{Agent, Phase};
 use crate::model::id::{AgentId, PoolId, TemplateId};
 use crate::model::schema::Collection;
@@ -194,8 +194,7 @@ fn follow(agent: &Agent, seen: &Observed, now: Time) -> Option<(Agent, &'static 
         place(&mut after, seen);
         return Some((after, kind));
     }
-    let at = &agent.deployment;
-    if seen.state == State::Running && (at.node != seen.node || at.restarts != seen.restarts) {
+    if has_moved(agent, seen) {
         place(&mut after, seen);
         after.updated_at = now;
         return Some((after, "agent.placed"));
