@@ -93,8 +93,9 @@ async fn deliveries(
     let mut feed = receiver.changes(cursor, watch).await.unwrap();
     let (claimed, mut claims) = mpsc::channel(1);
     let (store, name) = (receiver.clone(), to.to_owned());
-    let receiving = tokio::spawn(async move {
-        while feed.next().await.is_some() {
+    let receiving = async move {
+        loop {
+            feed.next().await.unwrap().unwrap();
             let set = vec![("status".into(), json!("leased"))];
             let mine =
                 Filter::eq("to_agent_id", name.as_str()).and(Filter::eq("status", "pending"));
@@ -104,17 +105,22 @@ async fn deliveries(
                 claimed.send(Instant::now()).await.unwrap();
             }
         }
-    });
-    let mut waits = Vec::new();
-    for n in 0..60 {
-        let one = json!({"to_agent_id": to, "status": "pending"});
-        written(&**sender, insert(AgentMessages, &format!("{to}-{n}"), one)).await;
-        let acknowledged = Instant::now();
-        waits.push(claims.recv().await.unwrap().saturating_duration_since(acknowledged));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let sending = async {
+        let mut waits = Vec::new();
+        for n in 0..60 {
+            let one = json!({"to_agent_id": to, "status": "pending"});
+            written(&**sender, insert(AgentMessages, &format!("{to}-{n}"), one)).await;
+            let acknowledged = Instant::now();
+            waits.push(claims.recv().await.unwrap().saturating_duration_since(acknowledged));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        waits
+    };
+    tokio::select! {
+        () = receiving => unreachable!("it receives for ever"),
+        waits = sending => waits,
     }
-    receiving.abort();
-    waits
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
