@@ -24,6 +24,7 @@ pub mod pubsub;
 pub mod queries;
 pub mod reconcile;
 pub mod retention;
+mod row_watch;
 pub mod run;
 pub mod supervise;
 pub mod templates;

@@ -64,6 +64,9 @@ pub struct SqliteOptions {
     pub patience: Duration,
     /// How many threads answer reads: 1 to 32.
     pub readers: usize,
+    /// Whether the feed watches the database's log too, and so hears at once of programs that write without ringing.
+    /// Else it asks twice a second: agents do, for users have few watchers and each process takes another.
+    pub watch_log: bool,
 }
 
 impl SqliteOptions {
@@ -74,6 +77,7 @@ impl SqliteOptions {
             max_page_count: None,
             patience: Duration::from_secs(10),
             readers: 3,
+            watch_log: true,
         }
     }
 }
@@ -114,7 +118,7 @@ impl SqliteStore {
         let home = Home::of(&options.path)?;
         let count = options.readers.clamp(1, 32);
         let lanes = (0..count).map(|_| open::reader(&options)).collect::<Result<_, _>>()?;
-        let (feed, feed_end) = feed::Hub::start(open::reader(&options)?, &options.path)?;
+        let (feed, feed_end) = feed::Hub::start(open::reader(&options)?, &options)?;
         let (readers, mut ends) = Readers::start(lanes)?;
         ends.push(feed_end);
         let mut writer = None;

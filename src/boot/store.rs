@@ -204,5 +204,6 @@ pub async fn agent_store(url: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn St
     if !Path::new(path).is_file() {
         return Err(StoreError::Unavailable(format!("there is no store at {path}").into()));
     }
-    Ok(SqliteStore::open(SqliteOptions::new(path), clock.clone())?)
+    let options = SqliteOptions { watch_log: false, ..SqliteOptions::new(path) };
+    Ok(SqliteStore::open(options, clock.clone())?)
 }

@@ -21,6 +21,7 @@ use crate::engine::documents::{self, body, overlay};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
 use crate::engine::reconcile::diff;
+use crate::engine::row_watch::RowWatch;
 use crate::engine::view::{AgentRow, FleetView};
 use crate::model::agent::lifecycle::{self, RestartPolicy};
 use crate::model::agent::{Agent, Desired, Phase};
@@ -36,8 +37,10 @@ const NAME: &str = "health";
 const ACTOR: &str = "loop:health";
 /// Changes are taken together for a moment, so that a burst of samples is one turn.
 const GATHER: Duration = Duration::from_millis(100);
-/// A turn is never further off than this: the brake has to let go in time.
+/// While the brake holds, a turn is never further off than this: it has to let go in time.
 const LOOK: Duration = Duration::from_secs(2);
+/// The same while nothing is the matter; well below [`DEAF`].
+const REST: Duration = Duration::from_secs(5);
 /// A gap of this length between two turns was a stall or a suspended machine: nobody could listen.
 const DEAF: Duration = Duration::from_secs(20);
 /// What has turned bad this soon after the leader began did so while nobody led.
@@ -78,7 +81,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
 }
 
 async fn judge(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
-    let mut views = ctx.views.subscribe();
+    let mut changes = RowWatch::of(&ctx);
     let mut monitor = Monitor::new(ctx.clone(), fence);
     let mut pace = Pace::default();
     while !stop.is_cancelled() {
@@ -88,11 +91,12 @@ async fn judge(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Resu
             stop.run_until_cancelled(sleep(pause)).await;
             continue;
         }
+        let due = monitor.next_due();
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = sleep(monitor.next_due()) => {}
-            changed = views.changed() => if changed.is_err() { break },
+            () = sleep(due) => if !due.is_zero() { continue },
+            changed = changes.changed() => if changed.is_err() { break },
             touched = monitor.restarts.next() => monitor.due.extend(touched),
         }
         stop.run_until_cancelled(sleep(GATHER)).await;
@@ -344,9 +348,9 @@ impl Monitor {
         if !self.due.is_empty() {
             return Duration::ZERO;
         }
-        let next =
-            self.timers.peek().map_or(LOOK, |Reverse((at, _))| at.since(self.pen.ctx.clock.now()));
-        next.min(LOOK)
+        let longest = if self.pen.ctx.brake.borrow().is_some() { LOOK } else { REST };
+        let now = self.pen.ctx.clock.now();
+        self.timers.peek().map_or(longest, |Reverse((at, _))| at.since(now)).min(longest)
     }
 }
 

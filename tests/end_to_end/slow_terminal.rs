@@ -22,7 +22,7 @@ fn ages(dir: &std::path::Path) -> Vec<(String, f64)> {
 }
 
 fn nobody_is_held_up(dir: &std::path::Path) {
-    // health looks every two seconds, and the lease that tells of it is renewed every five
+    // health looks every five seconds, and the lease that tells of it is renewed every five
     eventually(SOON, "a run of the health loop not long ago", || {
         let ages = ages(dir);
         let recent = ages.iter().any(|(name, age)| name == "health" && *age < 15.0);

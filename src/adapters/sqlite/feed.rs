@@ -1,17 +1,15 @@
 //! The feed of changes. Every write leaves a row in `changes`; one thread notices new rows, from this process by a
-//! knock, from others by watching the turn's file and by asking SQLite now and then, and hands them to all readers.
+//! knock, from others by watching the turn's file and the database's log, and hands them to all readers.
 //!
 //! A reader that is slow, or new, reads from the table itself until it has caught up: nothing is lost and nothing piles
 //! up, and a reader that comes back after its changes were removed is told to list everything again.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use notify::Watcher;
 use rusqlite::types::Value as Bound;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
@@ -19,19 +17,28 @@ use tokio::sync::{broadcast, oneshot};
 use crate::model::schema::Collection;
 use crate::ports::store::{Change, Cursor, Document, Feed, Key, StoreError, Watch};
 
+use super::SqliteOptions;
 use super::fault::{self, closed, invalid, unavailable};
 use super::read::{self, Lane, known_key, revision};
 use super::readers::Readers;
 use super::sql::Sql;
-use super::turn::beside;
 use super::write::Op;
+
+mod bell;
+
+pub(super) use bell::Bell;
+use bell::{Watchers, Woken};
 
 /// How many batches wait for a reader before it has to read from the table.
 const BATCHES: usize = 64;
 /// How many rows are read at a time.
 const ROWS: usize = 1_000;
-/// How often SQLite is asked whether anything was written, should no knock come: also the latency of programs that write
-/// without ringing, which ours do not. Asking is a quarter of what a fleet at rest costs when it is done ten times a second.
+/// How often SQLite is asked whether anything was written, should nothing knock: what a watcher has missed.
+const POLL_SELDOM: Duration = Duration::from_secs(5);
+/// A log that was written and shows no commit is looked at again after this, then after four times as long, and so on.
+const AGAIN: Duration = Duration::from_millis(50);
+/// As [`POLL_SELDOM`] where the log cannot be watched, and so the latency of programs that write without ringing, which
+/// ours do not.
 const POLL: Duration = Duration::from_millis(500);
 /// The same where the bell's file cannot be watched.
 const POLL_ALONE: Duration = Duration::from_millis(50);
@@ -62,38 +69,6 @@ enum News {
     Failed(Arc<str>),
 }
 
-#[derive(Debug, Default)]
-struct Knock {
-    rung: bool,
-    stopped: bool,
-}
-
-/// Wakes the feed's thread.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Bell(Arc<(Mutex<Knock>, Condvar)>);
-
-impl Bell {
-    pub(super) fn ring(&self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).rung = true;
-        self.0.1.notify_one();
-    }
-
-    fn stop(&self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
-        self.0.1.notify_one();
-    }
-
-    /// Waits for a knock or for `limit`; none when the thread is to end.
-    fn wait(&self, limit: Duration) -> Option<()> {
-        let guard = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |knock: &mut Knock| !knock.rung && !knock.stopped;
-        let (mut knock, _) =
-            self.0.1.wait_timeout_while(guard, limit, idle).unwrap_or_else(PoisonError::into_inner);
-        knock.rung = false;
-        (!knock.stopped).then_some(())
-    }
-}
-
 /// The feed of one open store.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -106,17 +81,17 @@ impl Hub {
     /// Starts the thread.
     pub(super) fn start(
         lane: Lane,
-        path: &Path,
+        options: &SqliteOptions,
     ) -> Result<(Self, oneshot::Receiver<()>), StoreError> {
         let store: Arc<str> = meta(&lane, "store_id")?.into();
         let (news, _) = broadcast::channel(BATCHES);
         let (ended, end) = oneshot::channel();
         let hub = Self { bell: Bell::default(), news: news.downgrade(), store };
-        let (bell, turn) = (hub.bell.clone(), beside(path, "turn"));
+        let (bell, options) = (hub.bell.clone(), options.clone());
         std::thread::Builder::new()
             .name("store-feed".into())
             .spawn(move || {
-                follow(&lane, &bell, &news, &turn);
+                follow(&lane, &bell, &news, &options);
                 drop((news, lane));
                 drop(ended); // which is what tells the closer
             })
@@ -133,43 +108,44 @@ impl Hub {
     }
 }
 
-fn watch(path: &Path, bell: Bell) -> notify::Result<notify::RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| event.kind.is_modify()) {
-            bell.ring();
-        }
-    })?;
-    watcher.watch(path, notify::RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
 /// Hands out new rows until the bell is stopped. While nobody listens it only waits for the knock of who begins to.
-fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, turn: &Path) {
+fn follow(lane: &Lane, bell: &Bell, news: &broadcast::Sender<News>, options: &SqliteOptions) {
     let mut place = Place::default();
-    let mut watcher = None;
+    let mut watchers = None;
     let mut failures = 0;
+    // while the log was written and no commit seen: the next look
+    let mut again = None;
     loop {
         let listened = news.receiver_count() > 0;
-        if listened && watcher.is_none() {
-            let begun = watch(turn, bell.clone());
+        if listened && watchers.is_none() {
+            let begun = Watchers::start(options, bell);
             if let Err(error) = &begun {
                 tracing::debug!(error = %error, "the store's bell cannot be watched; asking more often");
             }
-            watcher = Some(begun);
+            watchers = Some(begun);
         }
-        let limit = match &watcher {
+        let limit = match &watchers {
             _ if !listened => FOR_EVER,
+            Some(Ok(watchers)) if watchers.log_is_watched() => again.unwrap_or(POLL_SELDOM),
             Some(Ok(_)) => POLL,
             Some(Err(_)) | None => POLL_ALONE,
         };
-        if bell.wait(limit).is_none() {
-            return;
-        }
+        let Some(woken) = bell.wait(limit) else { return };
         match hand_out(lane, news, &mut place) {
-            Ok(()) => failures = 0,
+            Ok(came) => {
+                failures = 0;
+                again = match (woken, again) {
+                    _ if came => None,
+                    (Woken::Stirred, _) => Some(AGAIN),
+                    (Woken::Rung | Woken::Not, Some(last)) => Some(last * 4),
+                    (Woken::Rung | Woken::Not, None) => None,
+                }
+                .filter(|next| *next < POLL_SELDOM);
+            }
             Err(error) => {
                 failures += 1;
                 place.version = None; // whatever was read, look again
+                again = Some(POLL);
                 let error = crate::ports::store::chain(&error);
                 tracing::warn!(error, "the store's feed could not be read");
                 if failures >= FAILURES {
@@ -190,19 +166,20 @@ struct Place {
     version: Option<i64>,
 }
 
+/// Says whether anything was written since it was last asked.
 fn hand_out(
     lane: &Lane,
     news: &broadcast::Sender<News>,
     place: &mut Place,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     if news.receiver_count() == 0 {
         *place = Place::default();
-        return Ok(());
+        return Ok(false);
     }
     let mut statement = lane.connection.prepare_cached("PRAGMA data_version").map_err(fault::of)?;
     let version: i64 = statement.query_row([], |row| row.get(0)).map_err(fault::of)?;
     let mut last = match place.last {
-        Some(_) if place.version == Some(version) => return Ok(()),
+        Some(_) if place.version == Some(version) => return Ok(false),
         Some(last) => last,
         None => {
             // From here on there is news. Who stands before this place hears so, and reads up to it from the table.
@@ -224,7 +201,7 @@ fn hand_out(
         }
     }
     place.version = Some(version);
-    Ok(())
+    Ok(true)
 }
 
 /// A run of rows.

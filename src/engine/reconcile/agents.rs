@@ -25,6 +25,7 @@ use crate::engine::crash;
 use crate::engine::documents::{self, overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
+use crate::engine::row_watch::RowWatch;
 use crate::model::agent::lifecycle::{self, Act, Facts, RestartPolicy};
 use crate::model::agent::{Agent, Phase};
 use crate::model::filter::{Field, Filter};
@@ -78,7 +79,7 @@ struct Agents {
 }
 
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
-    let mut views = ctx.views.subscribe();
+    let mut changes = RowWatch::of(&ctx);
     let mut agents = Agents::new(ctx.clone(), fence);
     let mut pace = Pace::default();
     while !stop.is_cancelled() {
@@ -93,13 +94,13 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             biased;
             () = stop.cancelled() => break,
             () = sleep(until) => {}
-            changed = views.changed() => if changed.is_err() { break },
+            changed = changes.changed() => if changed.is_err() { break },
             () = ctx.wanted.notified() => {}
             changed = agents.sights.next() => agents.book.mark(changed),
             Some(done) = agents.acts.next() => agents.note(done),
         }
         agents.linger().await;
-        views.mark_unchanged();
+        changes.caught_up();
     }
     agents.finish().await;
     Ok(())

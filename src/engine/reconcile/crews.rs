@@ -20,6 +20,7 @@ use crate::engine::context::Context;
 use crate::engine::documents::{overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
+use crate::engine::row_watch::RowWatch;
 use crate::engine::view::{FleetView, PoolRow};
 use crate::model::agent::{Desired, Phase};
 use crate::model::health::HealthStatus;
@@ -65,7 +66,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
         stop.cancelled().await;
         return Ok(());
     }
-    let mut views = ctx.views.subscribe();
+    let mut changes = RowWatch::of(&ctx);
     let mut crews = Crews {
         sights: Sights::new(ctx.runtime.clone()),
         due: BTreeSet::new(),
@@ -92,8 +93,8 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             biased;
             () = stop.cancelled() => break,
             changed = crews.sights.next() => crews.mark(changed),
-            changed = views.changed() => if changed.is_err() { break },
-            () = sleep(until) => {}
+            changed = changes.changed() => if changed.is_err() { break },
+            () = sleep(until) => if !until.is_zero() { continue },
         }
         stop.run_until_cancelled(sleep(GATHER)).await;
     }

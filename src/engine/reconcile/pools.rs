@@ -21,6 +21,7 @@ use crate::engine::context::Context;
 use crate::engine::documents::{Agents, overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
+use crate::engine::row_watch::RowWatch;
 use crate::engine::view::{AgentRow, FleetView, PoolRow};
 use crate::model::agent::Phase;
 use crate::model::agent::intent::Intent;
@@ -33,7 +34,7 @@ use crate::ports::store::{BoxError, Document, Key, StoreError, Write, chain};
 
 const NAME: &str = "pools";
 /// Every pool is looked at again after this long, whatever was missed.
-const FULL_LOOK: Duration = Duration::from_secs(30);
+const FULL_LOOK: Duration = Duration::from_secs(60);
 /// A pool's status is written at most this often, unless there is something to do.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// A pool whose turn failed is left alone for so long.
@@ -56,7 +57,7 @@ struct Pools {
 }
 
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
-    let mut views = ctx.views.subscribe();
+    let mut changes = RowWatch::of(&ctx);
     let mut pools = Pools {
         rows: Arc::default(),
         pools: Arc::default(),
@@ -78,8 +79,8 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = sleep(until) => {}
-            changed = views.changed() => if changed.is_err() { break },
+            () = sleep(until) => if !until.is_zero() { continue },
+            changed = changes.changed() => if changed.is_err() { break },
         }
         stop.run_until_cancelled(sleep(GATHER)).await;
     }

@@ -17,6 +17,7 @@ use crate::engine::documents::{overlay, read};
 use crate::engine::fenced::{Fault, Fenced, Pace};
 use crate::engine::journal::{Change, Fence};
 use crate::engine::operations::{StepVerdict, judge, release};
+use crate::engine::row_watch::RowWatch;
 use crate::engine::view::{FleetView, OperationRow};
 use crate::model::filter::{Field, Filter};
 use crate::model::operation::advance::{Onward, Verdict, advance, begin};
@@ -26,7 +27,9 @@ use crate::ports::store::{BoxError, Document, Key, Query, StoreError, chain};
 
 const NAME: &str = "operations";
 /// All running operations are read again after this long, whatever was missed.
-const FULL_LOOK: Duration = Duration::from_secs(5);
+const FULL_LOOK: Duration = Duration::from_secs(15);
+/// One that could not go on is left alone for so long.
+const HELD: Duration = Duration::from_secs(5);
 /// A step's progress is written at most this often for one operation; its end and a batch's begin at once.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 const GATHER: Duration = Duration::from_millis(30);
@@ -43,7 +46,7 @@ struct Progress {
 }
 
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
-    let mut views = ctx.views.subscribe();
+    let mut changes = RowWatch::of(&ctx);
     let mut progress = Progress {
         rows: Arc::default(),
         running: BTreeMap::new(),
@@ -65,8 +68,8 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = sleep(due) => {}
-            changed = views.changed() => if changed.is_err() { break },
+            () = sleep(due) => continue,
+            changed = changes.changed() => if changed.is_err() { break },
         }
         stop.run_until_cancelled(sleep(GATHER)).await;
     }
@@ -96,7 +99,7 @@ impl Progress {
                 Err(fault) if fault.is_general() => return Err(fault),
                 Err(fault) => {
                     tracing::warn!(operation = %key, fault = chain(&fault), "an operation is passed over");
-                    self.held.insert(key, now + FULL_LOOK);
+                    self.held.insert(key, now + HELD);
                 }
             }
         }

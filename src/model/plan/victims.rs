@@ -23,6 +23,9 @@ pub struct Candidate {
 ///
 /// The order is total (ids break ties), so the same candidates give the same answer in any order.
 pub fn choose_victims(candidates: &[Candidate], count: usize) -> Vec<AgentId> {
+    if count == 0 {
+        return Vec::new(); // the common case, and the fleet may be large
+    }
     let mut free: Vec<&Candidate> = candidates.iter().filter(|it| !it.pinned).collect();
     free.sort_by_key(|it| {
         (

@@ -143,8 +143,13 @@ pub fn next(pool: &Pool, members: &[Member]) -> Steps {
 fn resize(pool: &Pool, kept: &[&Member]) -> Steps {
     let (want, have) = (pool.desired, count(kept.len()));
     let reason = format!("pool {} wants {want} and has {have}", pool.name);
-    let candidates: Vec<Candidate> = kept.iter().map(|it| it.candidate(it.pinned)).collect();
-    let delete = choose_victims(&candidates, have.saturating_sub(want) as usize);
+    let delete = match have.saturating_sub(want) {
+        0 => Vec::new(),
+        over => {
+            let each = kept.iter().map(|it| it.candidate(it.pinned));
+            choose_victims(&each.collect::<Vec<Candidate>>(), over as usize)
+        }
+    };
     Steps { create: want.saturating_sub(have), delete, reason, ..Steps::default() }
 }
 

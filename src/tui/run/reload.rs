@@ -1,5 +1,5 @@
 //! Whether the operator's files have changed since they were read: settings, views, bookmarks, themes and keymaps. They
-//! are looked at every two seconds, which costs a few calls and works where no watcher does; nothing is drawn for it.
+//! are looked at every five seconds, which costs a few calls and works where no watcher does; nothing is drawn for it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::tui::widgets::toast::Weight;
 use crate::tui::{bookmarks, jumps, keymap, theme};
 
 /// Between two looks.
-pub(super) const EVERY: Duration = Duration::from_secs(2);
+pub(super) const EVERY: Duration = Duration::from_secs(5);
 
 const FILES: [&str; 4] = ["config.toml", "views.toml", "bookmarks.toml", "jumps.toml"];
 const FOLDERS: [&str; 2] = ["themes", "keymaps"];
