@@ -196,6 +196,17 @@ impl Fixture for OnKubernetes {
             kubelet.stop().await;
         }
     }
+
+    async fn end_pool(self, pool: &PoolId) {
+        self.runtime.end_crew(pool).await.unwrap();
+        let gone = async {
+            while !self.runtime.list().await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, gone).await.expect("its pods go");
+        self.end().await;
+    }
 }
 
 /// The names of the variables of a Deployment's container.
@@ -265,14 +276,7 @@ async fn on_kubernetes_a_leader_with_other_settings_leaves_a_pool_as_it_is() {
     other.like.config.env.insert("LEVEL".to_owned(), "two".to_owned());
     fixture.another().keep_crew(other).await.unwrap();
     assert!(variables(&api.get("agent-pool-web").await.unwrap()).contains(&"LEVEL".to_owned()));
-    fixture.runtime.end_crew(&crew.pool).await.unwrap();
-    let gone = async {
-        while !fixture.runtime.list().await.unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, gone).await.expect("its pods go");
-    fixture.end().await;
+    fixture.end_pool(&crew.pool).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -301,6 +305,5 @@ async fn on_kubernetes_an_autoscaler_that_somebody_deleted_or_changed_is_brought
     scalers.patch("agent-pool-web", &PatchParams::default(), &patch).await.unwrap();
     fixture.runtime.keep_crew(crew.clone()).await.unwrap();
     assert_eq!(bounds().await, (Some(1), 5));
-    fixture.runtime.end_crew(&crew.pool).await.unwrap();
-    fixture.end().await;
+    fixture.end_pool(&crew.pool).await;
 }
