@@ -196,7 +196,10 @@ impl Fixture for OnKubernetes {
             kubelet.stop().await;
         }
     }
+}
 
+impl OnKubernetes {
+    /// Ends the fixture of a pool's own workload.
     async fn end_pool(self, pool: &PoolId) {
         self.runtime.end_crew(pool).await.unwrap();
         let gone = async {
