@@ -80,6 +80,7 @@ fn agent(n: usize, dice: &mut Dice) -> AgentRow {
         wanted_incarnation: 1,
         generation: 1,
         failures: 0,
+        restarts_in_place: 0,
         retry_at: None,
         drain_deadline: None,
         purge_at: None,

@@ -30,6 +30,7 @@ fn inputs(n: u64) -> Inputs<'static> {
         failures: 0,
         restarting: None,
         lost: None,
+        beside: None,
         parked: false,
         usage: Some(Usage {
             at: at(595_000 + n % 5_000),

@@ -10,6 +10,7 @@ mod store {
     mod arango_faults;
     mod arango_fleet;
     mod arango_schema;
+    mod arango_sends;
     mod arango_server;
     mod arango_speed;
     #[cfg(unix)]

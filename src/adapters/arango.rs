@@ -20,6 +20,7 @@ mod poll;
 mod read;
 mod reader;
 mod schema;
+mod sends;
 mod tail;
 mod tls;
 mod tree;
@@ -49,6 +50,7 @@ use self::http::{Ask, Http};
 use self::notes::Notes;
 use self::options::ArangoOptions;
 pub use self::schema::{Part, Standing};
+use self::sends::Sends;
 
 /// How many expired documents one statement removes, and how many such statements one call makes for a collection.
 const SWEEP: usize = 1_000;
@@ -67,6 +69,7 @@ struct Desk {
     http: Http,
     hub: Arc<Hub>,
     guard: Arc<Guard>,
+    sends: Sends,
     version: String,
     role: String,
 }
@@ -93,7 +96,7 @@ impl ArangoStore {
         tasks.spawn(hub.clone().follow());
         let guard = Arc::<Guard>::default();
         tasks.spawn(guard.clone().watch(http.clone(), hub.stop.clone()));
-        let desk = Arc::new(Desk { http, hub, guard, version, role });
+        let desk = Arc::new(Desk { http, hub, guard, sends: Sends::default(), version, role });
         Ok(Arc::new(Self { desk, tasks }))
     }
 
@@ -150,13 +153,17 @@ impl Desk {
         durability: Durability,
     ) -> Result<Vec<Option<Rev>>, StoreError> {
         self.guard.check(&steps)?;
-        let rows = commit::commit(&self.http, &steps, durability).await?;
+        let since = self.hub.since();
+        let steps: Arc<[write::Step]> = steps.into();
+        let rows = self.sends.commit(&self.http, steps.clone(), durability).await?;
         let written = steps.iter().zip(&rows).filter(|(step, _)| step.kind != aql::Kind::Check);
-        self.hub.own(written.map(|(step, row)| told(step.collection, &step.key, row)).collect());
+        self.hub
+            .own(since, written.map(|(step, row)| told(step.collection, &step.key, row)).collect());
         Ok(commit::revisions(&rows))
     }
 
     async fn update_where(&self, update: UpdateWhere) -> Result<Vec<Document>, StoreError> {
+        let since = self.hub.since();
         let sync = update.durability == Durability::Durable;
         let statement = aql::update(&update, sync);
         let rows: Vec<Map<String, Value>> = match commit::statement(&self.http, &statement).await {
@@ -174,7 +181,7 @@ impl Desk {
             let put = (document.rev.clone(), topic.map(str::to_owned));
             (update.collection, document.key.clone(), Some(put))
         };
-        self.hub.own(documents.iter().map(told).collect());
+        self.hub.own(since, documents.iter().map(told).collect());
         Ok(documents)
     }
 
@@ -184,11 +191,12 @@ impl Desk {
                 let Some(field) = index.fields.first() else { continue };
                 let statement = aql::expire(collection, field, &now.to_string(), SWEEP);
                 for _ in 0..SWEEPS {
+                    let since = self.hub.since();
                     let gone: Vec<String> = commit::statement(&self.http, &statement)
                         .await
                         .map_err(Failure::of_write)?;
                     let keys = gone.iter().filter_map(|key| Key::new(key).ok());
-                    self.hub.own(keys.map(|key| (collection, key, None)).collect());
+                    self.hub.own(since, keys.map(|key| (collection, key, None)).collect());
                     if gone.len() < SWEEP {
                         break;
                     }

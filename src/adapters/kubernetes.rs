@@ -63,6 +63,8 @@ use crate::ports::site::{self as site_of, Connection, Shell, TerminalSize};
 const MANAGER: &str = "cvxc";
 /// How long a controller may take to end a pod that is to end sooner than its own grace.
 const LET_GO: Duration = Duration::from_secs(5);
+/// Pods that no longer count, as many as are told.
+const EARLIER: usize = 3;
 /// How often an apply is repeated on a Deployment that somebody else changed meanwhile.
 const TRIES: usize = 3;
 
@@ -456,7 +458,15 @@ impl Runtime for KubernetesRuntime {
     async fn explain(&self, agent: &AgentId) -> Result<Vec<(String, String)>, RuntimeError> {
         self.0.whole().await?;
         match self.0.pod(agent) {
-            Some(pod) => explain::explain(&self.0.cluster, &pod.name).await,
+            Some(pod) => {
+                let mut lines = explain::explain(&self.0.cluster, &pod.name).await?;
+                lines.extend(self.0.table.look(agent, |entry| {
+                    let earlier = entry.map(judge::earlier).unwrap_or_default();
+                    let line = |pod: &&Podded| ("earlier pod".to_owned(), judge::fate(pod));
+                    earlier.iter().take(EARLIER).map(line).collect::<Vec<_>>()
+                }));
+                Ok(lines)
+            }
             None => Ok(Vec::new()),
         }
     }

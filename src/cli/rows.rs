@@ -194,7 +194,7 @@ fn agent(row: &AgentRow, now: Time) -> Vec<Safe> {
         or_dash(&row.pool_name),
         safe(row.phase),
         safe(row.health),
-        safe(row.incarnation.saturating_sub(1)),
+        safe(row.restarts()),
         safe(row.queue.pending),
         usage.map_or(Safe::new("-"), |usage| safe(format!("{}m", usage.cpu_millis))),
         usage.map_or(Safe::new("-"), |usage| safe(human_bytes(usage.memory_bytes))),

@@ -89,6 +89,22 @@ pub(crate) async fn permit_undoing(
     allow(ctx, actor, verb, needed).await
 }
 
+/// Whether the actor may see what belongs to every tenant.
+///
+/// # Errors
+/// `Denied` for whoever belongs to one.
+pub(crate) fn beyond_tenants(actor: &Actor, verb: &str) -> Result<(), CommandError> {
+    match &actor.tenant {
+        None => Ok(()),
+        Some(_) => Err(CommandError::Denied {
+            who: actor.name.clone(),
+            role: actor.role.to_string(),
+            verb: verb.to_owned(),
+            why: "it holds what belongs to every tenant".to_owned(),
+        }),
+    }
+}
+
 /// Whether the actor has the right.
 ///
 /// # Errors

@@ -143,8 +143,15 @@ impl Engine for Core {
     }
 
     async fn site(&self, actor: &Actor, ask: site::Ask) -> Result<site::Answer, CommandError> {
-        if let site::Ask::Live(agent) = &ask {
-            Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
+        match &ask {
+            site::Ask::Live(agent) => {
+                Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
+            }
+            site::Ask::Hosts | site::Ask::Host(_) | site::Ask::Namespaces => {
+                authorize::beyond_tenants(actor, "look at hosts and namespaces")?;
+            }
+            // what we may do ourselves
+            site::Ask::Allowances => {}
         }
         Ok(self.ctx.runtime.site(ask).await?)
     }

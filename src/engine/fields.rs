@@ -116,7 +116,7 @@ impl Row for Seen<'_, AgentRow> {
             "reason" => text(&row.reason),
             "node" => text(&row.node),
             "pid" => FieldValue::Number(f64::from(row.pid?)),
-            "restarts" => number(row.incarnation.saturating_sub(1)),
+            "restarts" => number(row.restarts()),
             "failures" => FieldValue::Number(f64::from(row.failures)),
             "queue" => number(row.queue.pending),
             "inflight" => number(row.queue.leased),

@@ -206,7 +206,11 @@ impl Monitor {
         news: &mut Vec<News>,
         silent: &mut Vec<AgentId>,
     ) {
-        let said = (self.restarts.of(&row.id), self.restarts.lost(&row.id));
+        let said = Said {
+            restarting: self.restarts.of(&row.id),
+            lost: self.restarts.lost(&row.id),
+            beside: self.restarts.beside(&row.id),
+        };
         let parks = self.pen.ctx.runtime.parks();
         let inputs = inputs(row, said, parks, self.listening_since, now);
         let known = self.watched.get(&row.id).copied();
@@ -368,16 +372,25 @@ fn is_wanted_up(row: &AgentRow) -> bool {
     matches!(row.desired, Desired::Running | Desired::Paused)
 }
 
+/// What the runtime says of an agent.
+struct Said<'a> {
+    restarting: Option<&'a str>,
+    lost: Option<&'a str>,
+    beside: Option<&'a str>,
+}
+
 fn inputs<'a>(
     row: &'a AgentRow,
-    (restarting, lost): (Option<&'a str>, Option<&'a str>),
+    said: Said<'a>,
     parked: bool,
     listening_since: Time,
     now: Time,
 ) -> Inputs<'a> {
+    let Said { restarting, lost, beside } = said;
     Inputs {
         restarting,
         lost,
+        beside,
         parked,
         phase: row.phase,
         phase_since: row.phase_since,
@@ -413,6 +426,7 @@ fn evidence(inputs: &Inputs<'_>, before: &Watched, after: &Watched) -> Value {
         "phase": inputs.phase,
         "restarting": inputs.restarting,
         "lost": inputs.lost,
+        "beside": inputs.beside,
         "heartbeat": inputs.heartbeat,
         "heartbeat_interval_ms": u64::try_from(inputs.interval.as_millis()).unwrap_or(u64::MAX),
         "usage": inputs.usage,

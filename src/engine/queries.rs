@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
+use crate::engine::authorize::beyond_tenants;
 use crate::engine::context::Context;
 use crate::engine::documents::read;
 use crate::engine::handle::{CommandError, Listing};
@@ -79,12 +80,8 @@ impl<'a> Asker<'a> {
                 Filter::And(vec![Filter::eq("tenant", own.as_str()), filter])
             }
             (Some(_), Scope::Platform) => {
-                return Err(CommandError::Denied {
-                    who: self.actor.name.clone(),
-                    role: self.actor.role.to_string(),
-                    verb: format!("list {collection}"),
-                    why: "it holds what belongs to every tenant".to_owned(),
-                });
+                beyond_tenants(self.actor, &format!("list {collection}"))?;
+                filter
             }
         };
         let sort = vec![(newest(collection), Direction::Descending)];

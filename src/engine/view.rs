@@ -97,6 +97,9 @@ pub struct AgentRow {
     pub wanted_incarnation: u64,
     pub generation: u64,
     pub failures: u32,
+    /// How often the runtime started this incarnation again by itself.
+    #[serde(default)]
+    pub restarts_in_place: u32,
     pub retry_at: Option<Time>,
     pub drain_deadline: Option<Time>,
     pub purge_at: Option<Time>,
@@ -112,6 +115,13 @@ pub struct AgentRow {
     pub cpu_limit: Option<u64>,
     pub memory_limit: Option<u64>,
     pub queue: Queue,
+}
+
+impl AgentRow {
+    /// How often it was started again, by us or by the runtime.
+    pub fn restarts(&self) -> u64 {
+        self.incarnation.saturating_sub(1).saturating_add(self.restarts_in_place.into())
+    }
 }
 
 /// A usage sample as a row shows it: millicores and bytes.

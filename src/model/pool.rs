@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::agent::rules;
 use super::id::TemplateId;
-use super::scaling::ScalingSpec;
+use super::scaling::{Mode, ScalingSpec};
 use super::template::FieldError;
 use super::time::Time;
 
@@ -93,6 +93,11 @@ pub struct PoolStatus {
 pub const MAX_AGENTS: u32 = 100_000;
 
 impl Pool {
+    /// Its agents are the copies of one workload that the runtime scales.
+    pub fn is_of_copies(&self) -> bool {
+        self.scaling.mode == Mode::Hpa && !self.deleting
+    }
+
     /// Every fault of what an operator may set.
     pub fn validate(&self) -> Vec<FieldError> {
         let mut faults = Vec::new();

@@ -57,6 +57,9 @@ pub struct Namespace {
 pub struct Namespaces {
     pub known: Vec<Namespace>,
     pub denied: Option<String>,
+    /// There are no others than `known`.
+    #[serde(default)]
+    pub complete: bool,
 }
 
 /// What a console action needs of the runtime's own rights.

@@ -14,7 +14,7 @@ use crate::engine::handle::{CommandError, Description};
 use crate::model::id::OperationId;
 use crate::model::plan::Plan;
 use crate::model::text::Safe;
-use crate::ports::runtime::LogLine;
+use crate::ports::runtime::{LogLine, RuntimeError};
 use crate::ports::site;
 use crate::ports::store::{Bookmark, Document};
 
@@ -104,6 +104,21 @@ pub enum Fault {
     Command(#[from] CommandError),
     #[error("nothing was written: {0}")]
     Dump(String),
+}
+
+impl Fault {
+    /// It was understood and answered with no: asking again brings the same.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Command(error) => matches!(
+                error,
+                CommandError::Denied { .. }
+                    | CommandError::Refused { .. }
+                    | CommandError::Runtime(RuntimeError::Forbidden { .. })
+            ),
+            Self::Timeout(_) | Self::Panicked | Self::Dump(_) => false,
+        }
+    }
 }
 
 /// A delay that has passed.

@@ -120,6 +120,7 @@ pub fn agent(name: &str, pool: &str, phase: Phase, health: HealthStatus) -> Agen
         wanted_incarnation: 1,
         generation: 1,
         failures: 0,
+        restarts_in_place: 0,
         retry_at: None,
         drain_deadline: None,
         purge_at: None,

@@ -193,6 +193,8 @@ pub struct Ui {
     pub allowances: Vec<Allowance>,
     /// The question about it that is on its way, or was answered.
     pub asked_rights: Option<EffectId>,
+    /// The namespace to go to, once the cluster has said that there is one.
+    pub asked_namespace: Option<(EffectId, String)>,
     /// A line to be carried out as soon as the fleet is read.
     pub first_line: Option<String>,
     /// Which columns tables show, where the user says so.
@@ -247,6 +249,7 @@ impl Ui {
             contexts: Vec::new(),
             allowances: Vec::new(),
             asked_rights: None,
+            asked_namespace: None,
             first_line: None,
             views: Arc::default(),
             scope: None,

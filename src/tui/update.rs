@@ -179,6 +179,9 @@ impl Turn<'_> {
         if self.ui.asked_rights == Some(id) {
             return self.rights_told(answer);
         }
+        if self.ui.asked_namespace.as_ref().is_some_and(|(asked, _)| *asked == id) {
+            return self.namespace_told(answer);
+        }
         let for_plan = self.ui.plan_mut().is_some_and(|plan| plan.asked == Some(id));
         if for_plan {
             return self.plan_answered(answer);

@@ -15,6 +15,7 @@ use cvxc::model::id::PoolId;
 use cvxc::ports::clock::SystemClock;
 use cvxc::ports::runtime::{Crew, CrewScaler, Observed, Runtime, State, Workload};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -197,6 +198,20 @@ impl Fixture for OnKubernetes {
     }
 }
 
+impl OnKubernetes {
+    /// Ends the fixture of a pool's own workload.
+    async fn end_pool(self, pool: &PoolId) {
+        self.runtime.end_crew(pool).await.unwrap();
+        let gone = async {
+            while !self.runtime.list().await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, gone).await.expect("its pods go");
+        self.end().await;
+    }
+}
+
 /// The names of the variables of a Deployment's container.
 fn variables(deployment: &Deployment) -> Vec<String> {
     let pod = deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
@@ -264,12 +279,34 @@ async fn on_kubernetes_a_leader_with_other_settings_leaves_a_pool_as_it_is() {
     other.like.config.env.insert("LEVEL".to_owned(), "two".to_owned());
     fixture.another().keep_crew(other).await.unwrap();
     assert!(variables(&api.get("agent-pool-web").await.unwrap()).contains(&"LEVEL".to_owned()));
-    fixture.runtime.end_crew(&crew.pool).await.unwrap();
-    let gone = async {
-        while !fixture.runtime.list().await.unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    fixture.end_pool(&crew.pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+async fn on_kubernetes_an_autoscaler_that_somebody_deleted_or_changed_is_brought_back() {
+    let fixture = OnKubernetes::open().await;
+    let scalers: Api<HorizontalPodAutoscaler> =
+        Api::namespaced(fixture.client.clone(), &fixture.namespace);
+    let crew = Crew {
+        pool: PoolId::new("web").unwrap(),
+        like: fixture.workload(Does::Run),
+        replicas: 1,
+        surge: 1,
+        unavailable: 0,
+        scaler: Some(CrewScaler { min: 0, max: 5, cpu_percent: 70 }),
     };
-    tokio::time::timeout(LIMIT, gone).await.expect("its pods go");
-    fixture.end().await;
+    let bounds = async || {
+        let spec = scalers.get("agent-pool-web").await.unwrap().spec.unwrap();
+        (spec.min_replicas, spec.max_replicas)
+    };
+    fixture.runtime.keep_crew(crew.clone()).await.unwrap();
+    scalers.delete("agent-pool-web", &DeleteParams::default()).await.unwrap();
+    fixture.runtime.keep_crew(crew.clone()).await.unwrap();
+    assert_eq!(bounds().await, (Some(1), 5));
+    let patch = Patch::Merge(json!({"spec": {"maxReplicas": 50}}));
+    scalers.patch("agent-pool-web", &PatchParams::default(), &patch).await.unwrap();
+    fixture.runtime.keep_crew(crew.clone()).await.unwrap();
+    assert_eq!(bounds().await, (Some(1), 5));
+    fixture.end_pool(&crew.pool).await;
 }

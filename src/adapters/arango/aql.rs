@@ -1,6 +1,7 @@
 //! All the AQL there is. Every value is bound, collections too; what callers filter by is in `condition`.
 
 pub(super) mod condition;
+pub(super) mod sends;
 
 use serde_json::{Map, Value};
 

@@ -18,7 +18,7 @@ use crate::ports::store::{Durability, Key, Rev, StoreError};
 use super::aql::{self, Aql, Kind, META, Mode};
 use super::desk::{self, Transaction};
 use super::fault::{Failure, number};
-use super::http::{Again, Ask, Http, segment};
+use super::http::{Again, Ask, Http, Pause, segment};
 use super::write::{Step, groups};
 use lost::Lost;
 
@@ -38,15 +38,15 @@ pub(super) enum Trouble {
     Unknown(Failure),
 }
 
-/// Does all steps or none; what became of each, in order.
+/// Does all steps or none; what became of each, in order. `unknown`: an earlier try may have done it.
 pub(super) async fn commit(
     http: &Http,
     steps: &[Step],
     durability: Durability,
+    mut pause: Pause,
+    mut unknown: Option<Failure>,
 ) -> Result<Vec<Row>, StoreError> {
     let sync = durability == Durability::Durable;
-    let mut pause = http.pause();
-    let mut unknown: Option<Failure> = None;
     let plan = groups(steps);
     let fits = fits_one(steps, &plan);
     let mut lost = Lost::default();
@@ -196,6 +196,14 @@ fn refused(failure: Failure, inside: bool) -> Trouble {
         Failure::Refused(_) | Failure::Closed | Failure::Answered { .. } => {
             Trouble::Wrong(failure.nothing_written())
         }
+    }
+}
+
+/// The failure of a statement, if it may have been done for all that.
+pub(super) fn maybe_done(failure: Failure) -> Option<Failure> {
+    match refused(failure, false) {
+        Trouble::Unknown(failure) => Some(failure),
+        Trouble::Met(_) | Trouble::Unmet(_) | Trouble::Wrong(_) => None,
     }
 }
 

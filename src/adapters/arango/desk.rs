@@ -28,11 +28,17 @@ pub(super) struct Transaction {
 /// What a cursor is asked for. Borrowed: what is written may be large.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked<'a> {
+pub(super) struct Asked<'a, B> {
     query: &'a str,
-    bind_vars: &'a Map<String, Value>,
+    bind_vars: B,
     batch_size: usize,
     ttl: u32,
+}
+
+impl<'a, B> Asked<'a, B> {
+    pub(super) fn new(query: &'a str, bind_vars: B) -> Self {
+        Self { query, bind_vars, batch_size: BATCH, ttl: CURSOR_LIFE }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,9 +69,17 @@ pub(super) async fn run<T: DeserializeOwned>(
     transaction: Option<&Transaction>,
     again: Again,
 ) -> Result<Vec<T>, Failure> {
-    let asked =
-        Asked { query: &aql.text, bind_vars: &aql.bind, batch_size: BATCH, ttl: CURSOR_LIFE };
-    let body = serde_json::to_string(&asked).map_err(|error| {
+    ask(http, &Asked::new(&aql.text, &aql.bind), transaction, again).await
+}
+
+/// The same of a statement whose values are written as they are.
+pub(super) async fn ask<T: DeserializeOwned>(
+    http: &Http,
+    asked: &Asked<'_, impl Serialize>,
+    transaction: Option<&Transaction>,
+    again: Again,
+) -> Result<Vec<T>, Failure> {
+    let body = serde_json::to_string(asked).map_err(|error| {
         Failure::Strange(format!("a statement could not be written as JSON: {error}"))
     })?;
     let mut ask = Ask { body, ..Ask::new(Method::POST, "/_api/cursor", again) };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::schema::Collection;
@@ -28,6 +28,23 @@ const FAILURES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long changes are kept for readers that were away.
 const KEPT: Duration = Duration::from_secs(3_600);
+
+/// How many writes of this process are kept for a reader that is slow to ask for them.
+const EARLY: usize = 1_024;
+
+/// Where the feed stood, for those who write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Since {
+    epoch: u64,
+    head: u64,
+}
+
+/// A write of this process that comes in the server's log after `head`.
+#[derive(Debug)]
+pub(super) struct Early {
+    pub(super) head: u64,
+    pub(super) own: Own,
+}
 
 /// A write of this process: the revision and topic that it left, none for a removal.
 pub(super) type Own = (Collection, Key, Option<(Rev, Option<String>)>);
@@ -53,6 +70,8 @@ pub(super) struct Hub {
     looking: tokio::sync::Mutex<()>,
     bell: Notify,
     news: watch::Sender<()>,
+    /// What this process has written, for those who wait for a topic: before the server's log tells of it.
+    pub(super) early: broadcast::Sender<Arc<Early>>,
     /// How many readers each collection has.
     watched: Mutex<HashMap<Collection, usize>>,
     pub(super) stop: CancellationToken,
@@ -91,13 +110,20 @@ impl Hub {
             looking: tokio::sync::Mutex::default(),
             bell: Notify::new(),
             news: watch::Sender::new(()),
+            early: broadcast::Sender::new(EARLY),
             watched: Mutex::default(),
             stop: CancellationToken::new(),
         }))
     }
 
-    /// Tells of what this process has written.
-    pub(super) fn own(&self, written: Vec<Own>) {
+    /// To be asked for before a write.
+    pub(super) fn since(&self) -> Since {
+        let log = locked(&self.log);
+        Since { epoch: log.epoch, head: log.head() }
+    }
+
+    /// Tells of what this process has written since.
+    pub(super) fn own(&self, since: Since, written: Vec<Own>) {
         if let Source::Poll(_) = self.source {
             let (mut picture, mut log) = (locked(&self.picture), locked(&self.log));
             for (collection, key, put) in written {
@@ -110,7 +136,26 @@ impl Hub {
             drop((picture, log));
             self.news.send_replace(());
         } else {
+            if self.early.receiver_count() > 0 {
+                self.tell_early(since, written);
+            }
             self.bell.notify_one();
+        }
+    }
+
+    /// Tells of what the log does not have yet.
+    fn tell_early(&self, since: Since, written: Vec<Own>) {
+        let log = locked(&self.log);
+        if log.epoch != since.epoch {
+            return;
+        }
+        let Some(read) = log.revisions_after(since.head) else { return };
+        let head = log.head();
+        for own in written {
+            let (collection, key, put) = &own;
+            if !read.contains(&(*collection, key, put.as_ref().map(|(rev, _)| rev))) {
+                drop(self.early.send(Arc::new(Early { head, own }))); // nobody need listen
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The changes that were seen lately, in the order in which readers shall meet them. Bounded; whoever falls behind it has
 //! to ask the server, or to list everything again.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::schema::Collection;
@@ -39,6 +39,9 @@ impl Row {
         self.put.as_ref().map_or(0, |put| put.bytes)
     }
 }
+
+/// A document and its revision, none where it was removed.
+pub(super) type Written<'a> = (Collection, &'a Key, Option<&'a Rev>);
 
 /// What a reader at some place finds.
 #[derive(Debug)]
@@ -117,6 +120,19 @@ impl Log {
             return Found::Nothing;
         }
         Found::Rows(self.rows.iter().skip(first).take(limit).cloned().collect())
+    }
+
+    /// What was written after `place`, as far as it was read; none when that is no longer here.
+    pub(super) fn revisions_after(&self, place: u64) -> Option<HashSet<Written<'_>>> {
+        if place < self.floor {
+            return None;
+        }
+        let first = self.rows.partition_point(|row| row.place <= place);
+        let mut written = HashSet::new();
+        for row in self.rows.iter().skip(first) {
+            written.insert((row.collection, &row.key, row.put.as_ref().map(|put| &put.rev)));
+        }
+        Some(written)
     }
 
     /// Remembers that the head is at `head` now, and forgets what is older than `before`.

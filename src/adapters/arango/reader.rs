@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use tokio::sync::broadcast;
 use tokio::sync::watch::Receiver;
 
 use crate::model::schema::Collection;
-use crate::ports::store::{Change, Document, Feed, Key, StoreError, Watch};
+use crate::ports::store::{Change, Document, Feed, Key, Rev, StoreError, Watch};
 
 use super::fault::{Failure, closed, unavailable};
-use super::feed::{Hub, Source, locked};
+use super::feed::{Early, Hub, Source, locked};
 use super::log::{Found, Put, Row};
 use super::read;
 
@@ -26,6 +27,12 @@ pub(super) struct Reader {
     base: u64,
     place: u64,
     epoch: u64,
+    /// What the process itself has written, where the server's log is waited for and only a topic is.
+    own: Option<broadcast::Receiver<Arc<Early>>>,
+    /// The next of them, once the log has nothing more.
+    early: Option<Arc<Early>>,
+    /// What was told before the server's log did, and is not told again.
+    told: HashMap<(Collection, Key), Option<Rev>>,
     ended: bool,
 }
 
@@ -43,7 +50,10 @@ impl Reader {
         (base, place): (u64, u64),
         epoch: u64,
     ) -> Self {
-        Self { hub, news, watch, base, place, epoch, ended: false }
+        let waits = watch.topic.is_some() && !watch.bodies && matches!(hub.source, Source::Tail);
+        let own = waits.then(|| hub.early.subscribe());
+        let told = HashMap::new();
+        Self { hub, news, watch, base, place, epoch, own, early: None, told, ended: false }
     }
 
     pub(super) fn stream(self) -> Feed {
@@ -87,12 +97,22 @@ impl Reader {
                     if let Some(text) = trouble {
                         return Err(unavailable(text));
                     }
+                    if let Some(early) = self.early.take() {
+                        match self.before_the_log(&early) {
+                            Some(change) => return Ok(vec![change]),
+                            None => continue,
+                        }
+                    }
                     let stop = self.hub.stop.clone();
                     // whichever it was, the log is looked at again
-                    let _news = stop.run_until_cancelled(self.news.changed()).await;
+                    tokio::select! {
+                        early = heard(&mut self.own) => self.early = early,
+                        _ = stop.run_until_cancelled(self.news.changed()) => {}
+                    }
                     continue;
                 }
             };
+            let rows = self.not_told(rows);
             let batch = self.changes(wanted(&rows, &self.watch)).await?;
             if !batch.is_empty() {
                 return Ok(batch);
@@ -116,8 +136,42 @@ impl Reader {
     async fn resync(&mut self) -> Result<Vec<Change>, StoreError> {
         let head = self.hub.head().await.map_err(Failure::nothing_written)?;
         (self.base, self.place) = (head, head);
+        self.told.clear();
+        self.early = None;
         self.epoch = locked(&self.hub.log).epoch;
         Ok(vec![Change::Resync { cursor: self.hub.written(head, head) }])
+    }
+
+    /// A write of this process as a change; a feed that is opened at its cursor tells it again. None if it may have been
+    /// told, or is not asked for.
+    fn before_the_log(&mut self, early: &Early) -> Option<Change> {
+        if self.place > early.head {
+            return None; // the log was read on meanwhile
+        }
+        let (collection, key, put) = &early.own;
+        let fits = put.as_ref().is_none_or(|(_, topic)| *topic == self.watch.topic);
+        if !fits || !self.watch.collections.contains(collection) || self.told.len() >= ROWS {
+            return None;
+        }
+        let (collection, key) = (*collection, key.clone());
+        let cursor = self.hub.written(self.base, self.place);
+        self.told.insert((collection, key.clone()), put.as_ref().map(|(rev, _)| rev.clone()));
+        Some(match put.clone() {
+            None => Change::Removed { collection, key, cursor },
+            Some((rev, topic)) => Change::Put { collection, key, rev, body: None, topic, cursor },
+        })
+    }
+
+    /// Without what was told before, and what is older than that.
+    fn not_told(&mut self, mut rows: Vec<Arc<Row>>) -> Vec<Arc<Row>> {
+        if !self.told.is_empty() {
+            rows.retain(|row| {
+                // another write of the same document is the last word on it until the log comes to ours
+                let told = self.told.remove(&(row.collection, row.key.clone()));
+                told.is_none_or(|rev| rev.as_ref() != row.put.as_ref().map(|put| &put.rev))
+            });
+        }
+        rows
     }
 
     async fn changes(&self, rows: Vec<Arc<Row>>) -> Result<Vec<Change>, StoreError> {
@@ -159,6 +213,15 @@ impl Reader {
             }
         }
         Ok(found)
+    }
+}
+
+/// The next write of this process; never where they are not waited for.
+async fn heard(own: &mut Option<broadcast::Receiver<Arc<Early>>>) -> Option<Arc<Early>> {
+    match own {
+        // one that was missed for slowness comes with the log
+        Some(own) => own.recv().await.ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Step {
     pub(super) key: Key,
     /// As the statement of its kind takes it.
     pub(super) value: Value,
+    /// How large what it writes is, about.
+    pub(super) bytes: usize,
 }
 
 impl Step {
@@ -63,9 +65,12 @@ pub(super) fn steps(writes: Vec<Write>) -> Result<Vec<Step>, StoreError> {
 }
 
 fn step(write: Write) -> Result<Step, StoreError> {
-    let checked = |collection: Collection, key: &Key, body: Body| {
-        self::checked(collection, body)
-            .map_err(|error| invalid(format!("{collection}/{key}: {error}")))
+    let mut bytes = 0;
+    let mut checked = |collection: Collection, key: &Key, body: Body| {
+        let (body, size) = self::checked(collection, body)
+            .map_err(|error| invalid(format!("{collection}/{key}: {error}")))?;
+        bytes += size;
+        Ok::<Body, StoreError>(body)
     };
     let at = |rev: &Option<Rev>| rev.as_ref().map(|rev| rev.0.to_string());
     let (kind, collection, key, value) = match write {
@@ -105,12 +110,14 @@ fn step(write: Write) -> Result<Step, StoreError> {
             (Kind::Check, collection, key, value)
         }
     };
-    Ok(Step { kind, collection, key, value })
+    Ok(Step { kind, collection, key, value, bytes })
 }
 
+/// The body as the server keeps it, and how large it is.
+///
 /// # Errors
 /// `Invalid` for what could not be read back, or is too large.
-fn checked(collection: Collection, mut body: Body) -> Result<Body, StoreError> {
+fn checked(collection: Collection, mut body: Body) -> Result<(Body, usize), StoreError> {
     for reserved in ["_key", "_rev", "_id", odd::NOTE] {
         if body.contains_key(reserved) {
             return Err(invalid(format!("a body must not hold {reserved}")));
@@ -122,15 +129,30 @@ fn checked(collection: Collection, mut body: Body) -> Result<Body, StoreError> {
     if body.values().any(|value| !is_within(value, MAX_NESTING)) {
         return Err(invalid(format!("the document nests deeper than {MAX_NESTING} levels")));
     }
-    let size = serde_json::to_vec(&body)
-        .map_err(|error| invalid(format!("the document is no JSON: {error}")))?
-        .len();
+    let mut size = Count(0);
+    serde_json::to_writer(&mut size, &body)
+        .map_err(|error| invalid(format!("the document is no JSON: {error}")))?;
+    let Count(size) = size;
     if size > MAX_BODY {
         return Err(invalid(format!(
             "the document has {size} bytes: at most {MAX_BODY} are taken"
         )));
     }
-    Ok(odd::hide(body))
+    Ok((odd::hide(body), size))
+}
+
+/// Counts what is written into it.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, more: &[u8]) -> std::io::Result<usize> {
+        self.0 += more.len();
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn is_within(value: &Value, levels: usize) -> bool {

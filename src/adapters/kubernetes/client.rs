@@ -55,7 +55,7 @@ pub fn known(target: &Target) -> Result<Known, RuntimeError> {
         Some(path) => read(path)?,
         None => match Kubeconfig::read() {
             Ok(read) => read,
-            Err(_) => return Ok(Known::default()),
+            Err(_) => return Ok(around(target)),
         },
     };
     let context = |it: kube::config::NamedContext| {
@@ -73,6 +73,14 @@ pub fn known(target: &Target) -> Result<Known, RuntimeError> {
     let own = own.filter(|it| !it.is_empty()).unwrap_or_else(|| "default".to_owned());
     let namespace = target.namespace.clone().unwrap_or(own);
     Ok(Known { contexts, context: active, namespace })
+}
+
+/// Without a kubeconfig: no contexts, but a namespace all the same, the pod's own where we run in one.
+fn around(target: &Target) -> Known {
+    let own =
+        || Config::incluster().map_or_else(|_| "default".to_owned(), |it| it.default_namespace);
+    let namespace = target.namespace.clone().unwrap_or_else(own);
+    Known { namespace, ..Known::default() }
 }
 
 /// A cluster and the namespace that the fleet lives in.
@@ -195,4 +203,16 @@ fn read(path: &Path) -> Result<Kubeconfig, RuntimeError> {
     Kubeconfig::read_from(path).map_err(|error| {
         unusable(format!("{}: {}", path.display(), crate::ports::store::chain(&error)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_kubeconfig_there_is_a_namespace_all_the_same() {
+        let target = Target { namespace: Some("blue".to_owned()), ..Target::default() };
+        assert_eq!(around(&target), Known { namespace: "blue".to_owned(), ..Known::default() });
+        assert!(!around(&Target::default()).namespace.is_empty());
+    }
 }

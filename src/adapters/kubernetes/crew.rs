@@ -13,7 +13,7 @@ use super::fault::{self, Kind};
 use super::objects::{AGENT_ID, APP, CREW, DeploymentSeen, OwnerSeen, POOL, TEMPLATE};
 use super::{Inner, MANAGER, manifest};
 use crate::model::id::{AgentId, PoolId};
-use crate::ports::runtime::{Crew, CrewSeen, RuntimeError, Workload};
+use crate::ports::runtime::{Crew, CrewScaler, CrewSeen, RuntimeError, Workload};
 
 /// What was applied last, so that the same is not applied again.
 pub const APPLIED: &str = "cvxc/applied";
@@ -152,6 +152,11 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
         }
         let numbered = known.scaled_by.is_some() || known.replicas == crew.replicas;
         if known.applied == applied && numbered {
+            if let (Some(wanted), Some(scaler)) = (&crew.scaler, &scaler)
+                && !is_scaled(inner, pool, wanted).await?
+            {
+                scale(inner, crew, Some(scaler)).await?;
+            }
             return Ok(seen(inner, &crew.pool, known));
         }
     }
@@ -209,6 +214,26 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
         }
     }
     Err(silent(Kind::Write))
+}
+
+/// Whether the autoscaler is there and has its bounds and its target: somebody may have deleted or changed it since.
+async fn is_scaled(inner: &Inner, pool: &str, wanted: &CrewScaler) -> Result<bool, RuntimeError> {
+    let api: Api<HorizontalPodAutoscaler> = inner.deployments();
+    let there = inner.cluster.ask(Kind::Read, api.get_opt(&name(pool))).await?;
+    let wanted = CrewScaler { min: wanted.min.max(1), max: wanted.max.max(1), ..*wanted };
+    Ok(there.as_ref().and_then(bounds) == Some(wanted))
+}
+
+/// What an autoscaler by cpu alone is told; nothing where it is another.
+fn bounds(there: &HorizontalPodAutoscaler) -> Option<CrewScaler> {
+    let spec = there.spec.as_ref()?;
+    let [metric] = spec.metrics.as_deref()? else { return None };
+    let cpu = metric.resource.as_ref().filter(|it| it.name == "cpu")?;
+    Some(CrewScaler {
+        min: spec.min_replicas?.try_into().ok()?,
+        max: spec.max_replicas.try_into().ok()?,
+        cpu_percent: cpu.target.average_utilization?.try_into().ok()?,
+    })
 }
 
 /// Sets the number of replicas by itself, which takes it from whoever had set it before; false where that is another by now.
@@ -317,7 +342,6 @@ mod tests {
 
     use super::*;
     use crate::model::agent::AgentConfig;
-    use crate::ports::runtime::CrewScaler;
 
     #[test]
     fn the_last_other_writer_of_replicas_is_named_and_our_own_entry_is_none() {

@@ -16,6 +16,25 @@ pub fn newest(entry: &Entry) -> Option<&Podded> {
     entry.pods.values().max_by_key(|pod| (pod.incarnation, !pod.ending, pod.created, &pod.name))
 }
 
+/// The pods that no longer count, the newest first.
+pub fn earlier(entry: &Entry) -> Vec<&Podded> {
+    let counts = newest(entry).map(|pod| &pod.name);
+    let mut rest: Vec<&Podded> =
+        entry.pods.values().filter(|pod| Some(&pod.name) != counts).collect();
+    rest.sort_by_key(|pod| std::cmp::Reverse(pod.created));
+    rest
+}
+
+/// What an earlier pod has come to, for `describe`.
+pub fn fate(pod: &Podded) -> String {
+    let name = &pod.name;
+    match (pod.ending, pod.why.as_str()) {
+        (true, _) => format!("{name}: asked to end, and still there"),
+        (false, "") => format!("{name}: {:?}", pod.phase).to_lowercase(),
+        (false, why) => format!("{name}: {why}"),
+    }
+}
+
 /// `None`: there is nothing of it. `host` is the node of the pod that counts.
 pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Observed> {
     let newest = newest(entry);
@@ -61,7 +80,21 @@ pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Ob
         return of(State::Lost, Some(pod), &host.trouble);
     }
     match pod.phase {
-        PodPhase::Running if pod.ready => of(State::Running, Some(pod), ""),
+        PodPhase::Running if pod.ready => {
+            let earlier = earlier(entry);
+            let ending = earlier.iter().find(|pod| pod.ending);
+            let said = ending.map(|pod| format!("its earlier pod {} is still ending", pod.name));
+            let failed =
+                |it: &&&Podded| it.incarnation == pod.incarnation && it.phase == PodPhase::Failed;
+            // each was replaced, as a container that fails is started again
+            let replaced = u32::try_from(earlier.iter().filter(failed).count()).unwrap_or(u32::MAX);
+            of(State::Running, Some(pod), &said.unwrap_or_default())
+                .map(|seen| Observed { restarts: seen.restarts.saturating_add(replaced), ..seen })
+        }
+        // it has failed, and why no other comes in its place is news
+        PodPhase::Failed if !deployed.refusal.is_empty() => {
+            of(State::Starting, Some(pod), &deployed.refusal)
+        }
         PodPhase::Unknown => of(State::Lost, Some(pod), "its node does not answer"),
         PodPhase::Succeeded if pod.why.is_empty() => {
             of(State::Starting, Some(pod), "its program ended by itself")
@@ -194,6 +227,22 @@ mod tests {
         assert_eq!((seen, why.as_str()), (State::Starting, "CrashLoopBackOff"));
         let (seen, why) = state(deployed(), vec![pod("old", 1, 9)]);
         assert_eq!((seen, why.as_str()), (State::Starting, "waits for its earlier pod to end"));
+    }
+
+    #[test]
+    fn earlier_pods_that_stay_are_told_and_those_that_failed_were_starts() {
+        let why = "Evicted: low on memory".to_owned();
+        let evicted = Podded { phase: PodPhase::Failed, ready: false, why, ..pod("a", 2, 5) };
+        let seen = observed(Some(deployed()), vec![evicted.clone(), pod("b", 2, 9)]).unwrap();
+        assert_eq!((seen.state, seen.restarts, seen.message.as_str()), (State::Running, 1, ""));
+        assert_eq!(fate(&evicted), "a: Evicted: low on memory");
+        let stuck = Podded { ending: true, ..pod("a", 2, 5) };
+        let (seen, why) = state(deployed(), vec![stuck.clone(), pod("b", 2, 9)]);
+        assert_eq!((seen, why.as_str()), (State::Running, "its earlier pod a is still ending"));
+        assert_eq!(fate(&stuck), "a: asked to end, and still there");
+        // a quota that lets no other come is what matters
+        let refused = Deployed { refusal: "exceeded quota: few".to_owned(), ..deployed() };
+        assert_eq!(state(refused, vec![evicted]), (State::Starting, "exceeded quota: few".into()));
     }
 
     #[test]

@@ -189,15 +189,16 @@ async fn namespaces(cluster: &Cluster) -> Result<Namespaces, RuntimeError> {
         || Namespace { name: cluster.namespace.clone(), active: true, ..Namespace::default() };
     match cluster.ask(Kind::Read, api.list(&params)).await {
         Ok(found) => {
+            let complete = found.metadata.continue_.as_deref().unwrap_or_default().is_empty();
             let mut known: Vec<Namespace> = found.items.into_iter().map(of).collect();
             if !known.iter().any(|it| it.active) {
                 known.push(Namespace { phase: "does not exist".to_owned(), ..ours() });
             }
-            Ok(Namespaces { known, denied: None })
+            Ok(Namespaces { known, denied: None, complete })
         }
         // who may not list them still lives in one, and may go to another by its name
         Err(RuntimeError::Forbidden { message }) => {
-            Ok(Namespaces { known: vec![ours()], denied: Some(message) })
+            Ok(Namespaces { known: vec![ours()], denied: Some(message), complete: false })
         }
         Err(error) => Err(error),
     }

@@ -34,6 +34,11 @@ impl Restarts {
         self.said(agent, State::Lost)
     }
 
+    /// The runtime's words against one that runs all the same.
+    pub fn beside(&self, agent: &AgentId) -> Option<&str> {
+        self.said(agent, State::Running)
+    }
+
     fn said(&self, agent: &AgentId, of: State) -> Option<&str> {
         self.starting.get(agent).filter(|(state, _)| *state == of).map(|(_, said)| said.as_str())
     }
@@ -93,14 +98,17 @@ impl Restarts {
 
     fn note(&mut self, seen: Observed) -> Option<AgentId> {
         match seen.state {
-            State::Starting | State::Lost => {
-                let now = (seen.state, seen.message);
-                let before = self.starting.insert(seen.agent.clone(), now.clone());
-                (before != Some(now)).then_some(seen.agent)
-            }
+            State::Starting | State::Lost => self.hold(seen),
+            State::Running if !seen.message.is_empty() => self.hold(seen),
             State::Running | State::Parked | State::Ending | State::Exited => {
                 self.starting.remove(&seen.agent).map(|_| seen.agent)
             }
         }
+    }
+
+    fn hold(&mut self, seen: Observed) -> Option<AgentId> {
+        let now = (seen.state, seen.message);
+        let before = self.starting.insert(seen.agent.clone(), now.clone());
+        (before != Some(now)).then_some(seen.agent)
     }
 }

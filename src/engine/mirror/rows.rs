@@ -96,6 +96,7 @@ pub fn agent<P: Paper>(id: AgentId, paper: &P, known: &mut Interner, beside: Bes
         wanted_incarnation: whole(paper, "wanted_incarnation"),
         generation: whole(paper, "generation"),
         failures: small(paper, "failures"),
+        restarts_in_place: deployment.map_or(0, |part| small(part, "restarts")),
         retry_at: time(paper, "retry_at"),
         drain_deadline: time(paper, "drain_deadline"),
         purge_at: time(paper, "purge_at"),

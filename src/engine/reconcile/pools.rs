@@ -187,10 +187,19 @@ impl Pools {
         }
     }
 
+    /// What to do for a pool. One whose agents are copies that the runtime scales is left alone where there is no such
+    /// runtime: what is known of the copies is another leader's, and old.
+    fn next(&self, pool: &Pool, members: &[Member]) -> Steps {
+        if pool.is_of_copies() && !self.pen.ctx.runtime.has_crews() {
+            return Steps::default();
+        }
+        members::next(pool, members)
+    }
+
     /// Whether the documents must be looked at, as far as the rows tell.
     fn needs(&self, row: &PoolRow, members: &[Member], now: Instant) -> Needs {
         let pool = sketch(row);
-        let steps = members::next(&pool, members);
+        let steps = self.next(&pool, members);
         if !steps.is_none() {
             return Needs::Look;
         }
@@ -221,7 +230,7 @@ impl Pools {
         view: &FleetView,
     ) -> Result<(), Fault> {
         let Some((document, pool)) = self.document(id).await? else { return Ok(()) };
-        let steps = members::next(&pool, members);
+        let steps = self.next(&pool, members);
         if !steps.is_none() {
             return self.bring(id, view).await; // the pool is wanted otherwise than the row says
         }
@@ -264,7 +273,7 @@ impl Pools {
             })
             .collect();
         members.extend(agents.unreadable.iter().map(|agent| unreadable(&ctx, agent, &pool)));
-        let steps = members::next(&pool, &members);
+        let steps = self.next(&pool, &members);
         let mut trouble = None;
         if steps.create > 0 {
             match Mould::of(&ctx, id, &pool).await? {

@@ -170,6 +170,7 @@ fn row(id: &str, agent: Agent, health: Option<&AgentHealth>, queue: Queue) -> Ag
         wanted_incarnation: agent.wanted_incarnation,
         generation: agent.generation,
         failures: agent.failures,
+        restarts_in_place: agent.deployment.restarts,
         retry_at: agent.retry_at,
         drain_deadline: agent.drain_deadline,
         purge_at: agent.purge_at,

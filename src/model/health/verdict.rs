@@ -23,6 +23,8 @@ pub struct Inputs<'a> {
     pub parked: bool,
     /// Its host does not answer, and what the runtime says of that.
     pub lost: Option<&'a str>,
+    /// It runs, and what the runtime says against it all the same.
+    pub beside: Option<&'a str>,
     pub usage: Option<Usage>,
     /// Millicores.
     pub cpu_limit: Option<u64>,
@@ -146,6 +148,10 @@ pub fn judge(inputs: &Inputs<'_>, over: &Over) -> Verdict {
             silent: inputs.phase != Phase::Draining,
             due: None,
         };
+    }
+    if let Some(said) = inputs.beside {
+        let due = silence.map(|silence| silence.dead_at);
+        return Verdict { due, ..Verdict::hard(HealthStatus::Degraded, said) };
     }
     if let Some(message) = strained(inputs, over) {
         let due = silence.map(|silence| silence.dead_at);
@@ -292,7 +298,8 @@ impl Watched {
             self.flap.note(self.status, 1);
         }
         // these words hold no counters and no times; others would be told again and again
-        let cause = inputs.restarting.is_some() || inputs.lost.is_some();
+        let causes = [inputs.restarting, inputs.lost, inputs.beside];
+        let cause = causes.iter().any(Option::is_some);
         let said = (cause && (agrees || changed)).then(|| hash(&verdict.message));
         let reworded = !changed && said.is_some() && said != self.said;
         self.said = said;

@@ -6,7 +6,6 @@ use crate::model::agent::{Agent, Desired, Phase};
 use crate::model::health::HealthStatus;
 use crate::model::id::AgentId;
 use crate::model::plan::victims::{Candidate, choose_victims};
-use crate::model::scaling::Mode;
 use crate::model::time::Time;
 
 /// What the decision looks at in one agent of the pool.
@@ -119,7 +118,7 @@ pub fn next(pool: &Pool, members: &[Member]) -> Steps {
     if pool.purge_at.is_some() {
         return Steps::default();
     }
-    if pool.scaling.mode == Mode::Hpa && !pool.deleting {
+    if pool.is_of_copies() {
         let up = count(copies.iter().filter(|it| it.is_ready()).count());
         let replaced = up >= pool.desired;
         return Steps {

@@ -179,7 +179,7 @@ impl Rows for Agents<'_> {
                 out.word(sign).word(" ").word(row.health.into()).style(style);
             }
             "restarts" => {
-                let restarts = row.incarnation.saturating_sub(1);
+                let restarts = row.restarts();
                 out.put(format_args!("{restarts}"));
                 words::judge(out, figures::restarts(row, look), column, look);
             }
@@ -260,7 +260,7 @@ impl Rows for Agents<'_> {
             "pool" => (&row.pool_name).into(),
             "state" => urgency(row).into(),
             "health" => SortKey::Number(-i64::from(words::severity(row.health))),
-            "restarts" => row.incarnation.into(),
+            "restarts" => row.restarts().into(),
             "queue" => row.queue.pending.into(),
             "inflight" => row.queue.leased.into(),
             "dead" => row.queue.dead.into(),
@@ -379,7 +379,7 @@ pub fn details(row: &AgentRow, now: Time, look: Look<'_>) -> Vec<Pieces> {
     if let Some(pid) = row.pid {
         lines.named("pid", format_args!("{pid}"));
     }
-    lines.named("restarts", format_args!("{}", row.incarnation.saturating_sub(1)));
+    lines.named("restarts", format_args!("{}", row.restarts()));
     for (key, value) in row.labels.iter() {
         lines.named("label", format_args!("{key}={value}"));
     }

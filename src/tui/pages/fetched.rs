@@ -268,10 +268,13 @@ impl TablePage {
             }
             Ok(_) => return None,
             Err(fault) => {
-                // what was there is old by now: the page says why there is nothing
                 let first = self.fetched.error.is_none();
                 self.fetched.error = Some(Safe::new(&chain(&fault)));
-                self.fetched.incoming.push(Incoming::Entries(Vec::new()));
+                if fault.is_refusal() {
+                    // the page says why there is nothing to see
+                    self.fetched.incoming.push(Incoming::Entries(Vec::new()));
+                }
+                self.touch();
                 return first.then_some(fault);
             }
         };

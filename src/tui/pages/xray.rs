@@ -256,7 +256,7 @@ fn agent_cell(agent: &AgentRow, column: &Column, now: Time, look: Look<'_>, out:
             words::judge(out, agents::figures::queue(agent, look), column, look);
         }
         "restarts" => {
-            out.put(format_args!("{}", agent.incarnation.saturating_sub(1)));
+            out.put(format_args!("{}", agent.restarts()));
             words::judge(out, agents::figures::restarts(agent, look), column, look);
         }
         "age" => words::age(out, agent.created_at, now),

@@ -94,7 +94,9 @@ pub(super) fn table_title(page: &TablePage) -> String {
         (None, None) => "all".to_owned(),
     };
     let faults = if page.faults { ", faults" } else { "" };
-    format!("{}({scope}{faults})", page.kind.name())
+    let old = page.kind.asks().is_some() && page.fetched.error.is_some();
+    let old = if old && !page.fetched.entries.is_empty() { ", old" } else { "" };
+    format!("{}({scope}{faults}{old})", page.kind.name())
 }
 
 /// Why there are no rows.

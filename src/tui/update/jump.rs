@@ -5,10 +5,12 @@ use super::Turn;
 use crate::model::id::AgentId;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
+use crate::ports::site::{Answer, Ask};
 use crate::tui::action::Action;
 use crate::tui::command::ScopeName;
 use crate::tui::command::suggest::tenants;
-use crate::tui::effect::Effect;
+use crate::tui::effect::{Effect, Fetch};
+use crate::tui::event::{Fault, Reply};
 use crate::tui::pages::site::{CLUSTER, meant};
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::text::{TextKind, TextPage};
@@ -76,7 +78,7 @@ impl Turn<'_> {
             ScopeName::All => None,
         };
         let failed = match asked {
-            Some(namespace) => return self.enter_namespace(namespace),
+            Some(namespace) => return self.find_namespace(namespace),
             None => match self.scope_named(name) {
                 Ok(scope) => {
                     self.narrow(scope);
@@ -86,8 +88,47 @@ impl Turn<'_> {
             },
         };
         match (name, &self.ui.context.cluster) {
-            (ScopeName::Tenant(namespace), Some(_)) => self.enter_namespace(&namespace.clone()),
+            (ScopeName::Tenant(namespace), Some(_)) => self.find_namespace(namespace),
             _ => Err(failed),
+        }
+    }
+
+    /// Goes over to a namespace that was typed, once the cluster knows of it: to go is to stop leading here.
+    ///
+    /// # Errors
+    /// Says that there is no cluster.
+    fn find_namespace(&mut self, namespace: &str) -> Result<(), Safe> {
+        if self.ui.context.cluster.as_ref().is_none_or(|(_, here)| here == namespace) {
+            return self.enter_namespace(namespace);
+        }
+        let id = self.ui.next_effect();
+        if let Some((before, _)) = self.ui.asked_namespace.replace((id, namespace.to_owned())) {
+            self.forget(before);
+        }
+        self.effects.push(Effect::Fetch(id, Fetch::Site(Ask::Namespaces)));
+        Ok(())
+    }
+
+    /// What the cluster says of its namespaces. Who may not list them goes to one by its name alone.
+    pub(super) fn namespace_told(&mut self, answer: Result<Reply, Fault>) {
+        let Some((_, wanted)) = self.ui.asked_namespace.take() else { return };
+        let found = match answer {
+            Ok(Reply::Site(told)) => match *told {
+                Answer::Namespaces(found) => found,
+                _ => return,
+            },
+            Ok(_) => return,
+            Err(fault) => return self.say_fault(&fault),
+        };
+        let listed = found.denied.is_none() && found.complete;
+        let gone = if listed && found.known.iter().all(|it| it.name != wanted) {
+            let what = format!("the cluster has no namespace {wanted:?}; `:ns` lists what it has");
+            Err(Safe::new(&what))
+        } else {
+            self.enter_namespace(&wanted)
+        };
+        if let Err(why) = gone {
+            self.say_safe(Weight::Warn, why);
         }
     }
 

@@ -197,3 +197,18 @@ async fn commands_beside_an_agent_are_permitted_and_written_down_first() {
     assert_eq!(allowed.len(), 2);
     assert!(allowed.contains(&&json!(true)) && allowed.contains(&&json!(false)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn hosts_and_namespaces_are_for_those_who_belong_to_no_tenant() {
+    use crate::ports::site::Ask;
+
+    let desk = Desk::new();
+    let mut theirs = desk.as_role(Role::TenantAdmin);
+    theirs.me.tenant = Some("acme".into());
+    for ask in [Ask::Hosts, Ask::Host("h".into()), Ask::Namespaces] {
+        let told = theirs.core.site(&theirs.me, ask.clone()).await;
+        assert!(matches!(told, Err(CommandError::Denied { .. })), "{ask:?}: {told:?}");
+    }
+    assert!(theirs.core.site(&theirs.me, Ask::Allowances).await.is_ok());
+    assert!(desk.core.site(&desk.me, Ask::Hosts).await.is_ok());
+}

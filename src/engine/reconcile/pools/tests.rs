@@ -51,6 +51,26 @@ fn ready(count: usize) -> impl Fn(&FleetView) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_without_the_runtime_of_its_copies_leaves_a_pools_own_agents_alone() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    pool(&world, 2).await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "two", ready(2)).await;
+        for copy in ["agent-pool-web-1", "agent-pool-web-2"] {
+            let mut seen = crate::engine::testing::agent(copy, "running");
+            seen["pool_id"] = json!("web");
+            world.put(Collection::Agents, copy, seen).await;
+        }
+        set(&world, Collection::AgentPools, "web", "scaling", json!({"mode": "hpa"})).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    })
+    .await;
+    end.unwrap();
+    let all = events(&world).await;
+    assert!(all.iter().all(|event| event.kind != "agent.delete_requested"), "{all:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pool_gets_its_members_and_lets_the_surplus_go() {
     let (world, fence) = world(EngineSettings::default()).await;
     pool(&world, 5).await;

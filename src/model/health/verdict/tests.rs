@@ -18,6 +18,7 @@ fn inputs(now: u64) -> Inputs<'static> {
         restarting: None,
         parked: false,
         lost: None,
+        beside: None,
         usage: None,
         cpu_limit: None,
         memory_limit: None,
@@ -62,6 +63,16 @@ fn silence_is_late_after_three_intervals_and_dead_after_six(
     assert_eq!((verdict.status, verdict.message.as_str()), (status, message));
     assert_eq!(verdict.due, due.map(at));
     assert_eq!(verdict.silent, status == Unhealthy);
+}
+
+#[test]
+fn what_runs_and_is_spoken_against_is_degraded_but_never_given_up_for_it() {
+    let beside = Inputs { beside: Some("its earlier pod x is still ending"), ..inputs(9_000) };
+    let verdict = judge(&beside, &Over::default());
+    assert_eq!(verdict.status, Degraded);
+    assert_eq!(verdict.message, "its earlier pod x is still ending");
+    let silent = Inputs { heartbeat: Some(at(0)), ..beside };
+    assert_eq!(judge(&silent, &Over::default()).status, Unhealthy);
 }
 
 #[test]

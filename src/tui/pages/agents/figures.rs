@@ -8,7 +8,7 @@ use crate::tui::widgets::table::CellText;
 
 pub fn restarts(row: &AgentRow, look: Look<'_>) -> Level {
     let limit = look.theme.limits.restarts.or_label(&row.labels, "threshold.restarts");
-    let how = limit.judge(row.incarnation.saturating_sub(1));
+    let how = limit.judge(row.restarts());
     // One that fails right now is worth a look however seldom it did before.
     if row.failures > 0 { how.max(Level::Warn) } else { how }
 }
@@ -52,7 +52,7 @@ pub fn worst(row: &AgentRow, look: Look<'_>, out: &mut CellText) {
         (queue(row, look), "", row.queue.pending, " messages wait"),
         (dead(row, look), "", row.queue.dead, " dead letters"),
         (errors(row, look), "", errors_share, " % of its messages died"),
-        (restarts(row, look), "", row.incarnation.saturating_sub(1), " restarts"),
+        (restarts(row, look), "", row.restarts(), " restarts"),
     ];
     // Of equals, the first named.
     let worst = figures.into_iter().rev().max_by_key(|(how, ..)| *how);

@@ -2,9 +2,11 @@
 
 use rstest::rstest;
 
+use crate::engine::view::FleetView;
 use crate::model::text::Safe;
+use crate::ports::site::Answer;
 use crate::tui::effect::{Effect, Fetch};
-use crate::tui::event::{Alarm, Event};
+use crate::tui::event::{Alarm, Event, Reply};
 use crate::tui::pages::Page;
 use crate::tui::testing::{busy, draw, open, press, styled, symbols, ui};
 use crate::tui::ui::Ui;
@@ -84,6 +86,65 @@ fn hosts_are_read_again_while_they_are_in_sight_and_one_refusal_is_told_in_their
     assert!(symbols(&draw(&mut ui, &view, 120, 30)).contains("triage-1"), "the rest goes on");
 }
 
+/// What comes of the cluster's answer to what was asked last: its namespaces, or that it does not tell them.
+fn told(ui: &mut Ui, view: &FleetView, asked: &[Effect], denied: bool) -> Vec<Effect> {
+    let fetch = |effect: &Effect| match effect {
+        Effect::Fetch(id, Fetch::Site(ask)) => Some((*id, ask.clone())),
+        _ => None,
+    };
+    let Some((id, ask)) = asked.iter().find_map(fetch) else { panic!("{asked:?}") };
+    let mut answer = crate::tui::testing::site::answer(&ask);
+    if let Answer::Namespaces(found) = &mut answer
+        && denied
+    {
+        (found.denied, found.complete) = (Some("forbidden".into()), false);
+    }
+    update(ui, view, Event::Done(id, Ok(Reply::Site(Box::new(answer)))))
+}
+
+#[test]
+fn a_mistyped_namespace_is_told_and_nothing_is_left_for_it() {
+    let (mut ui, view) = (ui(), busy());
+    known(&mut ui);
+    let go = |ui: &mut Ui| {
+        press(ui, &view, ":");
+        crate::tui::testing::type_text(ui, &view, "ns kube-sytem");
+        press(ui, &view, "enter")
+    };
+    let left = |effects: &[Effect]| effects.iter().any(|it| matches!(it, Effect::Switch(..)));
+    let asked = go(&mut ui);
+    assert!(!left(&asked), "{asked:?}");
+    let answered = told(&mut ui, &view, &asked, false);
+    assert!(!left(&answered), "{answered:?}");
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(shown.contains("the cluster has no namespace \"kube-sytem\""), "{shown}");
+    // who may not list them may still live in one
+    let asked = go(&mut ui);
+    assert!(left(&told(&mut ui, &view, &asked, true)));
+}
+
+#[test]
+fn a_read_that_failed_leaves_the_hosts_that_were_read_before_and_says_that_they_are_old() {
+    let (mut ui, view) = (ui(), busy());
+    open(&mut ui, &view, "hosts");
+    let reread = |ui: &mut Ui| {
+        update(ui, &view, Event::Alarm(Alarm::Reread));
+        crate::tui::update::prepare(ui, &view)
+    };
+    let asked = reread(&mut ui);
+    let Some(Effect::Fetch(id, Fetch::Site(_))) = asked.first() else { panic!("{asked:?}") };
+    let busy = crate::ports::runtime::RuntimeError::Unavailable("too many requests".into());
+    let fault = crate::engine::handle::CommandError::Runtime(busy).into();
+    update(&mut ui, &view, Event::Done(*id, Err(fault)));
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(shown.contains("host-1") && shown.contains("hosts(all, old)"), "{shown}");
+    assert!(shown.contains("too many requests"), "{shown}");
+    let asked = reread(&mut ui);
+    told(&mut ui, &view, &asked, false);
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(shown.contains("hosts(all)"), "{shown}");
+}
+
 #[test]
 fn a_namespace_and_a_context_of_the_cluster_are_gone_over_to() {
     let (mut ui, view) = (ui(), busy());
@@ -94,7 +155,8 @@ fn a_namespace_and_a_context_of_the_cluster_are_gone_over_to() {
         press(ui, &view, "enter")
     };
     let to = |place: &str| [Effect::Switch(place.into(), None)];
-    assert_eq!(go(&mut ui, "ns kube-system"), to("kube/kit/kube-system"));
+    let asked = go(&mut ui, "ns kube-system");
+    assert_eq!(told(&mut ui, &view, &asked, false), to("kube/kit/kube-system"));
     assert_eq!(go(&mut ui, "ctx lab"), to("kube/lab"));
     assert_eq!(go(&mut ui, "ns default"), [], "a tenant of this name comes first");
     assert_eq!(ui.scope.as_ref().map(Safe::as_str), Some("default"));
