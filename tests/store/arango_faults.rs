@@ -121,6 +121,34 @@ async fn what_was_acknowledged_is_there_whatever_failed_and_nothing_is_there_twi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs CVXC_TEST_ARANGO_RUN"]
+async fn a_user_who_may_not_see_one_collection_sees_the_others() {
+    use reqwest::Method;
+
+    let server = Server::start(&[]);
+    let store = server.store().await;
+    written(&*store, put(Agents, "a", json!({"n": 1}))).await;
+    store.close().await;
+    let options = server.options();
+    let rights = format!("/_api/user/ro/database/{}", options.database);
+    server.control(Method::POST, "/_api/user", json!({"user": "ro", "passwd": "p"})).await;
+    server.control(Method::PUT, &rights, json!({"grant": "ro"})).await;
+    for hidden in ["tasks", "alerts"] {
+        let path = format!("{rights}/{hidden}");
+        server.control(Method::PUT, &path, json!({"grant": "none"})).await;
+    }
+    let theirs =
+        ArangoOptions::new(options.endpoints.clone(), &options.database, "ro", Secret::new("p"));
+    let store = open(theirs.unwrap()).await.expect("it opens with what it may see");
+    assert!(is_there(&*store, Agents, "a").await);
+    let hidden = store.count(Alerts, Filter::All).await.expect_err("it is hidden");
+    assert!(chain(&hidden).contains("alerts"), "{hidden:?}");
+    let denied = write(&*store, put(Agents, "b", json!({}))).await.expect_err("it may only read");
+    assert!(matches!(denied, StoreError::Denied { .. }), "{denied:?}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs CVXC_TEST_ARANGO_RUN"]
 async fn a_commit_that_conflicts_or_loses_its_answer_is_settled() {
     let server = Server::start(&[]);
     let store = server.store().await;

@@ -76,8 +76,21 @@ pub(super) async fn complete(http: &Http) -> Result<(), StoreError> {
         return Ok(());
     }
     // two that start at once: one makes, the other waits and finds it made
-    Make::Collection(META, false).go(http).await?;
-    Lock::take(http).await?.held(make(http)).await
+    let made = async {
+        Make::Collection(META, false).go(http).await?;
+        Lock::take(http).await?.held(make(http)).await
+    };
+    match made.await {
+        // a user who may not see all of a fleet sees the rest of it; what needs that part says so
+        Err(StoreError::Denied { message }) if found.is_some() => {
+            tracing::warn!(
+                message,
+                "the user may not complete the schema; going on with what is there"
+            );
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 async fn missing(http: &Http) -> Result<Vec<(Part, Make)>, StoreError> {
@@ -244,7 +257,14 @@ impl Make {
                 match http.send(&ask).await {
                     Ok(_) => Ok(()),
                     Err(failure) if failure.is(number::DUPLICATE_NAME) => Ok(()),
-                    Err(failure) => Err(failure.nothing_written()),
+                    Err(failure) => Err(match failure.nothing_written() {
+                        StoreError::Denied { message } => StoreError::Denied {
+                            message: format!(
+                                "the collection {name} is not there or hidden: {message}"
+                            ),
+                        },
+                        other => other,
+                    }),
                 }
             }
             Self::Index(collection, index) => {
