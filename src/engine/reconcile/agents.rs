@@ -6,13 +6,13 @@ mod glance;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt};
-use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -71,9 +71,10 @@ struct Agents {
     pen: Fenced,
     sights: Sights,
     book: Book,
-    acts: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Acts that wait for their turn among those.
-    jobs: VecDeque<Job>,
+    /// Calls to the runtime, under way or waiting for their turn. They go on while the loop decides and writes; none is
+    /// begun once `calls` is closed.
+    acts: JoinSet<Option<Done>>,
+    calls: Arc<Semaphore>,
     leading_since: Time,
     policy: RestartPolicy,
 }
@@ -97,7 +98,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             changed = changes.changed() => if changed.is_err() { break },
             () = ctx.wanted.notified() => {}
             changed = agents.sights.next() => agents.book.mark(changed),
-            Some(done) = agents.acts.next() => agents.note(done),
+            Some(done) = agents.acts.join_next() => agents.note(done),
         }
         agents.linger().await;
         changes.caught_up();
@@ -112,8 +113,8 @@ impl Agents {
         Self {
             sights: Sights::new(ctx.runtime.clone()),
             book: Book::new(ctx.clock.now()),
-            acts: FuturesUnordered::new(),
-            jobs: VecDeque::new(),
+            acts: JoinSet::new(),
+            calls: Arc::new(Semaphore::new(ACTS_AT_ONCE)),
             leading_since: ctx.clock.now(),
             policy: RestartPolicy {
                 first: settings.backoff_first,
@@ -126,7 +127,7 @@ impl Agents {
 
     /// How long the next turn may wait if nothing happens.
     fn due_in(&self) -> Duration {
-        if self.jobs.len() >= BATCH {
+        if self.queued() >= BATCH {
             CALL_LIMIT
         } else {
             self.book.next_due(self.pen.ctx.clock.now())
@@ -141,7 +142,7 @@ impl Agents {
             tokio::select! {
                 () = &mut moment => return,
                 changed = self.sights.next() => self.book.mark(changed),
-                Some(done) = self.acts.next() => self.note(done),
+                Some(done) = self.acts.join_next() => self.note(done),
             }
         }
     }
@@ -166,7 +167,7 @@ impl Agents {
             !restarted && glance::at(Some(row), seen, parks, now) == Glance::Quiet
         });
         // what is queued was decided on what was true then: no more of that than a batch
-        let room = BATCH.saturating_sub(self.jobs.len());
+        let room = BATCH.saturating_sub(self.queued());
         let mut batch = Vec::new();
         while batch.len() < room
             && let Some(id) = self.book.pop()
@@ -192,7 +193,6 @@ impl Agents {
         if outcome.is_err() {
             self.book.mark(batch);
         }
-        self.start();
         outcome
     }
 
@@ -283,7 +283,12 @@ impl Agents {
             Act::Wait(Some(at)) => self.book.wake_at(id, at),
             Act::Apply | Act::Remove { .. } | Act::Park { .. } | Act::Forget => {
                 self.book.begin(id);
-                self.jobs.push_back(Job { id: id.clone(), agent: agent.clone(), act });
+                let job = Job { id: id.clone(), agent: agent.clone(), act };
+                let (ctx, calls) = (self.pen.ctx.clone(), self.calls.clone());
+                self.acts.spawn(async move {
+                    let _turn = calls.acquire().await.ok()?;
+                    Some(perform(ctx, job).await)
+                });
             }
             Act::Write { .. } => self.book.mark([id.clone()]),
         }
@@ -310,26 +315,30 @@ impl Agents {
         self.take_up(id, &Agent::default(), act);
     }
 
-    /// Starts queued calls, as many as may run at once.
-    fn start(&mut self) {
-        while self.acts.len() < ACTS_AT_ONCE
-            && let Some(job) = self.jobs.pop_front()
-        {
-            self.acts.push(perform(self.pen.ctx.clone(), job).boxed());
-        }
+    /// Calls that wait for their turn.
+    fn queued(&self) -> usize {
+        self.acts.len().saturating_sub(ACTS_AT_ONCE)
     }
 
-    fn note(&mut self, done: Done) {
+    fn note(&mut self, done: Result<Option<Done>, JoinError>) {
+        let done = match done {
+            Ok(Some(done)) => done,
+            Ok(None) => return, // it was never begun
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic), // the supervisor's to tell
+                Err(_) => return,
+            },
+        };
         if let Err(error) = &done.outcome {
             tracing::warn!(agent = %done.agent, error = chain(error), "the runtime did not do it");
         }
         self.book.end(done, self.pen.ctx.clock.now());
-        self.start();
     }
 
     /// Calls under way get a moment to end; what was queued is done by the next leader.
     async fn finish(mut self) {
-        let rest = async { while self.acts.next().await.is_some() {} };
+        self.calls.close();
+        let rest = async { while self.acts.join_next().await.is_some() {} };
         if timeout(FINISH, rest).await.is_err() {
             tracing::warn!(calls = self.acts.len(), "calls to the runtime were left unfinished");
         }
