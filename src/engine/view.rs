@@ -260,6 +260,9 @@ pub enum PoolAim {
 pub struct Totals {
     pub phases: BTreeMap<Phase, u64>,
     pub health: BTreeMap<HealthStatus, u64>,
+    /// Those that run and are degraded: they are among both counts above.
+    #[serde(default)]
+    pub strained: u64,
     pub messages: BTreeMap<MessageStatus, u64>,
     /// What waits has been counted; until then nothing is known of it.
     #[serde(default)]

@@ -95,9 +95,8 @@ impl Lane {
             end = &mut ended => return end.unwrap_or_else(|_| given_up()),
             last = self.turn.lock() => last,
             () = tokio::time::sleep(PATIENCE) => {
-                let before = self.waiting().len();
-                self.waiting().retain(|waiting| !Arc::ptr_eq(&waiting.steps, steps));
-                if self.waiting().len() < before {
+                // who still waits is taken out in the same look: who was taken along is under way
+                if self.withdraw(steps) {
                     return Err(None);
                 }
                 return ended.await.unwrap_or_else(|_| given_up()); // it is under way
@@ -124,6 +123,13 @@ impl Lane {
                 }
             }
         }
+    }
+
+    /// Takes these steps out again; false if somebody has taken them along.
+    fn withdraw(&self, steps: &Arc<[Step]>) -> bool {
+        let mut waiting = self.waiting();
+        let at = waiting.iter().position(|one| Arc::ptr_eq(&one.steps, steps));
+        at.and_then(|at| waiting.remove(at)).is_some()
     }
 
     /// The first of those who wait, as many as go together.

@@ -70,6 +70,7 @@ pub struct Fleet {
     uses: HashMap<TemplateId, (u32, u32)>,
     phases: BTreeMap<Phase, u64>,
     health: BTreeMap<HealthStatus, u64>,
+    strained: u64,
     touched_pools: BTreeSet<PoolId>,
     /// Agents that messages wait for came, went or changed their pool since what waits was summed by pool.
     regroup: bool,
@@ -329,6 +330,9 @@ impl Fleet {
     fn count(&mut self, before: Option<&AgentRow>, now: Option<&AgentRow>) {
         for (row, by) in before.map(|row| (row, -1)).into_iter().chain(now.map(|row| (row, 1))) {
             step(&mut self.phases, row.phase, by);
+            if (row.phase, row.health) == (Phase::Running, HealthStatus::Degraded) {
+                self.strained = self.strained.saturating_add_signed(by.into());
+            }
             if row.phase != Phase::Deleted {
                 step(&mut self.health, row.health, by);
                 self.use_template(row.template.as_ref(), (by, 0));
@@ -429,6 +433,7 @@ impl Fleet {
     pub fn count_into(&self, totals: &mut Totals) {
         totals.phases.clone_from(&self.phases);
         totals.health.clone_from(&self.health);
+        totals.strained = self.strained;
     }
 }
 

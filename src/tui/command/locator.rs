@@ -36,6 +36,14 @@ pub(super) fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
             // `state in (failed, paused)` goes on until its bracket closes
             add(&mut to.filter, word);
             in_list = !word.ends_with(')');
+        } else if matches!(word, "-A" | "--all-namespaces") {
+            to.scope = Some(ScopeName::All);
+            in_filter = false;
+        } else if matches!(word, "-n" | "--namespace") {
+            // as kubectl has it
+            let name = words.next().ok_or_else(|| Safe::new("-n needs a scope: -n NAME"))?;
+            to.scope = Some(ScopeName::named(name));
+            in_filter = false;
         } else if let Some(sort) = word.strip_prefix("sort:") {
             to.sort = Some(sort_argument(kind, sort)?);
             in_filter = false;
@@ -55,13 +63,7 @@ pub(super) fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
             add(&mut to.filter, word);
         } else {
             match word {
-                "all" | "-A" | "--all-namespaces" => to.scope = Some(ScopeName::All),
-                // as kubectl has it
-                "-n" | "--namespace" => {
-                    let name =
-                        words.next().ok_or_else(|| Safe::new("-n needs a scope: -n NAME"))?;
-                    to.scope = Some(ScopeName::named(name));
-                }
+                "all" => to.scope = Some(ScopeName::All),
                 "in" | "notin" if to.name.is_some() => {
                     let field = to.name.take().unwrap_or_default();
                     add(&mut to.filter, &field);

@@ -353,9 +353,12 @@ impl TextPage {
         self.state.follow = false;
     }
 
-    /// Whether it is a log that has been read.
-    pub fn has_lines(&self) -> bool {
-        matches!(&self.content, Content::Log(log) if log.count() > 0)
+    /// Whether it is a log that goes on by itself, or was stopped where it is.
+    pub fn goes_on(&self) -> bool {
+        match &self.content {
+            Content::Log(log) => log.count() > 0 && (self.asked.is_some() || log.stopped),
+            _ => false,
+        }
     }
 
     /// How many lines there are to see.

@@ -7,7 +7,6 @@ use ratatui::style::Style;
 
 use crate::engine::view::{FleetView, System};
 use crate::model::agent::Phase;
-use crate::model::health::HealthStatus;
 use crate::model::quantity::human_age;
 use crate::model::text::columns;
 use crate::tui::action::Action;
@@ -225,15 +224,13 @@ fn counts(view: &FleetView, look: Look<'_>) -> Parts {
     if !view.loaded && view.agents.is_empty() {
         return vec![(" the fleet is being read".to_owned(), theme.header_label)];
     }
-    let health = |status: HealthStatus| totals.health.get(&status).copied().unwrap_or(0);
     // who is degraded runs all the same, and is counted once
-    let degraded = health(HealthStatus::Degraded);
-    let well = totals.phase(Phase::Running).saturating_sub(degraded);
+    let well = totals.phase(Phase::Running).saturating_sub(totals.strained);
     let busy = totals.phase(Phase::Pending) + totals.phase(Phase::Deploying);
     for (sign, count, style) in [
         (glyphs.ok, well, theme.ok),
         (glyphs.busy, busy, theme.busy),
-        (glyphs.degraded, degraded, theme.warn),
+        (glyphs.degraded, totals.strained, theme.warn),
         (glyphs.failed, totals.phase(Phase::Failed), theme.alarm),
         (glyphs.paused, totals.phase(Phase::Paused), theme.warn),
         (glyphs.down, totals.phase(Phase::Draining), theme.warn),

@@ -8,10 +8,13 @@ use crate::tui::testing::{draw, fleet, open, press, symbols, type_text, ui};
 fn a_page_takes_a_scope_by_its_bare_name_and_as_kubectl_writes_it() {
     let (mut ui, view) = (ui(), fleet());
     let tenant = view.agents[0].tenant.clone();
-    for line in [format!("pods {tenant}"), format!("pods -n {tenant}")] {
+    for line in
+        [format!("pods {tenant}"), format!("pods -n {tenant}"), format!("pods -l a=b -n {tenant}")]
+    {
         open(&mut ui, &view, &line);
         assert_eq!(ui.scope.as_ref(), Some(&tenant), "{line}");
-        assert!(!ui.page().line().contains('/'), "{line}: {}", ui.page().line());
+        let filtered = ui.page().line().contains('/');
+        assert_eq!(filtered, line.contains("-l"), "{line}: {}", ui.page().line());
         open(&mut ui, &view, "pods -A");
         assert_eq!(ui.scope, None, "{line}");
     }

@@ -111,7 +111,9 @@ impl Turn<'_> {
         } else if let (TableKind::Agents, Some(pool)) = (page.kind, pool) {
             let (id, name) = (pool.id.to_string(), name.to_owned());
             page.owner = Some(TargetRef { noun: Noun::Pool, id, name });
-        } else if let Ok(scope) = self.scope_named(&ScopeName::named(name)) {
+        } else if let (TableKind::Agents | TableKind::Pools | TableKind::Health, Ok(scope)) =
+            (page.kind, self.scope_named(&ScopeName::named(name)))
+        {
             self.ui.scope = scope; // `:pods NAMESPACE`
         } else {
             page.set_filter(name);
@@ -236,7 +238,7 @@ impl Turn<'_> {
             self.ui.history.retreat(&left, &line);
             self.take_scope();
             // a log goes on below what covers it: where it was read to is kept
-            if !matches!(self.ui.page(), Page::Text(page) if page.has_lines()) {
+            if !matches!(self.ui.page(), Page::Text(page) if page.goes_on()) {
                 self.ask_for_page();
             }
         }

@@ -315,7 +315,9 @@ pub(super) fn title(ask: &Ask) -> Safe {
 /// What a plan says that would change nothing: everything it is about is as it is wanted.
 fn idle(plan: &Plan) -> Option<&str> {
     let unchanged = plan.facts.iter().find(|fact| fact.name == "unchanged");
-    unchanged.filter(|_| plan.steps.is_empty()).map(|fact| fact.value.as_str())
+    unchanged
+        .filter(|_| plan.steps.is_empty() && plan.warnings.is_empty())
+        .map(|fact| fact.value.as_str())
 }
 
 /// Puts `plan` into the dialog; what was typed stays.

@@ -2,6 +2,7 @@
 //! committed, and the log of the database, which programs write that know of no bell.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub(super) struct Watchers {
     _turn: RecommendedWatcher,
     /// None where the log cannot be watched.
     log: Option<RecommendedWatcher>,
+    /// The log's watcher has told of something: there are systems where one is made and never does.
+    told: Arc<AtomicBool>,
 }
 
 impl Watchers {
@@ -101,22 +104,29 @@ impl Watchers {
     pub(super) fn start(options: &SqliteOptions, bell: &Bell) -> notify::Result<Self> {
         let (ring, stir) = (bell.clone(), bell.clone());
         let _turn = watch(&beside(&options.path, "turn"), move || ring.ring())?;
-        let log = || watch(&log_of(&options.path), move || stir.written());
+        let told = Arc::new(AtomicBool::new(false));
+        let tells = told.clone();
+        let log = || {
+            watch(&log_of(&options.path), move || {
+                tells.store(true, Ordering::Relaxed);
+                stir.written();
+            })
+        };
         let log = options.watch_log.then(log);
         if let Some(Err(error)) = &log {
             tracing::debug!(error = %error, "the store's log cannot be watched; asking more often");
         }
-        Ok(Self { _turn, log: log.and_then(Result::ok) })
+        Ok(Self { _turn, log: log.and_then(Result::ok), told })
     }
 
     pub(super) fn log_is_watched(&self) -> bool {
-        self.log.is_some()
+        self.log.is_some() && self.told.load(Ordering::Relaxed)
     }
 }
 
 fn watch(path: &Path, each: impl Fn() + Send + 'static) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        if event.is_ok_and(|event| event.kind.is_modify()) {
+        if event.is_ok_and(|event| event.kind.is_modify() || event.need_rescan()) {
             each();
         }
     })?;
@@ -152,9 +162,10 @@ mod tests {
         let (_dir, options) = files();
         let bell = Bell::default();
         let watchers = Watchers::start(&options, &bell).unwrap();
-        assert!(watchers.log_is_watched());
+        assert!(!watchers.log_is_watched(), "until it has told of something");
         std::fs::write(log_of(&options.path), "a page").unwrap();
         assert_eq!(bell.wait(LONG), Some(Woken::Stirred));
+        assert!(watchers.log_is_watched());
         std::fs::write(beside(&options.path, "turn"), "1").unwrap();
         // one write into the log may have been told as two
         let mut woken = std::iter::repeat_with(|| bell.wait(LONG).unwrap());
