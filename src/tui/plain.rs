@@ -85,13 +85,12 @@ fn page(ui: &Ui, view: &FleetView, lines: &mut Vec<String>) {
         Page::Text(page) => {
             lines.push(format!("{}. {}", page.title(), page.note()));
             let mut pieces = Pieces::default();
-            let count = page.shown.as_ref().map_or_else(|| page.content.count(), Vec::len);
+            let count = page.count();
             let first =
                 if page.state.follow { count.saturating_sub(LINES) } else { page.state.top };
             for position in first..count.min(first + LINES) {
-                let index = page.shown.as_ref().map_or(position, |shown| place(shown[position]));
                 pieces.clear();
-                page.content.line(index, look, &mut pieces);
+                page.content.line(page.line_at(position), look, &mut pieces);
                 lines.push(pieces.as_str().to_owned());
             }
             if count > first + LINES {

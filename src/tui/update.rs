@@ -251,12 +251,17 @@ impl Turn<'_> {
 
     /// Says to who has just pressed a key why it did not do what it could.
     fn refuse(&mut self, text: &str) {
-        let (number, stay) = self.ui.notices.answer(self.ui.now, Weight::Warn, Safe::new(text));
-        self.effects.push(Effect::Wake(Alarm::Toast(number), stay));
+        let said = self.ui.notices.answer(self.ui.now, Weight::Warn, Safe::new(text));
+        self.fades(said);
     }
 
     fn say_safe(&mut self, weight: Weight, text: Safe) {
-        let (number, stay) = self.ui.notices.say(self.ui.now, weight, text);
+        let said = self.ui.notices.say(self.ui.now, weight, text);
+        self.fades(said);
+    }
+
+    /// A toast goes when it has stayed for its time.
+    fn fades(&mut self, (number, stay): (u64, Duration)) {
         self.effects.push(Effect::Wake(Alarm::Toast(number), stay));
     }
 

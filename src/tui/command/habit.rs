@@ -10,10 +10,11 @@ pub enum Habit {
 }
 
 const HABITS: &[(&[&str], Habit)] = &[
-    (&["pod", "pods"], Habit::Same("agents")),
+    (&["pod", "pods", "wk", "workload", "workloads"], Habit::Same("agents")),
     (
         &[
             "dp",
+            "deployment",
             "deployments",
             "rs",
             "replicasets",
@@ -51,22 +52,37 @@ const HABITS: &[(&[&str], Habit)] = &[
         &["job", "jobs", "cj", "cronjobs"],
         Habit::Instead("what was done and is being done: :operations"),
     ),
-    (&["crd", "crds", "apis"], Habit::Instead("every page and command: :aliases")),
     (
-        &["sa", "roles", "rolebindings", "clusterroles", "rb", "cr", "crb", "who-can"],
+        &["crd", "crds", "apis", "vul", "helm", "all"],
+        Habit::Instead("every page and command: :aliases"),
+    ),
+    (
+        &[
+            "sa",
+            "roles",
+            "rolebindings",
+            "clusterroles",
+            "rb",
+            "cr",
+            "crb",
+            "who-can",
+            "user",
+            "users",
+            "group",
+            "groups",
+            "policy",
+            "policies",
+            "can",
+        ],
         Habit::Same("can-i"),
     ),
-    (&["user", "users", "group", "groups", "policy", "policies", "can"], Habit::Same("can-i")),
     (&["dir"], Habit::Instead("manifests are read from outside: cvxc apply -f FOLDER")),
-    (&["deployment"], Habit::Same("pools")),
-    (&["wk", "workload", "workloads"], Habit::Same("agents")),
     (&["portforward", "portforwards"], Habit::Same("pf")),
     (&["log"], Habit::Instead(":logs NAME, or l on an agent or a pool")),
     (
         &["pv", "pvs", "pvc", "pvcs", "pdb", "pdbs", "sc", "storageclasses"],
         Habit::Instead("agents keep what they know in the store: describe (d) shows it"),
     ),
-    (&["vul", "helm", "all"], Habit::Instead("every page and command: :aliases")),
     (&["audit", "journal"], Habit::Same("events")),
     (&["queues", "queue"], Habit::Same("mq")),
     (&["dlq", "dead"], Habit::Same("messages /status=dead")),

@@ -400,7 +400,7 @@ impl TextPage {
         if let Some(hit) = self.state.hit {
             // Two lines before it, for the context.
             (self.state.top, self.state.follow) = (hit.saturating_sub(2), false);
-            let line = self.shown.as_ref().map_or(hit, |shown| shown[hit] as usize);
+            let line = self.line_at(hit);
             self.state.reveal(&self.content, line, width, look);
             self.hits = self.count_hits(hit, look);
         }

@@ -92,8 +92,7 @@ impl Bell {
 #[derive(Debug)]
 pub(super) struct Watchers {
     _turn: RecommendedWatcher,
-    /// None where the log cannot be watched.
-    log: Option<RecommendedWatcher>,
+    _log: Option<RecommendedWatcher>,
     /// The log's watcher has told of something: there are systems where one is made and never does.
     told: Arc<AtomicBool>,
 }
@@ -116,11 +115,11 @@ impl Watchers {
         if let Some(Err(error)) = &log {
             tracing::debug!(error = %error, "the store's log cannot be watched; asking more often");
         }
-        Ok(Self { _turn, log: log.and_then(Result::ok), told })
+        Ok(Self { _turn, _log: log.and_then(Result::ok), told })
     }
 
     pub(super) fn log_is_watched(&self) -> bool {
-        self.log.is_some() && self.told.load(Ordering::Relaxed)
+        self.told.load(Ordering::Relaxed)
     }
 }
 

@@ -7,6 +7,11 @@ use crate::tui::widgets::Look;
 use crate::tui::widgets::text::{Lines, Pieces};
 
 impl TextPage {
+    /// Which line of the content stands at `position` among those shown.
+    pub fn line_at(&self, position: usize) -> usize {
+        self.shown.as_ref().map_or(position, |shown| shown[position] as usize)
+    }
+
     /// Which hit this is, and how many there are; not in texts so long that counting would be felt.
     pub(super) fn count_hits(&self, hit: usize, look: Look<'_>) -> Option<(u64, u64)> {
         let search = self.state.search.as_ref()?;
@@ -17,8 +22,7 @@ impl TextPage {
         let (mut at, mut all) = (0, 0);
         for position in 0..self.count() {
             pieces.clear();
-            let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
-            self.content.line(line, look, &mut pieces);
+            self.content.line(self.line_at(position), look, &mut pieces);
             if search.is_match(pieces.as_str()) {
                 all += 1;
                 at += u64::from(position <= hit);
@@ -44,8 +48,7 @@ impl TextPage {
         let mut pieces = Pieces::default();
         (0..self.count()).map(move |position| {
             pieces.clear();
-            let line = self.shown.as_ref().map_or(position, |shown| shown[position] as usize);
-            self.content.line(line, look, &mut pieces);
+            self.content.line(self.line_at(position), look, &mut pieces);
             Safe::new(pieces.as_str())
         })
     }
