@@ -154,7 +154,7 @@ pub fn missing_store(ground: &Ground) -> Result<Option<PathBuf>, BootError> {
     })
 }
 
-pub use store::{agent_store, schema};
+pub use store::{agent_store, schema, whereabouts};
 
 /// The hidden verb under which this program is an agent's shim.
 pub const SHIM_VERB: &str = local::shim::VERB;

@@ -87,10 +87,10 @@ impl ArangoStore {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
         let http = Http::new(&options, &clock)?;
-        schema::complete(&http).await?;
-        let version = version(&http).await.map_err(Failure::nothing_written)?;
-        let role = schema::role(&http).await.unwrap_or_else(|| "unknown".to_owned());
-        let hub = Hub::open(&http).await.map_err(Failure::nothing_written)?;
+        let role = schema::database(&http).await?.unwrap_or_else(|| "unknown".to_owned());
+        let about = async { version(&http).await.map_err(Failure::nothing_written) };
+        let hub = async { Hub::open(&http).await.map_err(Failure::nothing_written) };
+        let ((), version, hub) = tokio::try_join!(schema::complete(&http), about, hub)?;
         http.note(Notes::settled);
         let tasks = TaskTracker::new();
         tasks.spawn(hub.clone().follow());

@@ -106,6 +106,17 @@ fn database(settings: &DatabaseSettings, target: Target) -> Result<Database, Boo
     Ok(Database { options, target, secret: !secret.is_empty() })
 }
 
+/// Where the settings say that the fleet is kept, without secrets: a path, or hosts and database.
+///
+/// # Errors
+/// [`BootError::Usage`] for a URL or settings that lead nowhere.
+pub fn whereabouts(ground: &Ground) -> Result<String, BootError> {
+    Ok(match place(ground)? {
+        Place::File(path) => path.display().to_string(),
+        Place::Database(database) => database.options.place(),
+    })
+}
+
 /// # Errors
 /// Those of the adapter.
 pub(super) async fn open(

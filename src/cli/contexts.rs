@@ -131,7 +131,7 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
                 super::there_is_a_fleet(&ground)?;
             }
             let part = if reads { Part::Observe } else { Part::Contend };
-            let opened = runtime.block_on(boot::open(&ground, part, None))?;
+            let opened = runtime.block_on(console::open(&ground, part, None))?;
             Ok((opened, ground, request, context))
         };
         let (opened, ground, again, context) = match (open(), before.take()) {

@@ -113,7 +113,7 @@ impl Demo {
         }
         let logs =
             telemetry::start(&ground.loaded.settings.log, Some(&ground.places.logs), false).ok();
-        let opened = runtime.block_on(boot::open(&ground, Part::Contend, simulation))?;
+        let opened = runtime.block_on(console::open(&ground, Part::Contend, simulation))?;
         let mut demo = Self { folder, ground, opened, settled: None, _logs: logs };
         let seeded = runtime.block_on(async {
             if let Some(cluster) = &demo.opened.kubernetes {

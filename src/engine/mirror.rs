@@ -162,8 +162,8 @@ impl Mirror {
             Some(cursor) => cursor,
             None => ctx.store.cursor().await?,
         };
-        let mut of_rows = rows_feed(&*ctx.store, from.clone()).await?;
-        let mut of_flow = flow_feed(&*ctx.store).await?;
+        let feeds = (rows_feed(&*ctx.store, from.clone()), flow_feed(&*ctx.store));
+        let (mut of_rows, mut of_flow) = tokio::try_join!(feeds.0, feeds.1)?;
         let (mut leading, mut tasks) = (ctx.leading.subscribe(), ctx.tasks.subscribe());
         let mut jobs = Jobs::new(ctx.clone());
         self.cursor = Some(from);

@@ -332,6 +332,9 @@ pub struct PartStatus {
     pub error: Safe,
     pub details: Vec<(Safe, Safe)>,
     pub checked_at: Time,
+    /// Since when it has not been well: what it told before is that old.
+    #[serde(default)]
+    pub lost_since: Option<Time>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -15,8 +15,9 @@ pub mod parse;
 
 /// Keys that may wait for the console.
 const QUEUE: usize = 256;
-/// How long a lone ESC may still become the beginning of a sequence.
-const ESCAPE_MILLIS: i64 = 25;
+/// How long a lone ESC may still become the beginning of a sequence. Terminals write a sequence at once, so that only a
+/// packet that ends within one needs this wait; tmux takes the same since 3.5 (`escape-time`).
+const ESCAPE_MILLIS: i64 = 10;
 
 /// The thread that reads the terminal; dropping it stops the thread.
 #[derive(Debug)]

@@ -78,6 +78,10 @@ fn fleet(view: &FleetView, now: Time) -> String {
         let age = super::pages::words::exact(now.since(since));
         line.push_str(&format!(". The picture is {age} old: the store cannot be reached"));
     }
+    if let Some(since) = view.system.runtime.lost_since {
+        let age = super::pages::words::exact(now.since(since));
+        line.push_str(&format!(". What the runtime told is {age} old: it cannot be asked"));
+    }
     line.push('.');
     line
 }

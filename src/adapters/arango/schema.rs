@@ -28,6 +28,8 @@ pub(super) const VERSION_KEY: &str = "schema";
 const GRAPH: &str = "fleet";
 /// How many things are made at a time.
 const AT_ONCE: usize = 6;
+/// How many are looked at at a time: on a slow link the start is as many round trips as this makes of it.
+const LOOKS: usize = 16;
 
 /// Something that should be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +47,19 @@ pub enum Standing {
     Differs(String),
 }
 
-/// Brings the database to what this program needs.
+/// Brings the database, which is there, to what this program needs.
 ///
 /// # Errors
-/// `Corrupt` for a schema of a newer program, or a cluster's database that cannot keep our promises; `Denied` without
-/// the rights to make what is missing.
+/// `Corrupt` for a schema of a newer program; `Denied` without the rights to make what is missing.
 pub(super) async fn complete(http: &Http) -> Result<(), StoreError> {
-    let read_only = http.options().read_only || !http.options().make;
-    database(http, read_only).await?;
-    let found = version(http).await?;
+    let read_only = reads_only(http);
+    let (found, whole) = if read_only {
+        (version(http).await?, true)
+    } else {
+        let (found, missing) = tokio::join!(version(http), missing(http));
+        let found = found?;
+        (found, found.is_some() && missing?.is_empty())
+    };
     if found.is_some_and(|found| found > VERSION) {
         return Err(StoreError::Corrupt {
             message: format!(
@@ -72,7 +78,7 @@ pub(super) async fn complete(http: &Http) -> Result<(), StoreError> {
             ))),
         };
     }
-    if found.is_some() && missing(http).await?.is_empty() {
+    if whole {
         return Ok(());
     }
     // two that start at once: one makes, the other waits and finds it made
@@ -163,24 +169,35 @@ pub(super) async fn inspect(http: &Http) -> Result<Vec<Part>, StoreError> {
     Ok(look(http).await?.into_iter().map(|(part, _)| part).collect())
 }
 
-async fn database(http: &Http, read_only: bool) -> Result<(), StoreError> {
+fn reads_only(http: &Http) -> bool {
+    http.options().read_only || !http.options().make
+}
+
+/// Finds the database, or makes it. Returns the server's role: `SINGLE`, `COORDINATOR`; none when it does not say.
+///
+/// # Errors
+/// `Corrupt` for a cluster's database that cannot keep our promises; `Denied` without the right to make one.
+pub(super) async fn database(http: &Http) -> Result<Option<String>, StoreError> {
     let current = Ask::get("/_api/database/current");
-    let failure = match http.send(&current).await {
+    let (current, role) = tokio::join!(http.send(&current), role(http));
+    let failure = match current {
         Ok(answer) => {
-            return promises(http, &answer.json().map_err(Failure::nothing_written)?).await;
+            let current = answer.json().map_err(Failure::nothing_written)?;
+            promises(http, role.as_deref(), &current)?;
+            return Ok(role);
         }
         Err(failure) => failure,
     };
     let missing = failure.is(number::DATABASE_NOT_FOUND);
-    if !missing || read_only {
+    if !missing || reads_only(http) {
         return Err(failure.nothing_written());
     }
     // transactions and unique indexes keep their promises in a cluster only if all data lies on one server
     let body = json!({"name": http.options().database, "options": {"sharding": "single"}});
     let make = Ask::new(Method::POST, "/_api/database", Again::Unbegun).system().with(&body);
     match http.send(&make).await {
-        Ok(_) => Ok(()),
-        Err(failure) if failure.is(number::DUPLICATE_NAME) => Ok(()),
+        Ok(_) => Ok(self::role(http).await),
+        Err(failure) if failure.is(number::DUPLICATE_NAME) => Ok(self::role(http).await),
         Err(failure) => match failure.nothing_written() {
             StoreError::Denied { message } => Err(StoreError::Denied {
                 message: format!(
@@ -193,9 +210,9 @@ async fn database(http: &Http, read_only: bool) -> Result<(), StoreError> {
     }
 }
 
-async fn promises(http: &Http, current: &Value) -> Result<(), StoreError> {
+fn promises(http: &Http, role: Option<&str>, current: &Value) -> Result<(), StoreError> {
     let sharding = current.pointer("/result/sharding").and_then(Value::as_str);
-    if role(http).await.as_deref() == Some("COORDINATOR") && sharding != Some("single") {
+    if role == Some("COORDINATOR") && sharding != Some("single") {
         return Err(StoreError::Corrupt {
             message: format!(
                 "the database {} is spread over the servers of the cluster, where transactions are not all-or-nothing: make it with the option sharding: \"single\"",
@@ -206,8 +223,7 @@ async fn promises(http: &Http, current: &Value) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// `SINGLE`, `COORDINATOR`; none when the server does not say.
-pub(super) async fn role(http: &Http) -> Option<String> {
+async fn role(http: &Http) -> Option<String> {
     let answer = http.send(&Ask::get("/_admin/server/role")).await.ok()?;
     answer.json::<Value>().ok()?.get("role").and_then(Value::as_str).map(str::to_owned)
 }
@@ -357,9 +373,11 @@ fn graph() -> Graph {
 }
 
 async fn look(http: &Http) -> Result<Vec<(Part, Make)>, StoreError> {
-    let answer = http.send(&Ask::get("/_api/collection?excludeSystem=true")).await;
+    let collections = Ask::get("/_api/collection?excludeSystem=true");
+    let graph = Ask::get(format!("/_api/gharial/{}", segment(GRAPH)));
+    let (listed, graph) = tokio::join!(http.send(&collections), http.send(&graph));
     let listed: Value =
-        answer.and_then(|answer| answer.json()).map_err(Failure::nothing_written)?;
+        listed.and_then(|answer| answer.json()).map_err(Failure::nothing_written)?;
     let kind = |name: &str| {
         let all = listed.get("result").and_then(Value::as_array)?;
         let found = all.iter().find(|one| one.get("name").and_then(Value::as_str) == Some(name))?;
@@ -381,11 +399,11 @@ async fn look(http: &Http) -> Result<Vec<(Part, Make)>, StoreError> {
     let asked = all.iter().copied().zip(there.collect::<Vec<_>>());
     let indexes: Vec<Vec<(Part, Make)>> = stream::iter(asked)
         .map(|(collection, there)| indexes(http, collection, there))
-        .buffered(AT_ONCE)
+        .buffered(LOOKS)
         .try_collect()
         .await?;
     parts.extend(indexes.into_iter().flatten());
-    let graph = match http.send(&Ask::get(format!("/_api/gharial/{}", segment(GRAPH)))).await {
+    let graph = match graph {
         Ok(_) => Standing::There,
         Err(failure) if failure.status() == Some(404) => Standing::Missing,
         Err(failure) => return Err(failure.nothing_written()),

@@ -30,8 +30,10 @@ const SILENCE: Duration = Duration::from_secs(WATCH as u64 + 10);
 /// Pauses after a failure; doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Pause before asking again for what we may not look at.
-const NOT_ALLOWED: Duration = Duration::from_secs(30);
+/// Pause before asking again for what we may not look at: people give rights and look at the screen. What can be done
+/// without is asked for now and then.
+const NOT_ALLOWED: Duration = Duration::from_secs(2);
+const NOT_NEEDED: Duration = Duration::from_secs(30);
 /// The place that was watched from is forgotten.
 const GONE: u16 = 410;
 
@@ -48,6 +50,8 @@ pub trait Sink: Send {
     const SOURCE: Source;
     /// Only what carries our label.
     const OURS: bool = true;
+    /// Without it nothing can be done.
+    const NEEDED: bool = true;
 
     fn api(cluster: &Cluster) -> Api<Self::Object>;
     /// Nothing has been listed in whole yet, and what is listed is shown at once.
@@ -81,7 +85,9 @@ pub async fn follow<S: Sink>(cluster: Arc<Cluster>, table: Arc<Table>, mut sink:
                 table.broke(S::SOURCE, chain(&error));
                 match error {
                     // rights are given by people
-                    RuntimeError::Forbidden { .. } => sleep(NOT_ALLOWED).await,
+                    RuntimeError::Forbidden { .. } => {
+                        sleep(if S::NEEDED { NOT_ALLOWED } else { NOT_NEEDED }).await;
+                    }
                     _ => pause.wait().await,
                 }
                 continue;
@@ -308,6 +314,7 @@ impl Sink for Nodes {
     type Object = NodeSeen;
     const SOURCE: Source = Source::Nodes;
     const OURS: bool = false;
+    const NEEDED: bool = false;
 
     fn api(cluster: &Cluster) -> Api<NodeSeen> {
         Api::all(cluster.client.clone())

@@ -77,7 +77,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             held: BTreeMap::new(),
         },
     };
-    let mut pace = Pace::default();
+    let mut pace = Pace::of_sights();
     while !stop.is_cancelled() {
         let began = ctx.clock.instant();
         let outcome = crews.turn().await;

@@ -21,6 +21,8 @@ struct Inner {
     applied: Vec<Workload>,
     removed: Vec<AgentId>,
     refusal: Option<String>,
+    /// What may not be done, in the words of whoever forbids it.
+    forbidden: Option<String>,
     lost: bool,
     /// Applied workloads stay in `Starting` until the test says otherwise.
     slow: bool,
@@ -56,6 +58,11 @@ impl FakeRuntime {
     /// Refuses every workload with this message from now on (`None`: accepts again).
     pub fn refuse(&self, message: Option<&str>) {
         self.inner().refusal = message.map(str::to_owned);
+    }
+
+    /// Forbids every workload with this message from now on (`None`: allows them again).
+    pub fn forbid(&self, message: Option<&str>) {
+        self.inner().forbidden = message.map(str::to_owned);
     }
 
     /// Every call fails with `Unavailable` while lost.
@@ -150,6 +157,9 @@ impl Runtime for FakeRuntime {
         let mut inner = self.begin()?;
         if let Some(message) = inner.refusal.clone() {
             return Err(RuntimeError::Rejected { message });
+        }
+        if let Some(message) = inner.forbidden.clone() {
+            return Err(RuntimeError::Forbidden { message });
         }
         inner.applied.push(workload.clone());
         let known = inner.workloads.get(&workload.agent);

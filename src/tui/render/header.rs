@@ -135,6 +135,11 @@ fn stale(ui: &Ui, view: &FleetView, look: Look<'_>, parts: &mut Parts) {
         parts.push((format!(" STALE {age} "), look.theme.header_alert));
         parts.push(("  ".into(), look.theme.text));
     }
+    if let Some(since) = view.system.runtime.lost_since {
+        let age = words::exact(ui.now.since(since));
+        parts.push((format!(" RUNTIME STALE {age} "), look.theme.header_alert));
+        parts.push(("  ".into(), look.theme.text));
+    }
     if view.system.protected {
         parts.push((" PROTECTED ".into(), look.theme.header_alert));
         parts.push(("  ".into(), look.theme.text));
