@@ -164,16 +164,6 @@ impl Inner {
         self.pod(agent).filter(runs).ok_or_else(gone)
     }
 
-    /// Asks for the Deployment as it is now, where the watch may be behind.
-    async fn reload(&self, agent: &AgentId) -> Result<(), RuntimeError> {
-        let name = manifest::name(agent);
-        let api = self.deployments::<DeploymentSeen>();
-        if let Some(live) = self.cluster.ask(Kind::Read, api.get_opt(&name)).await? {
-            self.table.deployed(agent, live.shorten());
-        }
-        Ok(())
-    }
-
     async fn apply(&self, workload: &Workload) -> Result<(), RuntimeError> {
         let made = manifest::deployment(workload, &self.options.defaults)?;
         self.whole().await?;

@@ -94,6 +94,18 @@ fn applied(owners: &mut Vec<ManagedFieldsEntry>) {
     }
 }
 
+impl Inner {
+    /// Asks for the Deployment as it is now, where the watch may be behind.
+    pub(super) async fn reload(&self, agent: &AgentId) -> Result<(), RuntimeError> {
+        let name = manifest::name(agent);
+        let api = self.deployments::<DeploymentSeen>();
+        if let Some(live) = self.cluster.ask(Kind::Read, api.get_opt(&name)).await? {
+            self.table.deployed(agent, live.shorten());
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
