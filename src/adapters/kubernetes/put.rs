@@ -10,7 +10,7 @@ use serde_json::json;
 use super::client::silent;
 use super::fault::{self, Kind};
 use super::objects::{Deployed, DeploymentSeen};
-use super::{Inner, MANAGER};
+use super::{Inner, MANAGER, manifest};
 use crate::model::id::AgentId;
 use crate::ports::runtime::RuntimeError;
 
