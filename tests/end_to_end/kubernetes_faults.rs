@@ -226,6 +226,9 @@ fn on_kubernetes_an_empty_store_shows_what_runs_and_says_that_it_has_no_record()
     cluster.running(4);
     drop(daemon);
     let known = std::mem::replace(&mut cluster.fleet, Fleet::new());
+    let plan = cluster.verb(&["adopt", "--dry-run"]);
+    let said = text(&plan.stdout) + &text(&plan.stderr);
+    assert!(said.contains("2 copies of pools' own workloads"), "{said}");
     let mut copy = String::new();
     eventually(LIMIT, "four rows without a record", || {
         let told = cluster.good(&["get", "agents", "-o", "wide"]);
