@@ -239,8 +239,9 @@ fn on_kubernetes_an_empty_store_shows_what_runs_and_says_that_it_has_no_record()
         copy = of_crew.map(|line| line.split(' ').next().unwrap().to_owned()).unwrap_or_default();
         if (rows.len(), up, copy.is_empty()) == (4, 4, false) { Ok(()) } else { Err(told) }
     });
-    let alone = cluster.all::<Deployment>().iter().map(ResourceExt::name_any);
-    let alone = alone.into_iter().find(|name| !name.starts_with("agent-pool-")).unwrap();
+    let deployments = cluster.all::<Deployment>();
+    let mut names = deployments.iter().map(ResourceExt::name_any);
+    let alone = names.find(|name| !name.starts_with("agent-pool-")).unwrap();
     for (args, why) in [
         (["restart", alone.as_str()], "adopt it"),
         (["restart", &copy], "own workload"),
