@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::engine::context::Context;
 use crate::engine::documents::read;
@@ -39,6 +41,8 @@ pub(crate) struct Resolver<'a> {
     pub actor: &'a Actor,
 }
 
+/// How long somebody who names what is not recorded waits for what the runtime knows.
+const SIGHTED: Duration = Duration::from_secs(2);
 const TENANT: Field = Field::of("tenant");
 /// Names of one query; a filter grows with them.
 const NAMES_AT_ONCE: usize = 200;
@@ -209,10 +213,11 @@ impl Resolver<'_> {
     }
 
     async fn missing(&self, noun: Noun, name: &str) -> Result<CommandError, StoreError> {
-        if noun == Noun::Agent
-            && let Some(row) = stray(self.ctx, self.actor, name)
-        {
-            return Ok(refused(no_record(&row)));
+        if noun == Noun::Agent {
+            sighted(self.ctx).await;
+            if let Some(row) = stray(self.ctx, self.actor, name) {
+                return Ok(refused(no_record(&row)));
+            }
         }
         let Some(field) = name_field(noun) else { return Ok(not_found(noun, name, None)) };
         let mut filter = vec![Filter::Exists(field.clone())];
@@ -228,6 +233,14 @@ impl Resolver<'_> {
             .filter_map(|document| field.of_document(&document.body).as_str())
             .collect();
         Ok(not_found(noun, name, closest(name, names.iter().copied())))
+    }
+}
+
+/// Waits a moment until the runtime has told of everything: a process that has just begun knows nothing of it yet.
+async fn sighted(ctx: &Context) {
+    if !ctx.runtime.is_ours_alone() {
+        let mut views = ctx.shown.subscribe();
+        drop(timeout(SIGHTED, views.wait_for(|view| view.sighted)).await);
     }
 }
 
