@@ -15,7 +15,7 @@ use super::table::Table;
 use crate::engine::view::{AgentRow, FleetView, Queue};
 use crate::model::agent::{Desired, Heartbeat, Phase};
 use crate::model::health::HealthStatus;
-use crate::model::id::AgentId;
+use crate::model::id::{AgentId, PoolId, TemplateId};
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::model::time::Time;
@@ -39,6 +39,7 @@ struct Waiting {
     until: Instant,
 }
 
+#[derive(Default)]
 pub struct Strays {
     feed: Option<BoxStream<'static, Glimpse>>,
     /// The runtime says nothing of such workloads.
@@ -58,22 +59,6 @@ pub struct Strays {
 impl std::fmt::Debug for Strays {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Strays").field("waiting", &self.waiting.len()).finish_non_exhaustive()
-    }
-}
-
-impl Default for Strays {
-    fn default() -> Self {
-        Self {
-            feed: None,
-            never: false,
-            whole: false,
-            rows: Table::default(),
-            waiting: BTreeMap::new(),
-            freed: BTreeMap::new(),
-            look_at: None,
-            known: Interner::default(),
-            shown: Default::default(),
-        }
     }
 }
 
@@ -275,9 +260,9 @@ impl Strays {
             kind: Safe::default(),
             tenant: Safe::default(),
             pool_name: pool_row
-                .map_or_else(|| named(pool.as_ref().map(|id| id.as_str())), |row| row.name.clone()),
+                .map_or_else(|| named(pool.as_ref().map(PoolId::as_str)), |row| row.name.clone()),
             template_name: template_row.map_or_else(
-                || named(template.as_ref().map(|id| id.as_str())),
+                || named(template.as_ref().map(TemplateId::as_str)),
                 |row| row.name.clone(),
             ),
             pool,
