@@ -78,8 +78,10 @@ pub enum Part {
     Contend,
     /// Leads, and asks a console that leads to hand over.
     Priority,
-    /// Watches and records what is wanted.
+    /// Watches and records what is wanted. A store that does not exist is made, one that is damaged is left as it is.
     Observe,
+    /// Watches alone, and makes no store.
+    Look,
 }
 
 /// Agents that are played instead of started.
@@ -183,7 +185,7 @@ pub async fn open(
 ) -> Result<Opened, BootError> {
     let settings = &ground.loaded.settings;
     let place = store::place(ground)?;
-    let store = store::open(&place, &ground.clock).await?;
+    let store = store::open(&place, &ground.clock, part).await?;
     let agent_store = store::for_agents(&place, ground)?;
     let exe = std::env::current_exe()
         .map_err(|error| BootError::Runtime(format!("this program's path: {error}")))?;
@@ -274,7 +276,7 @@ fn engine_settings(
     EngineSettings {
         actor: actor.name.clone(),
         host: host(),
-        contend: part != Part::Observe,
+        contend: matches!(part, Part::Contend | Part::Priority),
         priority: part == Part::Priority,
         protected: settings.fleet.protected,
         lease_ttl: settings.leader.ttl,

@@ -169,10 +169,11 @@ async fn short(verb: Verb, ground: &Ground, guard: Option<&str>) -> Result<(), F
                 Verb::Diff { files } => manifests::read(files)?,
                 _ => Vec::new(),
             };
-            if verb.act().is_none() {
+            let part = if verb.act().is_some() { Part::Observe } else { Part::Look };
+            if part == Part::Look {
                 there_is_a_fleet(ground)?;
             }
-            let opened = boot::open(ground, Part::Observe, None).await?;
+            let opened = boot::open(ground, part, None).await?;
             let outcome = match opened.loaded(PATIENCE).await {
                 Ok(()) => one(verb, manifests, &opened, ground, guard).await,
                 Err(error) => Err(Fail::with(3, chain(&error))),

@@ -89,8 +89,9 @@ impl ArangoStore {
         let http = Http::new(&options, &clock)?;
         let role = schema::database(&http).await?.unwrap_or_else(|| "unknown".to_owned());
         let about = async { version(&http).await.map_err(Failure::nothing_written) };
-        let hub = async { Hub::open(&http).await.map_err(Failure::nothing_written) };
-        let ((), version, hub) = tokio::try_join!(schema::complete(&http), about, hub)?;
+        let ((), version) = tokio::try_join!(schema::complete(&http), about)?;
+        // the schema's document names the server to the feed
+        let hub = Hub::open(&http).await.map_err(Failure::nothing_written)?;
         http.note(Notes::settled);
         let tasks = TaskTracker::new();
         tasks.spawn(hub.clone().follow());
@@ -120,10 +121,7 @@ impl ArangoStore {
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if self.http()?.options().read_only {
-            let message = format!("{} was opened for reading only", self.http()?.options().place());
-            return Err(StoreError::Denied { message });
-        }
+        self.http()?;
         match self.tasks.spawn(work).await {
             Ok(end) => end,
             Err(error) => Err(StoreError::OutcomeUnknown(error.into())),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::adapters::arango::options::{ArangoOptions, Login, Secret, TlsOptions};
+use crate::adapters::arango::options::{ArangoOptions, Login, Makes, Secret, TlsOptions};
 use crate::adapters::arango::{ArangoStore, Standing};
 use crate::adapters::sqlite::{SqliteOptions, SqliteStore};
 use crate::model::text::Safe;
@@ -12,7 +12,7 @@ use crate::ports::clock::Clock;
 use crate::ports::store::{Store, StoreError};
 use crate::settings::database::{DatabaseLogin, DatabaseSettings, Target};
 
-use super::{BootError, Ground};
+use super::{BootError, Ground, Part};
 
 /// Where the fleet is kept.
 #[derive(Debug, Clone)]
@@ -122,11 +122,18 @@ pub fn whereabouts(ground: &Ground) -> Result<String, BootError> {
 pub(super) async fn open(
     place: &Place,
     clock: &Arc<dyn Clock>,
+    part: Part,
 ) -> Result<Arc<dyn Store>, BootError> {
+    let makes = match part {
+        Part::Contend | Part::Priority => Makes::WhatIsMissing,
+        Part::Observe => Makes::NewFleets,
+        Part::Look => Makes::Nothing,
+    };
     Ok(match place {
         Place::File(path) => super::open_store(path, clock)?,
         Place::Database(database) => {
-            ArangoStore::open(database.options.clone(), clock.clone()).await?
+            let options = ArangoOptions { makes, ..database.options.clone() };
+            ArangoStore::open(options, clock.clone()).await?
         }
     })
 }
@@ -208,7 +215,7 @@ pub async fn agent_store(url: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn St
         let settings = target.tls_over(settings);
         let mut options =
             database(&settings, target).map_err(|error| invalid(error.to_string()))?.options;
-        options.make = false;
+        (options.makes, options.one_of_many) = (Makes::Nothing, true);
         return Ok(ArangoStore::open(options, clock.clone()).await?);
     }
     let path = url.strip_prefix("sqlite:").unwrap_or(url);

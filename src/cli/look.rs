@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SIZE: (u16, u16) = (120, 40);
 
 async fn observe(ground: &Ground) -> Result<Opened, Fail> {
-    let opened = boot::open(ground, Part::Observe, None).await?;
+    let opened = boot::open(ground, Part::Look, None).await?;
     match opened.loaded(PATIENCE).await {
         Ok(()) => Ok(opened),
         Err(error) => {
@@ -116,7 +116,8 @@ pub fn plain(
     ground: &Ground,
     args: &ConsoleArgs,
 ) -> Result<(), Fail> {
-    let part = if args.observe || args.readonly { Part::Observe } else { Part::Contend };
+    let watches = args.observe || args.readonly || super::demo::is_played(&ground.places.data);
+    let part = if watches { Part::Look } else { Part::Contend };
     let opened = runtime.block_on(boot::open(ground, part, None))?;
     let outcome = converse(runtime, &opened, ground, args);
     runtime.block_on(opened.running.stop(Duration::from_secs(10)));

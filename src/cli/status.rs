@@ -178,7 +178,7 @@ pub async fn doctor(request: &boot::Request, format: ActOutput) -> Result<(), Fa
             "themes and keymaps",
             if files.is_empty() { Ok("all load".into()) } else { Err(files.join("; ")) },
         ));
-        match boot::open(ground, boot::Part::Observe, None).await {
+        match boot::open(ground, boot::Part::Look, None).await {
             Ok(opened) => {
                 parts(&opened, &mut checks).await;
                 opened.running.stop(std::time::Duration::from_secs(2)).await;

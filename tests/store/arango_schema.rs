@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cvxc::adapters::arango::ArangoStore;
+use cvxc::adapters::arango::options::{ArangoOptions, Makes};
 use cvxc::model::schema::Collection::{Agents, Alerts, Configs};
 use cvxc::ports::clock::SystemClock;
 use cvxc::ports::store::{Change, Durability, Store, StoreError};
@@ -59,6 +60,29 @@ async fn the_lock_of_a_maker_that_died_is_taken_over() {
     let left = server.control(Method::GET, path, Value::Null).await;
     assert_eq!(left["errorNum"], 1202, "it is released: {left}");
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs CVXC_TEST_ARANGO_RUN"]
+async fn who_only_passes_by_makes_nothing_anew_and_no_fleet_to_look_at() {
+    let server = Server::start(&[]);
+    let opened = async |makes| {
+        let options = ArangoOptions { makes, ..server.options() };
+        ArangoStore::open(options, SystemClock::shared()).await
+    };
+    let error = opened(Makes::Nothing).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_) | StoreError::Corrupt { .. }), "{error}");
+    opened(Makes::NewFleets).await.unwrap().close().await;
+    server.control(Method::DELETE, "/_db/fleet/_api/collection/alerts", Value::Null).await;
+    for makes in [Makes::Nothing, Makes::NewFleets] {
+        opened(makes).await.unwrap().close().await;
+        let path = "/_db/fleet/_api/collection/alerts";
+        let found = server.control(Method::GET, path, Value::Null).await;
+        assert_eq!(found["errorNum"], 1203, "{makes:?} made it: {found}");
+    }
+    opened(Makes::WhatIsMissing).await.unwrap().close().await;
+    let found = server.control(Method::GET, "/_db/fleet/_api/collection/alerts", Value::Null).await;
+    assert_eq!(found["name"], "alerts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ use super::write::Step;
 
 /// How often it is looked: by consoles and daemons, and by agents, of whom there are many.
 const OFTEN: Duration = Duration::from_secs(5);
-const SELDOM: Duration = Duration::from_secs(60);
+const SELDOM: Duration = Duration::from_secs(15);
 
 /// What was found to be missing, in words, by collection.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Guard {
 
     /// Looks now and then until `stop`. What cannot be looked at stays as it was seen last.
     pub(super) async fn watch(self: Arc<Self>, http: Http, stop: CancellationToken) {
-        let agent = !http.options().make;
+        let agent = http.options().one_of_many;
         let pause = if agent { SELDOM } else { OFTEN };
         // agents write what they send and publish, and nothing else that is unique
         let theirs = |collection: &Collection| !agent || collection.is_sequenced();

@@ -26,7 +26,7 @@ use super::options::ArangoOptions;
 use super::tls;
 
 const TRANSACTION: &str = "x-arango-trx-id";
-/// How long an endpoint that refused is left alone at first; doubles up to the longest.
+/// How long an endpoint that refused, was busy or said nothing is left alone at first; doubles up to the longest.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 const LEFT_ALONE_LONGEST: Duration = Duration::from_secs(30);
 /// How often a request that may be repeated is, when nothing came back.
@@ -243,23 +243,36 @@ impl Http {
 
     /// Asks the endpoints in turn until one takes the request.
     async fn to_any(&self, ask: &Ask) -> Result<Answer, Failure> {
-        let mut refused = Vec::new();
+        let (mut refused, mut busy) = (Vec::new(), None);
         for endpoint in self.order(ask.pin) {
             match self.logged_in(ask, endpoint).await {
                 Err(Failure::Refused(text)) => {
                     self.mark(endpoint, false);
                     refused.push(text);
                 }
+                // nothing was done, and another may have time
+                Err(failure) if failure.is_busy() => {
+                    self.mark(endpoint, false);
+                    busy = Some(failure);
+                }
+                // what was asked may be done; whoever asks again asks another
+                Err(failure @ Failure::Silent(_)) => {
+                    self.mark(endpoint, false);
+                    return Err(failure);
+                }
                 other => {
                     self.mark(endpoint, true);
+                    let failed = busy.into_iter().chain(refused.into_iter().map(Failure::Refused));
+                    let now = self.pool.clock.instant();
+                    failed.for_each(|failure| self.note(|notes| notes.failed(&failure, now)));
                     return other;
                 }
             }
         }
-        Err(Failure::Refused(refused.join("; ")))
+        Err(busy.unwrap_or_else(|| Failure::Refused(refused.join("; "))))
     }
 
-    /// Those that did not refuse lately first, each in the order of the settings.
+    /// Those that did not fail lately first, each in the order of the settings.
     fn order(&self, pin: Option<usize>) -> Vec<usize> {
         if let Some(pin) = pin {
             return vec![pin];
@@ -490,6 +503,51 @@ mod tests {
             let request = Request::get(elsewhere).body(String::new()).unwrap();
             let error = http.request(request).await.unwrap_err().to_string();
             assert!(error.contains("held back"), "{elsewhere}: {error}");
+        }
+    }
+
+    /// A server that answers every request with `answer`, or never; the number of requests it took.
+    async fn serve(answer: Option<&'static str>) -> (Url, Arc<std::sync::atomic::AtomicUsize>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let taken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = taken.clone();
+        let tasks = tokio_util::task::TaskTracker::new();
+        tasks.spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut bytes = [0; 4096];
+                drop(socket.read(&mut bytes).await);
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                if let Some(answer) = answer {
+                    drop(socket.write_all(answer.as_bytes()).await);
+                } else {
+                    open.push(socket);
+                }
+            }
+        });
+        (url, taken)
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_busy_or_silent_leaves_the_work_to_the_next() {
+        let busy =
+            "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        let well = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        for first in [Some(busy), None] {
+            let ((bad, asked), (good, _)) = (serve(first).await, serve(Some(well)).await);
+            let mut options =
+                ArangoOptions::new(vec![bad, good], "fleet", "root", Secret::default()).unwrap();
+            options.request_timeout = Duration::from_millis(300);
+            let http = Http::new(&options, &SystemClock::shared()).unwrap();
+            for _ in 0..5 {
+                let answer = http.send(&Ask::get("/_api/version")).await.unwrap();
+                assert_eq!((answer.status, answer.endpoint), (200, 1));
+            }
+            let asked = asked.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(asked < 5, "it is left alone for a while, and was asked {asked} times");
+            assert!(!http.notes().lines(Instant::now()).is_empty(), "the fault is told");
         }
     }
 }

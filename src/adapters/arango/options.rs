@@ -52,6 +52,16 @@ pub struct TlsOptions {
     pub skip_verify: bool,
 }
 
+/// What opening a store makes of what is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Makes {
+    /// A fleet where there is none; and parts that a fleet has lost, empty, which is warned of.
+    WhatIsMissing,
+    /// A fleet where there is none.
+    NewFleets,
+    Nothing,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArangoOptions {
     /// `http(s)://host:port`, the one to prefer first.
@@ -71,10 +81,9 @@ pub struct ArangoOptions {
     /// Before the second try; longer each time.
     pub first_pause: Duration,
     pub max_connections: usize,
-    /// Every write is refused, and nothing is made that is not there.
-    pub read_only: bool,
-    /// Whether what is missing of the schema is made. Agents only use what is there.
-    pub make: bool,
+    pub makes: Makes,
+    /// One of very many that open this store, as agents do: it looks seldom whether the schema is whole.
+    pub one_of_many: bool,
     /// What is said on the way, the password too, can be read by others.
     pub exposed: bool,
 }
@@ -126,8 +135,8 @@ impl ArangoOptions {
             attempts: None,
             first_pause: Duration::from_millis(2),
             max_connections: 32,
-            read_only: false,
-            make: true,
+            makes: Makes::WhatIsMissing,
+            one_of_many: false,
             exposed: false,
         })
     }

@@ -19,6 +19,7 @@ use super::aql::{META, counter};
 use super::fault::{Failure, number, unavailable};
 use super::http::{Again, Ask, Http, segment, through};
 use super::lock::Lock;
+use super::options::Makes;
 
 /// The version of what is made here.
 pub(super) const VERSION: u64 = 1;
@@ -52,13 +53,18 @@ pub enum Standing {
 /// # Errors
 /// `Corrupt` for a schema of a newer program; `Denied` without the rights to make what is missing.
 pub(super) async fn complete(http: &Http) -> Result<(), StoreError> {
-    let read_only = reads_only(http);
-    let (found, whole) = if read_only {
-        (version(http).await?, true)
-    } else {
-        let (found, missing) = tokio::join!(version(http), missing(http));
-        let found = found?;
-        (found, found.is_some() && missing?.is_empty())
+    let makes = http.options().makes;
+    let (found, whole) = match makes {
+        // what another process works with is never made anew, empty, by one that only passes by
+        Makes::Nothing | Makes::NewFleets => {
+            let found = version(http).await?;
+            (found, found.is_some())
+        }
+        Makes::WhatIsMissing => {
+            let (found, missing) = tokio::join!(version(http), missing(http));
+            let found = found?;
+            (found, found.is_some() && missing?.is_empty())
+        }
     };
     if found.is_some_and(|found| found > VERSION) {
         return Err(StoreError::Corrupt {
@@ -69,17 +75,14 @@ pub(super) async fn complete(http: &Http) -> Result<(), StoreError> {
             ),
         });
     }
-    if read_only {
-        return match found {
-            Some(_) => Ok(()),
-            None => Err(unavailable(format!(
-                "{} holds no fleet, and reading only makes none",
-                http.options().place()
-            ))),
-        };
-    }
     if whole {
         return Ok(());
+    }
+    if makes == Makes::Nothing {
+        return Err(unavailable(format!(
+            "{} holds no fleet, and reading only makes none",
+            http.options().place()
+        )));
     }
     // two that start at once: one makes, the other waits and finds it made
     let made = async {
@@ -169,10 +172,6 @@ pub(super) async fn inspect(http: &Http) -> Result<Vec<Part>, StoreError> {
     Ok(look(http).await?.into_iter().map(|(part, _)| part).collect())
 }
 
-fn reads_only(http: &Http) -> bool {
-    http.options().read_only || !http.options().make
-}
-
 /// Finds the database, or makes it. Returns the server's role: `SINGLE`, `COORDINATOR`; none when it does not say.
 ///
 /// # Errors
@@ -189,7 +188,7 @@ pub(super) async fn database(http: &Http) -> Result<Option<String>, StoreError> 
         Err(failure) => failure,
     };
     let missing = failure.is(number::DATABASE_NOT_FOUND);
-    if !missing || reads_only(http) {
+    if !missing || http.options().makes == Makes::Nothing {
         return Err(failure.nothing_written());
     }
     // transactions and unique indexes keep their promises in a cluster only if all data lies on one server
@@ -321,6 +320,14 @@ async fn arangors<T>(
 
 fn of_arangors(error: ClientError) -> StoreError {
     match error {
+        ClientError::Arango(error) if u64::from(error.error_num()) == number::UNIQUE => {
+            StoreError::Corrupt {
+                message: format!(
+                    "a unique index cannot be made, since two documents hold what only one may: {}; change or remove one of them",
+                    crate::model::text::Safe::new(error.message())
+                ),
+            }
+        }
         ClientError::Arango(error) => Failure::Answered {
             status: error.code(),
             number: error.error_num().into(),

@@ -99,7 +99,11 @@ fn place(ui: &Ui, view: &FleetView, look: Look<'_>) -> Parts {
     part(&mut parts, look, "store", &system.store);
     part(&mut parts, look, "runtime", &system.runtime);
     parts.push(("leader ".into(), theme.header_label));
-    parts.push(leader(ui, system, look));
+    parts.push(match view.stale_since {
+        // whoever it was, this process cannot know it now
+        Some(_) => ("unknown".into(), theme.warn),
+        None => leader(ui, system, look),
+    });
     parts.push(("  role ".into(), theme.header_label));
     parts.push((ui.actor.role.to_string(), theme.header_value));
     parts
@@ -158,10 +162,17 @@ fn part(parts: &mut Parts, look: Look<'_>, name: &str, status: &crate::engine::v
     parts.push((format!("{name} "), theme.header_label));
     parts.push((status.kind.as_str().to_owned(), theme.header_value));
     match (status.ok, status.latency) {
-        (true, Some(latency)) => {
-            parts.push((format!(" {}", words::latency(latency)), theme.header_value));
+        (true, latency) => {
+            if let Some(latency) = latency {
+                parts.push((format!(" {}", words::latency(latency)), theme.header_value));
+            }
+            let told = |name| status.details.iter().find(|(found, _)| found.as_str() == name);
+            if let Some((_, line)) = told("broken") {
+                parts.push((format!(" {} {}", glyphs.failed, line.as_str()), theme.alarm));
+            } else if told("fault").is_some() {
+                parts.push((format!(" {} faults, see :health", glyphs.degraded), theme.warn));
+            }
         }
-        (true, None) => {}
         (false, _) => {
             parts.push((format!(" {} {}", glyphs.failed, status.error.as_str()), theme.alarm));
         }

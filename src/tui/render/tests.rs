@@ -89,6 +89,27 @@ fn the_picture_being_old_is_said_in_the_header() {
 }
 
 #[test]
+fn a_store_that_is_broken_says_so_in_the_header_and_each_trouble_has_a_row_on_the_health_page() {
+    let (mut ui, mut view) = (ui(), fleet());
+    let mut system = (*view.system).clone();
+    let detail = |name: &str, line: &str| (Safe::new(name), Safe::new(line));
+    system.store.details = vec![detail("fault", "2 writes were refused: read-only")];
+    view.system = std::sync::Arc::new(system.clone());
+    assert!(symbols(&draw(&mut ui, &view, 120, 30)).contains("faults, see :health"));
+    let lines = ["3 requests got no answer", "the collection agents is missing"];
+    system.store.details.push(detail("fault", lines[0]));
+    system.store.details.push(detail("broken", lines[1]));
+    view.system = std::sync::Arc::new(system);
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(shown.contains("✖ the collection agents is missing"), "{shown}");
+    crate::tui::testing::open(&mut ui, &view, "health");
+    let shown = symbols(&draw(&mut ui, &view, 160, 30));
+    for line in lines.iter().chain(&["2 writes were refused: read-only"]) {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+}
+
+#[test]
 fn what_a_runtime_that_is_lost_had_told_is_marked_as_old_in_header_and_rows() {
     let (mut ui, mut view) = (ui(), fleet());
     let before = symbols(&draw(&mut ui, &view, 120, 30));

@@ -49,11 +49,10 @@ pub fn verdict(view: &FleetView) -> HealthStatus {
 /// Every part, the ones that all others rest on first.
 pub fn parts(view: &FleetView) -> Vec<Part> {
     let system = view.system.as_ref();
-    let mut parts = vec![
-        part(Kind::Store, &system.store, view.stale_since.is_some()),
-        part(Kind::Runtime, &system.runtime, false),
-        leader(system),
-    ];
+    let mut parts = vec![part(Kind::Store, &system.store, view.stale_since.is_some())];
+    parts.extend(troubles(Kind::Store, &system.store));
+    parts.push(part(Kind::Runtime, &system.runtime, false));
+    parts.push(leader(system));
     if let Some(why) = &system.brake {
         parts.push(Part {
             id: "brake".into(),
@@ -76,23 +75,17 @@ pub fn parts(view: &FleetView) -> Vec<Part> {
 const NAMED: [(&str, HealthStatus, &str); 3] = [
     ("broken", HealthStatus::Unhealthy, "broken"),
     ("danger", HealthStatus::Unhealthy, "exposed"),
-    ("fault", HealthStatus::Degraded, "faults"),
+    ("fault", HealthStatus::Degraded, "met"),
 ];
 
 fn part(kind: Kind, status: &PartStatus, stale: bool) -> Part {
     let known = status.checked_at != Time::EPOCH;
-    let told = NAMED.iter().find_map(|(name, health, word)| {
-        let found = status.details.iter().find(|(found, _)| found.as_str() == *name);
-        found.map(|(_, line)| (*health, *word, line))
-    });
-    let (health, word) = match (known, status.ok && !stale, told) {
-        (false, ..) => (HealthStatus::Unknown, "unknown"),
-        (true, true, Some((health, word, _))) => (health, word),
-        (true, true, None) => (HealthStatus::Healthy, "ok"),
-        (true, false, _) => (HealthStatus::Unhealthy, "unreachable"),
+    let (health, word) = match (known, status.ok && !stale) {
+        (false, _) => (HealthStatus::Unknown, "unknown"),
+        (true, true) => (HealthStatus::Healthy, "ok"),
+        (true, false) => (HealthStatus::Unhealthy, "failing"),
     };
-    let place = told.map_or(&status.place, |(.., line)| line);
-    let evidence = if status.error.as_str().is_empty() { place } else { &status.error };
+    let evidence = if status.error.as_str().is_empty() { &status.place } else { &status.error };
     let name = if status.kind.as_str().is_empty() { kind.into() } else { status.kind.as_str() };
     Part {
         id: format!("part/{}", <&str>::from(kind)),
@@ -105,6 +98,25 @@ fn part(kind: Kind, status: &PartStatus, stale: bool) -> Part {
         runs: None,
         evidence: evidence.clone(),
     }
+}
+
+/// A row for each thing that is wrong with it, the gravest first: none hides another.
+fn troubles(kind: Kind, status: &PartStatus) -> impl Iterator<Item = Part> {
+    let of = move |(name, health, word)| {
+        let lines = status.details.iter().filter(move |(found, _)| found.as_str() == name);
+        lines.enumerate().map(move |(n, (_, line))| Part {
+            id: format!("part/{}/{name}/{n}", <&str>::from(kind)),
+            name: Safe::new(name),
+            kind,
+            health,
+            word,
+            last: None,
+            took: None,
+            runs: None,
+            evidence: line.clone(),
+        })
+    };
+    NAMED.into_iter().flat_map(of)
 }
 
 fn leader(system: &System) -> Part {
