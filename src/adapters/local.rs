@@ -271,6 +271,11 @@ impl Inner {
 
 #[async_trait]
 impl Runtime for LocalRuntime {
+    /// Another folder, or another machine, on the same store has processes of its own.
+    fn shows_all(&self) -> bool {
+        false
+    }
+
     async fn apply(&self, workload: Workload) -> Result<(), RuntimeError> {
         self.blocking(move |inner| inner.apply(&workload)).await
     }

@@ -336,6 +336,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether it shows every workload of the fleet, so that what it does not show is nowhere. Not where another process
+    /// of the fleet may have a place of its own to run them.
+    fn shows_all(&self) -> bool {
+        true
+    }
+
     /// Whether everything here is this fleet's, so that a workload without a record may be ended. Not where others may
     /// have started it.
     fn is_ours_alone(&self) -> bool {

@@ -52,6 +52,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 const FINISH: Duration = Duration::from_secs(5);
 /// An agent that fails this soon after the leader began fell while nobody led, and says nothing about the present.
 const SETTLING: Duration = Duration::from_secs(5);
+/// For so many intervals a heartbeat speaks for a workload that is not shown here: later it counts as dead
+/// (`console.md` §6, probes).
+const SPEAKS_FOR: u32 = 6;
 const ORPHAN_GRACE: Duration = Duration::from_secs(10);
 /// How long an agent is left alone whose document cannot be read.
 const UNREADABLE: Duration = Duration::from_secs(10);
@@ -267,11 +270,15 @@ impl Agents {
 
     fn next(&self, id: &AgentId, agent: &Agent, look: &Look, now: Time) -> Act {
         let ctx = &self.pen.ctx;
+        let heartbeat = look.beats.get(id).copied();
+        let own =
+            heartbeat.filter(|(_, run)| *run == agent.incarnation && !ctx.runtime.shows_all());
         lifecycle::next(&Facts {
             id: id.as_str(),
             agent,
             seen: self.sights.of(id),
-            heartbeat: look.beats.get(id).copied(),
+            heartbeat,
+            vouched: own.map(|(at, _)| at.plus(agent.config.heartbeat.interval * SPEAKS_FOR)),
             in_flight: look.in_flight.get(id.as_str()).copied().unwrap_or(0),
             tried: self.book.tried(id),
             leading_since: self.leading_since,
@@ -384,7 +391,7 @@ async fn perform(ctx: Arc<Context>, job: Job) -> Done {
 #[derive(Default)]
 struct Look {
     agents: documents::Agents,
-    /// When the last heartbeat came, and from which incarnation; of those that are being deployed.
+    /// When the last heartbeat came, and from which incarnation; of those that are deployed or should run.
     beats: HashMap<AgentId, (Time, u64)>,
     /// Messages held, by those that are draining.
     in_flight: HashMap<String, u64>,
@@ -397,13 +404,18 @@ impl Look {
         };
         let mut look = Self::default();
         look.agents.extend(ctx.store.get_many(Collection::Agents, &keys(batch)?).await?);
-        let within = |phase| -> Vec<AgentId> {
-            let found = look.agents.found.iter().filter(|(_, (_, agent))| agent.phase == phase);
+        let within = |phases: &[Phase]| -> Vec<AgentId> {
+            let found =
+                look.agents.found.iter().filter(|(_, (_, agent))| phases.contains(&agent.phase));
             found.map(|(id, _)| id.clone()).collect()
         };
-        let (deploying, draining) = (within(Phase::Deploying), within(Phase::Draining));
-        if !deploying.is_empty() {
-            for document in ctx.store.get_many(Collection::AgentHealth, &keys(&deploying)?).await? {
+        let beating = match ctx.runtime.shows_all() {
+            true => within(&[Phase::Deploying]),
+            false => within(&[Phase::Deploying, Phase::Running, Phase::Paused]),
+        };
+        let draining = within(&[Phase::Draining]);
+        if !beating.is_empty() {
+            for document in ctx.store.get_many(Collection::AgentHealth, &keys(&beating)?).await? {
                 let id = AgentId::new(document.key.as_str());
                 match (id, read::<AgentHealth>(&document)) {
                     (Ok(id), Ok(health)) => {

@@ -77,6 +77,8 @@ pub struct Facts<'a> {
     pub seen: Option<&'a Observed>,
     /// When the last heartbeat came, and from which incarnation.
     pub heartbeat: Option<(Time, u64)>,
+    /// Until when that speaks for a workload which this runtime does not show, because it may run elsewhere.
+    pub vouched: Option<Time>,
     /// Messages that it holds.
     pub in_flight: u64,
     pub tried: &'a Tried,
@@ -221,6 +223,7 @@ impl Facts<'_> {
                         Act::Wait(Some(again.min(late)))
                     }
                 }
+                Some(_) | None if self.vouched > Some(self.now) => self.run(None),
                 Some(_) | None => Act::Apply,
             };
         };
@@ -232,7 +235,7 @@ impl Facts<'_> {
             State::Starting | State::Lost | State::Ending => Report::NotBefore(late),
         };
         match report {
-            Report::Healthy => self.run(seen),
+            Report::Healthy => self.run(Some(seen)),
             Report::NotBefore(_) if self.now >= late => self.fail(self.late(seen)),
             Report::NotBefore(at) => Act::Wait(Some(at.min(late))),
         }
@@ -268,12 +271,12 @@ impl Facts<'_> {
         }
     }
 
-    fn run(&self, seen: &Observed) -> Act {
+    fn run(&self, seen: Option<&Observed>) -> Act {
         let recovered = self.agent.failures > 0;
         let reason = if recovered { self.agent.reason.clone() } else { String::new() };
         let agent = self.go(Phase::Running, reason).map(|mut agent| {
             agent.running_since = Some(self.now);
-            place(&mut agent, seen);
+            seen.into_iter().for_each(|seen| place(&mut agent, seen));
             agent
         });
         Self::write(agent, if recovered { "agent.recovered" } else { "agent.running" })
@@ -284,6 +287,7 @@ impl Facts<'_> {
             return self.drain();
         }
         let seen = match self.mine() {
+            None if self.vouched > Some(self.now) => return Act::Wait(self.vouched),
             None => return self.fail("its workload is gone from the runtime"),
             Some(seen) if !seen.is_alive() => return self.fail(seen.end()),
             Some(seen) => seen,

@@ -49,6 +49,7 @@ fn facts<'a>(
         agent,
         seen,
         heartbeat: None,
+        vouched: None,
         in_flight: 0,
         tried,
         leading_since: at(0),
@@ -57,6 +58,25 @@ fn facts<'a>(
         policy: RestartPolicy::default(),
         now,
     }
+}
+
+#[test]
+fn what_runs_elsewhere_is_left_alone_for_as_long_as_its_heartbeats_speak_for_it() {
+    let running = agent(Phase::Running, Desired::Running);
+    let deploying = agent(Phase::Deploying, Desired::Running);
+    let tried = Tried::default();
+    let unseen = |agent, now| Facts { vouched: Some(at(60)), ..facts(agent, None, &tried, now) };
+    assert_eq!(next(&unseen(&running, at(59))), Act::Wait(Some(at(60))));
+    assert_eq!(written(next(&unseen(&running, at(60)))).1, "agent.failed");
+    let (taken, kind) = written(next(&unseen(&deploying, at(5))));
+    assert_eq!((taken.phase, kind, taken.incarnation), (Phase::Running, "agent.running", 1));
+    assert_eq!(next(&unseen(&deploying, at(60))), Act::Apply, "nobody speaks for it any more");
+    let ours = Tried { applied: Some((1, at(4), at(4))), ..Tried::default() };
+    let asked = Facts { tried: &ours, ..unseen(&deploying, at(5)) };
+    assert!(
+        matches!(next(&asked), Act::Wait(Some(_))),
+        "what was asked for here is waited for here"
+    );
 }
 
 #[track_caller]
@@ -302,6 +322,7 @@ impl Sandbox {
             agent: &self.agent,
             seen: self.workload.as_ref(),
             heartbeat: None,
+            vouched: None,
             in_flight: self.in_flight,
             tried: &self.tried,
             leading_since: self.leading_since,
