@@ -188,10 +188,10 @@ impl Worker {
         let attempt = delivery.message.attempts;
         match &answer {
             Ok(()) => {
-                tracing::info!(message = %id, from = from.as_str(), kind = kind.as_str(), attempt, "handled");
+                tracing::info!(id = %id, from = from.as_str(), kind = kind.as_str(), attempt, "handled");
             }
             Err(why) => {
-                tracing::warn!(message = %id, from = from.as_str(), attempt, why, "failed");
+                tracing::warn!(id = %id, from = from.as_str(), attempt, why, "failed");
             }
         }
         answer

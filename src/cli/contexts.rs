@@ -119,7 +119,7 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
     loop {
         let is_place = name.starts_with(tui::CLUSTER);
         let going_over = before.is_some();
-        let open = || -> Result<_, Fail> {
+        let mut open = || -> Result<_, Fail> {
             let (request, context) = match is_place {
                 true => (enter(&home.0, &name)?.0, home.1.clone()),
                 false => enter(&base, &name)?,
@@ -130,7 +130,11 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
             if (reads || going_over) && !is_place {
                 super::there_is_a_fleet(&ground)?;
             }
-            let part = if reads { Part::Observe } else { Part::Contend };
+            let played = super::demo::is_played(&ground.places.data);
+            let part = if reads || played { Part::Look } else { Part::Contend };
+            if played && !reads {
+                started.notice.get_or_insert_with(|| ONLY_PLAYED.to_owned());
+            }
             let opened = runtime.block_on(console::open(&ground, part, None))?;
             Ok((opened, ground, request, context))
         };
@@ -182,6 +186,9 @@ pub fn open_console(request: &Request, cli: &Cli, given: Option<&str>) -> Result
         }
     }
 }
+
+/// Why this console does not lead a demo's fleet of played agents.
+const ONLY_PLAYED: &str = "the agents of this fleet are played: this console watches, `cvxc demo --simulated N` with the same folder runs them";
 
 /// How the next console begins.
 #[derive(Default)]

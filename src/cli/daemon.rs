@@ -24,6 +24,12 @@ const EDGE_GRACE: Duration = Duration::from_secs(2);
 pub async fn run(request: &Request, ground: Ground) -> Result<(), Fail> {
     let (mut term, mut int, mut hup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    if super::demo::is_played(&ground.places.data) {
+        return Err(Fail::usage(format!(
+            "--data-dir {}: the agents of this fleet are played and only `cvxc demo --simulated N` runs them",
+            ground.places.data.display()
+        )));
+    }
     let part = if ground.loaded.settings.daemon.priority { Part::Priority } else { Part::Contend };
     let opened = boot::open(&ground, part, None).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %ground.places.data.display(), "daemon started");

@@ -38,6 +38,8 @@ const NAMESPACE: &str = "cvxc-demo";
 const PODS_END: Duration = Duration::from_secs(60);
 /// The file by which a demo knows its own folder.
 const MARK: &str = "demo";
+/// How that file begins where agents are played.
+const PLAYED: &str = "played agents: ";
 /// How long a new folder's store may take to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -95,7 +97,7 @@ impl Demo {
         request: &Request,
         simulation: Option<Simulation>,
     ) -> Result<Self, Fail> {
-        let folder = folder(request)?;
+        let folder = folder(request, simulation.is_some())?;
         let mut flags: Vec<_> =
             PACE.iter().map(|(key, value)| (*key, (*value).to_owned(), "demo")).collect();
         if let Some(simulation) = simulation {
@@ -222,12 +224,18 @@ fn sampling(simulation: Simulation) -> String {
 
 /// A folder that is given is empty, or an earlier demo's: leaving a demo ends every process of its fleet, so it must never
 /// be anybody's real one.
-fn folder(request: &Request) -> Result<Folder, Fail> {
+fn folder(request: &Request, played: bool) -> Result<Folder, Fail> {
     let Some(dir) = &request.data_dir else {
         let dir = tempfile::Builder::new().prefix("cvxc-demo-").tempdir()?;
-        mark(dir.path())?;
+        mark(dir.path(), played)?;
         return Ok(Folder::ThrowAway(dir));
     };
+    if !played && is_played(dir) {
+        return Err(Fail::usage(format!(
+            "--data-dir {}: its agents are played, not run: add `--simulated N`, or name another folder",
+            dir.display()
+        )));
+    }
     let used = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if used && !dir.join(MARK).exists() {
         return Err(Fail::usage(format!(
@@ -236,16 +244,22 @@ fn folder(request: &Request) -> Result<Folder, Fail> {
         )));
     }
     std::fs::create_dir_all(dir)
-        .and_then(|()| mark(dir))
+        .and_then(|()| mark(dir, played))
         .map_err(|error| Fail::usage(format!("--data-dir {}: {error}", dir.display())))?;
     Ok(Folder::Kept(dir.clone()))
 }
 
-fn mark(dir: &Path) -> std::io::Result<()> {
-    std::fs::write(
-        dir.join(MARK),
-        "a fleet of `cvxc demo`: leaving the demo ends every process of it\n",
-    )
+fn mark(dir: &Path, played: bool) -> std::io::Result<()> {
+    let fleet = if played { PLAYED } else { "" };
+    let text =
+        format!("{fleet}a fleet of `cvxc demo`: leaving the demo ends every process of it\n");
+    std::fs::write(dir.join(MARK), text)
+}
+
+/// Whether the fleet in this folder was made for played agents: nothing but a demo may run them, or each of thousands would
+/// become a process.
+pub fn is_played(dir: &Path) -> bool {
+    std::fs::read(dir.join(MARK)).is_ok_and(|mark| mark.starts_with(PLAYED.as_bytes()))
 }
 
 /// Applies the fleet's manifests as any operator would; a folder that holds a fleet already keeps it.
@@ -405,4 +419,22 @@ fn finish(report: &Report, args: &DemoArgs) -> Result<(), Fail> {
         LONGEST.as_secs(),
         report.missing.join(", ")
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn played_agents_are_never_run_by_a_demo_of_real_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let request = Request { data_dir: Some(dir.path().to_owned()), ..Request::default() };
+        folder(&request, false).unwrap();
+        assert!(!is_played(dir.path()));
+        folder(&request, true).unwrap();
+        assert!(is_played(dir.path()));
+        let refused = folder(&request, false).err().unwrap();
+        assert!(refused.message.contains("--simulated"), "{}", refused.message);
+        folder(&request, true).unwrap();
+    }
 }

@@ -54,7 +54,7 @@ const SHOTS: &[Shot] = &[
     Shot { name: "logs", keys: "l", size: WIDE, theme: "dark" },
     Shot { name: "palette", keys: ":po", size: WIDE, theme: "dark" },
     Shot { name: "plan-restart", keys: "r", size: WIDE, theme: "dark" },
-    Shot { name: "plan-scale", keys: ":pools<enter>s", size: WIDE, theme: "dark" },
+    Shot { name: "plan-scale", keys: ":pools<enter>Gs9", size: WIDE, theme: "dark" },
     Shot { name: "plan-delete-80x24", keys: "<ctrl-d>", size: SMALL, theme: "dark" },
 ];
 
