@@ -266,17 +266,39 @@ fn noted(pool: &Pool, decision: &Decision, history: &History) -> Pool {
     after
 }
 
-/// The decision in one line: `2 → 4: queue 30/10 per agent → 3; …`.
+/// The decision in one line: `2 → 4: queue 30/10 per agent → 3; …`. One that changes nothing is written once and then stands
+/// for as long as the same holds it back, so that it names that and no figures.
 fn summary(decision: &Decision) -> String {
     let why = decision.why.join("; ");
-    let number = match decision.changes() {
-        true => format!("{} → {}", decision.current, decision.target),
-        false => format!("keep {}", decision.current),
-    };
-    if why.is_empty() {
-        format!("{number}: {}", decision.reason)
-    } else {
-        format!("{number}: {why}")
+    match decision.changes() {
+        true if why.is_empty() => {
+            format!("{} → {}: {}", decision.current, decision.target, decision.reason)
+        }
+        true => format!("{} → {}: {why}", decision.current, decision.target),
+        false => format!("keep {}: {}", decision.current, held_by(decision)),
+    }
+}
+
+/// Why nothing changes.
+fn held_by(decision: &Decision) -> String {
+    match decision.reason {
+        ReasonCode::Disabled => "no autoscaling".into(),
+        ReasonCode::Held => "scaled by hand a while ago".into(),
+        ReasonCode::NoMetrics => "no metric is given".into(),
+        ReasonCode::MetricsUnavailable => "no metric can be judged".into(),
+        ReasonCode::SomeMetricsUnavailable => {
+            "fewer would do, but not every metric can be judged".into()
+        }
+        ReasonCode::TooManyReplicas => format!("more are wished, {} is the most", decision.max),
+        ReasonCode::TooFewReplicas => format!("fewer would do, {} is the least", decision.min),
+        ReasonCode::ScaleUpStabilized => "more only if the wish lasts".into(),
+        ReasonCode::ScaleDownStabilized => "fewer only if the calm lasts".into(),
+        ReasonCode::ScaleUpLimit | ReasonCode::ScaleDownLimit => {
+            "it changed as much as its policies allow for now".into()
+        }
+        ReasonCode::Activated | ReasonCode::Deactivated | ReasonCode::DesiredWithinRange => {
+            "as many as its metrics ask for".into()
+        }
     }
 }
 

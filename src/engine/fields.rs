@@ -8,8 +8,11 @@ mod papers;
 use crate::engine::view::{
     AgentRow, OperationRow, PoolRow, Queue, SubscriptionRow, TemplateRow, UsageNote,
 };
+use crate::model::agent::Phase;
 use crate::model::filter::query::{FieldKind, FieldSpec, FieldValue, Row};
+use crate::model::health::HealthStatus;
 use crate::model::quantity::{Bytes, Cpu};
+use crate::model::text::Safe;
 use crate::model::time::Time;
 
 pub use papers::{EVENT_FIELDS, MESSAGE_FIELDS, PUBLICATION_FIELDS, Paper, PaperKind};
@@ -55,6 +58,7 @@ pub const AGENT_FIELDS: &[FieldSpec] = &[
     FieldSpec::new("node", TEXT),
     FieldSpec::new("pid", NUMBER),
     FieldSpec::new("restarts", NUMBER),
+    FieldSpec::new("rst", NUMBER),
     FieldSpec::new("failures", NUMBER),
     FieldSpec::new("queue", NUMBER),
     FieldSpec::new("inflight", NUMBER),
@@ -69,6 +73,23 @@ pub const AGENT_FIELDS: &[FieldSpec] = &[
     FieldSpec::new("age", SPAN),
     FieldSpec::new("since", SPAN),
 ];
+
+/// The word under STATE: a running agent is as it fares.
+pub fn state(row: &AgentRow) -> &'static str {
+    match (row.phase, row.health) {
+        (Phase::Running, health) if health != HealthStatus::Healthy => health.into(),
+        (phase, _) => phase.name(),
+    }
+}
+
+/// Why it is as it is: its own reason, or what health says of it.
+pub fn reason(row: &AgentRow) -> &Safe {
+    if row.reason.as_str().is_empty() && row.health != HealthStatus::Healthy {
+        &row.health_message
+    } else {
+        &row.reason
+    }
+}
 
 impl Row for Seen<'_, AgentRow> {
     fn text(&self, out: &mut String) {
@@ -110,13 +131,14 @@ impl Row for Seen<'_, AgentRow> {
             "template" => text(&row.template_name),
             "version" => text(&row.template_version),
             "tenant" => text(&row.tenant),
-            "state" | "phase" => FieldValue::Text(row.phase.name()),
+            "state" => FieldValue::Text(state(row)),
+            "phase" => FieldValue::Text(row.phase.name()),
             "desired" => FieldValue::Text(row.desired.into()),
             "health" => FieldValue::Text(row.health.into()),
-            "reason" => text(&row.reason),
+            "reason" => text(reason(row)),
             "node" => text(&row.node),
             "pid" => FieldValue::Number(f64::from(row.pid?)),
-            "restarts" => number(row.restarts()),
+            "restarts" | "rst" => number(row.restarts()),
             "failures" => FieldValue::Number(f64::from(row.failures)),
             "queue" => number(row.queue.pending),
             "inflight" => number(row.queue.leased),

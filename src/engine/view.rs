@@ -279,7 +279,8 @@ pub struct Totals {
     /// What waits has been counted; until then nothing is known of it.
     #[serde(default)]
     pub counted: bool,
-    /// Messages sent and delivered a second, over the last 10 seconds; one value a second for the last 60, oldest first.
+    /// Messages sent and delivered a second, over the last 10 seconds; one value for each full second of the last
+    /// minute, oldest first.
     pub sent_rate: f64,
     pub delivered_rate: f64,
     pub sent_history: Vec<u32>,

@@ -11,7 +11,7 @@ use crate::engine::documents::{self, read};
 use crate::engine::handle::{CommandError, Description, Section};
 use crate::engine::operations::resolve::{no_record, stray};
 use crate::engine::view::AgentRow;
-use crate::model::agent::{Agent, AgentConfig};
+use crate::model::agent::{Agent, AgentConfig, Phase};
 use crate::model::event::Event;
 use crate::model::filter::Filter;
 use crate::model::health::AgentHealth;
@@ -139,7 +139,8 @@ impl Asker<'_> {
             },
         );
         state.add("generation", agent.generation);
-        state.maybe("up for", agent.running_since.map(|at| ago(now, at)));
+        let up = agent.running_since.filter(|_| agent.phase == Phase::Running);
+        state.maybe("up for", up.map(|at| ago(now, at)));
         if agent.failures > 0 {
             state.add("failures", format!("{} since its last clean run", agent.failures));
         }

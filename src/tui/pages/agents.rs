@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, wide};
 use super::stored::Stored;
 use super::words;
-use crate::engine::fields::{AGENT_FIELDS, Seen};
+use crate::engine::fields::{self, AGENT_FIELDS, Seen, reason};
 use crate::engine::view::{AgentRow, FleetView};
 use crate::model::agent::{Desired, Phase};
 use crate::model::filter::query::{Row, RowQuery};
@@ -27,7 +27,7 @@ pub mod figures;
 pub const SPEC: Spec = Spec {
     scope: Scope::Agents,
     columns: &[
-        column("name", "NAME", Width::Flex { min: 20, weight: 3 }, LEFT),
+        column("name", "NAME", Width::Flex { min: 20, weight: 1 }, LEFT),
         column("pool", "POOL", Width::Flex { min: 9, weight: 1 }, LEFT),
         column("state", "STATE", Width::Fixed(11), LEFT),
         column("restarts", "RST", Width::Fixed(4), RIGHT),
@@ -47,7 +47,7 @@ pub const SPEC: Spec = Spec {
         wide("node", "NODE", 12, LEFT),
         wide("pid", "PID", 8, RIGHT),
         wide("tenant", "TENANT", 8, LEFT),
-        column("reason", "REASON", Width::Flex { min: 16, weight: 3 }, LEFT),
+        column("reason", "REASON", Width::Flex { min: 16, weight: 4 }, LEFT),
     ],
     fields: AGENT_FIELDS,
     sort: ("name", false),
@@ -105,31 +105,13 @@ pub fn urgency(row: &AgentRow) -> u32 {
     }
 }
 
-/// One word for both phase and health: a running agent is as it fares.
+/// Sign, word and style of what it does and how it fares.
 pub fn state(row: &AgentRow, look: Look<'_>) -> (&'static str, &'static str, Style) {
-    match (row.phase, row.health) {
-        (Phase::Running, HealthStatus::Healthy) => {
-            let (sign, style) = words::phase(row.phase, look);
-            (sign, row.phase.name(), style)
-        }
-        (Phase::Running, health) => {
-            let (sign, style) = words::health(health, look);
-            (sign, health.into(), style)
-        }
-        (phase, _) => {
-            let (sign, style) = words::phase(phase, look);
-            (sign, phase.name(), style)
-        }
-    }
-}
-
-/// Why it is as it is: its own reason, or what health says of it.
-pub fn reason(row: &AgentRow) -> &Safe {
-    if row.reason.as_str().is_empty() && row.health != HealthStatus::Healthy {
-        &row.health_message
-    } else {
-        &row.reason
-    }
+    let (sign, style) = match (row.phase, row.health) {
+        (Phase::Running, health) if health != HealthStatus::Healthy => words::health(health, look),
+        (phase, _) => words::phase(phase, look),
+    };
+    (sign, fields::state(row), style)
 }
 
 /// Whether something is wrong with it.

@@ -46,6 +46,8 @@ pub struct Fetched {
     pub resting: bool,
     /// The read on its way is of older rows.
     older: bool,
+    /// The last read was of older rows: the newest are next, where both are due.
+    went_back: bool,
     /// The read on its way is of another filter: nothing of what is here stays.
     anew: bool,
     /// Where the rows read so far end, if there are older ones.
@@ -113,6 +115,11 @@ impl Fetched {
             }
         }
         some
+    }
+
+    /// Whether there are older rows than those read, and room for them.
+    pub fn goes_on(&self) -> bool {
+        self.more.is_some() && self.papers.rows.len() < KEPT
     }
 
     /// How many came since the page was frozen.
@@ -189,12 +196,14 @@ impl TablePage {
         if fetched.asked.is_some() || fetched.resting || fetched.frozen {
             return Need::Nothing;
         }
-        if fetched.sign != Some(sign(kind, view)) {
-            return Need::Newest;
-        }
+        let newest = fetched.sign != Some(sign(kind, view));
         let at_end = self.state.position + 1 >= self.listing.rows.len();
-        let room = fetched.papers.rows.len() < KEPT;
-        if at_end && room && fetched.more.is_some() { Need::Older } else { Need::Nothing }
+        // where new ones come all the time, the older ones have their turn too
+        match (newest, at_end && fetched.goes_on()) {
+            (true, older) if !older || fetched.went_back => Need::Newest,
+            (_, true) => Need::Older,
+            (_, false) => Need::Nothing,
+        }
     }
 
     /// What to read for `need`. A page without such rows reads nothing.
@@ -212,6 +221,7 @@ impl TablePage {
             (fetched.anew, fetched.older, fetched.more) = (true, false, None);
             fetched.filter = Some(filter.clone());
         }
+        fetched.went_back = fetched.older;
         if !fetched.older {
             fetched.sign = Some(sign(kind, view));
         }

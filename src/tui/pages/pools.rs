@@ -23,7 +23,7 @@ use crate::tui::widgets::text::Pieces;
 pub const SPEC: Spec = Spec {
     scope: Scope::Pools,
     columns: &[
-        column("name", "NAME", Width::Flex { min: 12, weight: 2 }, LEFT),
+        column("name", "NAME", Width::Flex { min: 12, weight: 1 }, LEFT),
         column("state", "STATE", Width::Fixed(10), LEFT),
         column("ready", "READY", Width::Fixed(7), RIGHT),
         column("desired", "WANT", Width::Fixed(5), RIGHT),
@@ -41,7 +41,7 @@ pub const SPEC: Spec = Spec {
         wide("template", "TEMPLATE", 16, LEFT),
         wide("version", "VERSION", 8, LEFT),
         wide("tenant", "TENANT", 8, LEFT),
-        column("reason", "REASON", Width::Flex { min: 16, weight: 3 }, LEFT),
+        column("reason", "REASON", Width::Flex { min: 16, weight: 4 }, LEFT),
     ],
     fields: POOL_FIELDS,
     sort: ("name", false),

@@ -10,6 +10,7 @@ use ratatui::style::Style;
 
 use super::table::TablePage;
 use super::{TableKind, agents, health, words};
+use crate::engine::fields::reason;
 use crate::engine::view::{AgentRow, FleetView};
 use crate::model::agent::Phase;
 use crate::model::health::HealthStatus;
@@ -359,7 +360,7 @@ fn sick(view: &FleetView, now: Time, look: Look<'_>) -> Vec<Line> {
             (format!("{sign} {word:<10} "), style),
             (format!("{}  ", row.name.fit(28, Align::Left)), look.theme.text),
             (format!("{:<8} ", words::exact(now.since(row.phase_since))), look.theme.muted),
-            (agents::reason(row).as_str().to_owned(), look.theme.muted),
+            (reason(row).as_str().to_owned(), look.theme.muted),
         ]
     };
     std::iter::once(Line::new()).chain(rows.into_iter().take(SICK).map(line)).collect()

@@ -23,7 +23,7 @@ use crate::tui::widgets::text::Pieces;
 pub const SPEC: Spec = Spec {
     scope: Scope::Queues,
     columns: &[
-        column("name", "RECEIVER", flex(16, 3), LEFT),
+        column("name", "RECEIVER", flex(16, 2), LEFT),
         column("queue", "READY", Width::Fixed(7), RIGHT),
         column("inflight", "INFLT", Width::Fixed(6), RIGHT),
         column("oldest", "OLDEST", Width::Fixed(6), RIGHT),

@@ -18,7 +18,7 @@ use crate::tui::widgets::table::Width;
 pub const HOSTS: Spec = Spec {
     scope: Scope::Hosts,
     columns: &[
-        column("name", "NAME", flex(12, 3), LEFT),
+        column("name", "NAME", flex(12, 1), LEFT),
         column("state", "STATE", Width::Fixed(11), LEFT),
         column("agents", "AGENTS", Width::Fixed(6), RIGHT),
         column("cpu", "CPU", Width::Fixed(7), RIGHT),
@@ -112,7 +112,7 @@ pub const CONTEXTS: Spec = Spec {
 pub const FORWARDS: Spec = Spec {
     scope: Scope::Forwards,
     columns: &[
-        column("name", "AGENT", flex(14, 2), LEFT),
+        column("name", "AGENT", flex(14, 1), LEFT),
         column("state", "STATE", Width::Fixed(11), LEFT),
         column("local", "HERE", Width::Fixed(16), LEFT),
         column("port", "PORT", Width::Fixed(5), RIGHT),

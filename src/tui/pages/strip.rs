@@ -112,6 +112,9 @@ fn flow(page: &TablePage, kind: PaperKind, view: &FleetView, look: Look<'_>) -> 
         );
     } else {
         line.put(format_args!("   {} read", words::grouped(read)), theme.muted);
+        if fetched.goes_on() {
+            line.word(", older ones at the end of the list", theme.muted);
+        }
     }
     if read >= u64::try_from(papers::KEPT).unwrap_or(u64::MAX) {
         line.word("   a filter reaches further back", theme.muted);

@@ -22,7 +22,7 @@ use crate::tui::widgets::text::Pieces;
 pub const SPEC: Spec = Spec {
     scope: Scope::Templates,
     columns: &[
-        column("name", "NAME", flex(14, 2), LEFT),
+        column("name", "NAME", flex(14, 1), LEFT),
         column("version", "VERSION", Width::Fixed(9), LEFT),
         column("type", "TYPE", flex(9, 1), LEFT),
         column("agents", "AGENTS", Width::Fixed(6), RIGHT),
@@ -33,7 +33,7 @@ pub const SPEC: Spec = Spec {
         wide("tags", "TAGS", 20, LEFT),
         wide("command", "COMMAND", 30, LEFT),
         wide("image", "IMAGE", 24, LEFT),
-        column("about", "ABOUT", flex(16, 3), LEFT),
+        column("about", "ABOUT", flex(16, 4), LEFT),
     ],
     fields: TEMPLATE_FIELDS,
     sort: ("name", false),

@@ -6,6 +6,7 @@ use crate::engine::handle::Listing;
 use crate::model::filter::Filter;
 use crate::model::schema::Collection;
 use crate::ports::runtime::LogLine;
+use crate::ports::store::{Bookmark, Key};
 use crate::tui::effect::{Effect, Fetch};
 use crate::tui::event::{Alarm, Event, LogBatch, Reply};
 use crate::tui::pages::Page;
@@ -57,6 +58,28 @@ fn messages_are_read_again_when_the_view_counts_others_and_not_before() {
     *view.totals.messages.entry(crate::model::message::MessageStatus::Delivered).or_default() += 1;
     let effects = crate::tui::update::prepare(&mut ui, &view);
     assert_eq!(lists(&effects).len(), 0, "one read at a time, and a rest after it: {effects:?}");
+}
+
+#[test]
+fn where_new_ones_come_all_the_time_a_filter_still_reaches_the_older_ones() {
+    let (mut ui, mut view) = (ui(), busy());
+    open(&mut ui, &view, "messages /no-such-word");
+    let more = || Some(Bookmark { values: Vec::new(), key: Key::new("m1").unwrap() });
+    let mut older = 0;
+    for _ in 0..6 {
+        let status = crate::model::message::MessageStatus::Delivered;
+        *view.totals.messages.entry(status).or_default() += 1;
+        view.version += 1;
+        update(&mut ui, &view, Event::Alarm(Alarm::Reread));
+        for effect in crate::tui::update::prepare(&mut ui, &view) {
+            let Effect::Fetch(id, Fetch::List(listing)) = effect else { continue };
+            older += usize::from(listing.after.is_some());
+            update(&mut ui, &view, Event::Done(id, Ok(Reply::Listed(messages(), more()))));
+        }
+    }
+    assert!(older >= 2, "{older} of six reads went back");
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(shown.contains("older ones are being read"), "{shown}");
 }
 
 #[test]

@@ -125,7 +125,8 @@ pub fn json_lines(value: &serde_json::Value, most: usize) -> Vec<Safe> {
 
 /// How much of a whole is done, in `width` cells.
 pub fn bar(out: &mut CellText, part: u32, whole: u32, width: u32, look: Look<'_>) {
-    let [empty, .., full] = look.glyphs.spark;
+    // not the whole cell: in the selected row that would look like something blacked out
+    let [empty, _, _, _, full, ..] = look.glyphs.spark;
     let filled = u64::from(part.min(whole)) * u64::from(width);
     // What has begun shows at least one cell, what is not all done leaves one.
     let filled = filled.div_ceil(u64::from(whole.max(1)));
@@ -239,11 +240,11 @@ mod tests {
             out.as_str().to_owned()
         };
         assert_eq!(bar(0, 10), "▁▁▁▁");
-        assert_eq!(bar(1, 1_000), "█▁▁▁");
-        assert_eq!(bar(999, 1_000), "███▁");
-        assert_eq!(bar(10, 10), "████");
+        assert_eq!(bar(1, 1_000), "▅▁▁▁");
+        assert_eq!(bar(999, 1_000), "▅▅▅▁");
+        assert_eq!(bar(10, 10), "▅▅▅▅");
         assert_eq!(bar(0, 0), "▁▁▁▁");
-        assert_eq!(bar(u32::MAX, u32::MAX), "████");
+        assert_eq!(bar(u32::MAX, u32::MAX), "▅▅▅▅");
     }
 
     #[test]

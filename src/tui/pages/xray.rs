@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use super::row::{LEFT, RIGHT, Rows, SortKey, Spec, column, wide};
 use super::{agents, pools, words};
-use crate::engine::fields::{AGENT_FIELDS, Seen};
+use crate::engine::fields::{AGENT_FIELDS, Seen, reason};
 use crate::engine::view::{AgentRow, PoolRow};
 use crate::model::filter::query::RowQuery;
 use crate::model::plan::{Noun, TargetRef};
@@ -27,7 +27,7 @@ use self::tree::{Line, What};
 pub const SPEC: Spec = Spec {
     scope: Scope::Xray,
     columns: &[
-        column("name", "NAME", Width::Flex { min: 24, weight: 4 }, LEFT),
+        column("name", "NAME", Width::Flex { min: 24, weight: 2 }, LEFT),
         column("state", "STATE", Width::Fixed(12), LEFT),
         column("ready", "READY", Width::Fixed(7), RIGHT),
         column("queue", "QUEUE", Width::Fixed(6), RIGHT),
@@ -261,7 +261,7 @@ fn agent_cell(agent: &AgentRow, column: &Column, now: Time, look: Look<'_>, out:
         }
         "age" => words::age(out, agent.created_at, now),
         "cpu" | "mem" => process_cell(agent, column, look, out),
-        "reason" => drop(out.safe(agents::reason(agent)).style(look.theme.muted)),
+        "reason" => drop(out.safe(reason(agent)).style(look.theme.muted)),
         _ => {}
     }
 }

@@ -109,6 +109,8 @@ pub(super) fn nothing(
 ) {
     let text = if let Some(error) = &page.fetched.error {
         error.as_str()
+    } else if page.listing.total > 0 && page.fetched.goes_on() {
+        "the filter leaves none of the newest; older ones are being read"
     } else if !view.loaded || page.fetched.asked.is_some() {
         "reading the fleet"
     } else if page.listing.total > 0 && page.filter.query.is_empty() {
