@@ -92,6 +92,7 @@ fn lifecycle(criterion: &mut Criterion) {
                     agent: black_box(&agent),
                     seen: Some(&seen),
                     heartbeat: None,
+                    vouched: None,
                     in_flight: 0,
                     tried: &tried,
                     leading_since: at(0),
