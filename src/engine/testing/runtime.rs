@@ -28,6 +28,8 @@ struct Inner {
     slow: bool,
     /// Removed workloads go on until the test ends them.
     stubborn: bool,
+    /// Others run theirs here too.
+    shared: bool,
     pids: u32,
 }
 
@@ -78,8 +80,19 @@ impl FakeRuntime {
         self.inner().stubborn = stubborn;
     }
 
+    /// From now on others may run theirs here too, so that what has no record stays.
+    pub fn share(&self) {
+        self.inner().shared = true;
+    }
+
     pub fn come_up(&self, agent: &AgentId) {
         self.change(agent, |seen| seen.state = State::Running);
+    }
+
+    /// A workload that somebody else began, as it is seen; or how it has become.
+    pub fn show(&self, seen: Observed) {
+        let _ = self.sights.send(Sight::Changed(seen.clone()));
+        self.inner().workloads.insert(seen.agent.clone(), seen);
     }
 
     /// The runtime starts the workload again by itself, as a cluster does with a container that crashed.
@@ -203,6 +216,23 @@ impl Runtime for FakeRuntime {
             .map(|sight| sight.unwrap_or(Sight::Resync));
         let now: Vec<Sight> = inner.workloads.values().cloned().map(Sight::Changed).collect();
         Ok(futures::stream::iter(now).chain(later).boxed())
+    }
+
+    fn is_ours_alone(&self) -> bool {
+        !self.inner().shared
+    }
+
+    fn glimpse(&self) -> Option<BoxStream<'static, Glimpse>> {
+        let inner = self.inner();
+        let glimpsed = |seen: &Observed| Glimpsed { since: seen.started_at, seen: seen.clone() };
+        let seen = inner.workloads.values().map(glimpsed).collect();
+        let later = BroadcastStream::new(self.sights.subscribe()).map(move |sight| match sight {
+            Ok(Sight::Changed(seen)) => Glimpse::Changed(glimpsed(&seen)),
+            Ok(Sight::Gone(agent)) => Glimpse::Gone(agent),
+            Ok(Sight::Resync) | Err(_) => Glimpse::All { seen: Vec::new(), whole: false },
+        });
+        let first = futures::stream::iter([Glimpse::All { seen, whole: true }]);
+        inner.shared.then(|| first.chain(later).boxed())
     }
 
     async fn usage(&self, agents: &[AgentId]) -> Result<Vec<(AgentId, Usage)>, RuntimeError> {

@@ -351,6 +351,9 @@ pub fn details(row: &AgentRow, now: Time, look: Look<'_>) -> Vec<Pieces> {
     if !reason(row).as_str().is_empty() {
         lines.add().safe(reason(row), look.theme.text);
     }
+    if !row.recorded {
+        lines.named("record", format_args!("none: :adopt takes it in, :delete ends it"));
+    }
     if let Some(retry) = row.retry_at.filter(|retry| *retry > now) {
         let wait = words::exact(retry.since(now));
         lines.named("back-off", format_args!("next start in {wait}, {} failures", row.failures));
