@@ -99,6 +99,7 @@ fn agent(n: usize, dice: &mut Dice) -> AgentRow {
         cpu_request: Some(100),
         cpu_limit: Some(500),
         memory_limit: Some(512 << 20),
+        recorded: true,
         queue: Queue {
             pending: waiting,
             leased: dice.below(3),

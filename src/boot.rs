@@ -304,6 +304,16 @@ impl Opened {
         drop(tokio::time::timeout(limit, known).await);
     }
 
+    /// Waits until the runtime has told of everything that runs, at most `limit`; then goes on with what is known.
+    pub async fn sighted(&self, limit: Duration) {
+        let mut views = self.handle.views();
+        let known = views.wait_for(|view| {
+            let runtime = &view.system.runtime;
+            view.sighted || (!runtime.ok && runtime.checked_at != Time::EPOCH)
+        });
+        drop(tokio::time::timeout(limit, known).await);
+    }
+
     /// Waits until the mirror holds the whole fleet, at most `limit`.
     ///
     /// # Errors

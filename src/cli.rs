@@ -38,6 +38,8 @@ use fail::Fail;
 
 /// How long a verb waits for the fleet to be read.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a list of agents waits for what the runtime knows beyond the records.
+const SIGHTED: Duration = Duration::from_secs(2);
 
 /// Runs the program: 0 ok, 1 failed, 2 usage or validation, 3 store unreachable, 4 conflict or precondition.
 pub fn main() -> ExitCode {
@@ -200,7 +202,12 @@ async fn one(
 ) -> Result<(), Fail> {
     let (handle, actor) = (&opened.handle, &opened.actor);
     let (command, args) = match verb {
-        Verb::Get(args) => return get::run(handle, actor, &args).await,
+        Verb::Get(args) => {
+            if args.kind == args::GetKind::Agents {
+                opened.sighted(SIGHTED).await;
+            }
+            return get::run(handle, actor, &args).await;
+        }
         Verb::Describe(args) => return get::describe(handle, actor, &args).await,
         Verb::Exec(args) => return beside::exec(handle, actor, &args, guard).await,
         Verb::PortForward(args) => return beside::port_forward(handle, actor, &args, guard).await,

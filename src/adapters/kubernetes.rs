@@ -13,6 +13,7 @@ mod explain;
 mod fault;
 mod fleet;
 mod follow;
+mod glimpse;
 mod greet;
 mod hosts;
 mod judge;
@@ -54,8 +55,8 @@ use crate::model::health::Usage;
 use crate::model::id::{AgentId, PoolId};
 use crate::ports::clock::Clock;
 use crate::ports::runtime::{
-    Crew, CrewSeen, ExecResult, LogLine, LogOptions, Observed, Relic, Runtime, RuntimeError,
-    RuntimeInfo, Sight, State, Workload,
+    Crew, CrewSeen, ExecResult, Glimpse, LogLine, LogOptions, Observed, Relic, Runtime,
+    RuntimeError, RuntimeInfo, Sight, State, Workload,
 };
 use crate::ports::site::{self as site_of, Connection, Shell, TerminalSize};
 
@@ -161,16 +162,6 @@ impl Inner {
         let runs = |pod: &Podded| pod.phase == PodPhase::Running && !pod.ending;
         let gone = || RuntimeError::Gone { agent: agent.clone() };
         self.pod(agent).filter(runs).ok_or_else(gone)
-    }
-
-    /// Asks for the Deployment as it is now, where the watch may be behind.
-    async fn reload(&self, agent: &AgentId) -> Result<(), RuntimeError> {
-        let name = manifest::name(agent);
-        let api = self.deployments::<DeploymentSeen>();
-        if let Some(live) = self.cluster.ask(Kind::Read, api.get_opt(&name)).await? {
-            self.table.deployed(agent, live.shorten());
-        }
-        Ok(())
     }
 
     async fn apply(&self, workload: &Workload) -> Result<(), RuntimeError> {
@@ -397,6 +388,10 @@ impl Runtime for KubernetesRuntime {
         let first = stream::iter(seen.into_iter().map(Sight::Changed));
         let changes = BroadcastStream::new(changes).map(|sight| sight.unwrap_or(Sight::Resync));
         Ok(first.chain(changes).boxed())
+    }
+
+    fn glimpse(&self) -> Option<BoxStream<'static, Glimpse>> {
+        Some(glimpse::stream(self.0.table.clone()))
     }
 
     async fn usage(&self, agents: &[AgentId]) -> Result<Vec<(AgentId, Usage)>, RuntimeError> {

@@ -81,8 +81,10 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     pub journal: Journal,
-    /// Written by the mirror alone.
+    /// What is recorded: all that the engine decides on. Written by the mirror alone.
     pub views: watch::Sender<Arc<FleetView>>,
+    /// The same for people: with rows for workloads that run without a record. Written by the mirror alone.
+    pub shown: watch::Sender<Arc<FleetView>>,
     /// Fed by the mirror with every journal entry it meets.
     pub events: broadcast::Sender<Arc<Event>>,
     /// Wakes the reconcile loop: something is wanted that is not yet so.
@@ -118,6 +120,7 @@ impl Context {
             clock,
             ids,
             views: watch::Sender::new(Arc::default()),
+            shown: watch::Sender::new(Arc::default()),
             events: broadcast::Sender::new(4_096),
             wanted: Notify::new(),
             sent: Notify::new(),

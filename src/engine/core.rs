@@ -13,6 +13,7 @@ use crate::engine::context::Context;
 use crate::engine::forward::{Forwarded, Forwards};
 use crate::engine::handle::{CommandError, Consent, Description, Engine, Handle, Listing};
 use crate::engine::operations::confirm;
+use crate::engine::operations::resolve::stray;
 use crate::engine::queries::{self, Asker};
 use crate::engine::view::FleetView;
 use crate::model::access::{Actor, Right};
@@ -40,12 +41,21 @@ impl Core {
     pub fn handle(ctx: Arc<Context>) -> Handle {
         Arc::new(Self::new(ctx))
     }
+
+    /// An agent of theirs, or a workload without a record.
+    async fn may_see(&self, actor: &Actor, agent: &AgentId) -> Result<(), CommandError> {
+        match Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await {
+            Ok(_) => Ok(()),
+            Err(_) if stray(&self.ctx, actor, agent.as_str()).is_some() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 #[async_trait]
 impl Engine for Core {
     fn views(&self) -> watch::Receiver<Arc<FleetView>> {
-        self.ctx.views.subscribe()
+        self.ctx.shown.subscribe()
     }
 
     fn events(&self) -> broadcast::Receiver<Arc<Event>> {
@@ -125,7 +135,7 @@ impl Engine for Core {
         agent: &AgentId,
         options: LogOptions,
     ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, CommandError> {
-        Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
+        self.may_see(actor, agent).await?;
         Ok(self.ctx.runtime.logs(agent, options).await?)
     }
 
@@ -145,7 +155,7 @@ impl Engine for Core {
     async fn site(&self, actor: &Actor, ask: site::Ask) -> Result<site::Answer, CommandError> {
         match &ask {
             site::Ask::Live(agent) => {
-                Asker::new(&self.ctx, actor).document(Noun::Agent, agent.as_str()).await?;
+                self.may_see(actor, agent).await?;
             }
             site::Ask::Hosts | site::Ask::Host(_) | site::Ask::Namespaces => {
                 authorize::beyond_tenants(actor, "look at hosts and namespaces")?;

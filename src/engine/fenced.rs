@@ -167,11 +167,21 @@ impl Fenced {
 #[derive(Debug, Default)]
 pub struct Pace {
     failures: u32,
+    /// What was last said of it.
+    said: String,
+    /// The runtime tells by itself how it is: asking costs it nothing, and people wait for what it says.
+    cheap_runtime: bool,
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_FOR_RUNTIME: Duration = Duration::from_millis(1_500);
 
 impl Pace {
+    /// Of a loop that asks the runtime for nothing but what that has been told anyway.
+    pub fn of_sights() -> Self {
+        Self { cheap_runtime: true, ..Self::default() }
+    }
+
     /// Notes on the board how a turn went, and says how long to wait before the next if it failed.
     ///
     /// # Errors
@@ -184,19 +194,28 @@ impl Pace {
         outcome: Result<T, Fault>,
     ) -> Result<Option<Duration>, Fault> {
         let took = ctx.clock.instant().saturating_duration_since(began);
-        let fault = match outcome {
+        let (fault, longest) = match outcome {
             Ok(_) => {
-                self.failures = 0;
+                (self.failures, self.said) = (0, String::new());
                 ctx.loops.ran(name, ctx.clock.now(), took, None);
                 return Ok(None);
             }
             Err(Fault::Deposed) => return Err(Fault::Deposed),
-            Err(fault) => chain(&fault),
+            Err(fault @ Fault::Runtime(_)) if self.cheap_runtime => {
+                (chain(&fault), LONGEST_FOR_RUNTIME)
+            }
+            Err(fault) => (chain(&fault), LONGEST_PAUSE),
         };
-        tracing::warn!(task = name, fault, "turn failed");
+        // once is enough for as long as it stays the same
+        if fault == self.said {
+            tracing::debug!(task = name, fault, "turn failed again");
+        } else {
+            tracing::warn!(task = name, fault, "turn failed");
+        }
         ctx.loops.ran(name, ctx.clock.now(), took, Some(&fault));
+        self.said = fault;
         let pause = Duration::from_millis(500).saturating_mul(1 << self.failures.min(6));
         self.failures += 1;
-        Ok(Some(pause.min(LONGEST_PAUSE).mul_f64(rand::random_range(0.8..1.2))))
+        Ok(Some(pause.min(longest).mul_f64(rand::random_range(0.8..1.2))))
     }
 }

@@ -1,5 +1,6 @@
 //! The fleet in memory: listed at the start, kept by the change feed, compared with the store every minute, and shown as
-//! an immutable [`FleetView`] whenever something that can be seen has changed. Never writes to the store.
+//! an immutable [`FleetView`] whenever something that can be seen has changed: to the engine what is recorded, to people
+//! also what runs without a record. Never writes to the store.
 
 mod fleet;
 mod flow;
@@ -10,6 +11,7 @@ mod paper;
 mod recent;
 mod rows;
 mod status;
+mod strays;
 mod table;
 
 use std::convert::Infallible;
@@ -27,6 +29,7 @@ use self::flow::{Flow, Pace};
 use self::jobs::{Answer, Counted, Jobs};
 use self::listing::Listing;
 use self::status::Status;
+use self::strays::Strays;
 use self::table::mark;
 use crate::engine::context::Context;
 use crate::engine::leadership::lease::LEASE_KEY;
@@ -56,7 +59,7 @@ const COUNT: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1_500);
 
-/// Keeps `ctx.views` and `ctx.events` until `stop`. A store that is gone is tried again for ever.
+/// Keeps `ctx.views`, `ctx.shown` and `ctx.events` until `stop`. A store that is gone is tried again for ever.
 ///
 /// # Errors
 /// None at present.
@@ -91,6 +94,7 @@ struct Mirror {
     ctx: Arc<Context>,
     fleet: Fleet,
     flow: Flow,
+    strays: Strays,
     status: Status,
     listing: Listing,
     /// Where the feed of rows stands; `None` before the first list.
@@ -126,6 +130,7 @@ impl Mirror {
         Self {
             fleet: Fleet::default(),
             flow: Flow::default(),
+            strays: Strays::default(),
             status: Status::new(contends, ctx.settings.protected),
             listing: Listing::default(),
             cursor: None,
@@ -176,6 +181,7 @@ impl Mirror {
                 batch = of_rows.next() => self.rows_changed(batch.unwrap_or_else(ended)?, &mut jobs),
                 batch = of_flow.next() => self.flow_changed(&batch.unwrap_or_else(ended)?),
                 answer = jobs.next() => self.answered(answer?, &mut jobs),
+                sights = self.strays.next() => self.glimpsed(sights),
                 Ok(()) = leading.changed() => {
                     self.status.leading(leading.borrow_and_update().is_some());
                 }
@@ -216,6 +222,9 @@ impl Mirror {
             self.news |= self.flow.tick(now);
         }
         self.status.tick(now);
+        if self.strays.tick(now) {
+            self.strays.open(&*self.ctx.runtime);
+        }
         if self.publish_at(now).is_some_and(|at| at <= now) {
             self.publish();
         }
@@ -228,6 +237,7 @@ impl Mirror {
             (!self.flow.is_quiet()).then_some(self.tick_at),
             self.status.late_at(),
             self.status.times_due(now),
+            self.strays.due(),
             self.publish_at(now),
         ];
         due.into_iter().flatten().min().unwrap_or(self.probe_at)
@@ -252,7 +262,7 @@ impl Mirror {
                             self.status.lease(Some(&body), self.ctx.clock.instant());
                         }
                         Collection::Leases => {}
-                        _ => self.wanted |= self.fleet.put(collection, &key, mark(&rev), &body),
+                        _ => self.put(collection, &key, mark(&rev), &body),
                     }
                 }
                 Change::Removed { collection, key, cursor } => {
@@ -262,7 +272,7 @@ impl Mirror {
                     if collection == Collection::Leases && key.as_str() == LEASE_KEY {
                         self.status.lease(None, self.ctx.clock.instant());
                     }
-                    self.wanted |= self.fleet.remove(collection, key.as_str());
+                    self.remove(collection, key.as_str());
                 }
                 Change::Resync { cursor } => {
                     tracing::info!("the feed has a gap: comparing with the store");
@@ -399,7 +409,8 @@ impl Mirror {
 
     /// When the next view is due: at once after a quiet time, after the gap in a busy one.
     fn publish_at(&self, now: Instant) -> Option<Instant> {
-        let dirty = self.news || self.fleet.is_dirty() || self.status.is_dirty();
+        let dirty =
+            self.news || self.fleet.is_dirty() || self.status.is_dirty() || self.strays.is_dirty();
         let first = !self.loaded && self.listing.is_first();
         (dirty && !first).then(|| self.published.map_or(now, |last| last + self.gap))
     }
@@ -413,10 +424,13 @@ impl Mirror {
         totals.events = self.last_event.unwrap_or(0);
         self.news = false;
         let last = self.ctx.views.borrow().clone();
+        let (strayed, sighted) = (self.strays.is_dirty(), self.loaded && self.strays.is_whole());
         let seen = self.fleet.is_dirty()
             || self.status.is_dirty()
+            || strayed
             || totals != self.totals
-            || (self.loaded, self.stale_since) != (last.loaded, last.stale_since);
+            || (self.loaded, sighted, self.stale_since)
+                != (last.loaded, last.sighted, last.stale_since);
         if !seen {
             return;
         }
@@ -436,9 +450,13 @@ impl Mirror {
             system: self.system.clone(),
             stale_since: self.stale_since,
             loaded: self.loaded,
+            sighted,
         };
         drop(last); // so that its slices can be used again
-        self.ctx.views.send_replace(Arc::new(view));
+        let view = Arc::new(view);
+        let shown = self.strays.beside(&view);
+        self.ctx.views.send_replace(view);
+        self.ctx.shown.send_replace(shown);
         let cost = self.ctx.clock.instant().saturating_duration_since(now);
         self.gap = (cost * SHARE).clamp(GAP, LONGEST_GAP);
         self.published = Some(now);

@@ -40,6 +40,8 @@ pub struct FleetView {
     pub stale_since: Option<Time>,
     /// False until the first list is complete.
     pub loaded: bool,
+    /// The runtime has told of everything that runs: workloads without a record are among the agents.
+    pub sighted: bool,
 }
 
 impl FleetView {
@@ -115,6 +117,13 @@ pub struct AgentRow {
     pub cpu_limit: Option<u64>,
     pub memory_limit: Option<u64>,
     pub queue: Queue,
+    /// False for a workload that runs without a record: a row for people, which nothing in the engine decides on.
+    #[serde(default = "yes")]
+    pub recorded: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl AgentRow {
@@ -263,6 +272,9 @@ pub struct Totals {
     /// Those that run and are degraded: they are among both counts above.
     #[serde(default)]
     pub strained: u64,
+    /// Workloads that run without a record, which are in none of the counts above.
+    #[serde(default)]
+    pub strays: BTreeMap<Phase, u64>,
     pub messages: BTreeMap<MessageStatus, u64>,
     /// What waits has been counted; until then nothing is known of it.
     #[serde(default)]
@@ -280,6 +292,11 @@ pub struct Totals {
 impl Totals {
     pub fn phase(&self, phase: Phase) -> u64 {
         self.phases.get(&phase).copied().unwrap_or(0)
+    }
+
+    /// The same as people count: with what runs without a record.
+    pub fn in_sight(&self, phase: Phase) -> u64 {
+        self.phase(phase) + self.strays.get(&phase).copied().unwrap_or(0)
     }
 
     pub fn messages(&self, status: MessageStatus) -> u64 {
@@ -315,6 +332,9 @@ pub struct PartStatus {
     pub error: Safe,
     pub details: Vec<(Safe, Safe)>,
     pub checked_at: Time,
+    /// Since when it has not been well: what it told before is that old.
+    #[serde(default)]
+    pub lost_since: Option<Time>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

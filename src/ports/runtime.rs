@@ -85,6 +85,26 @@ pub enum Sight {
     Resync,
 }
 
+/// What somebody sees who cannot wait for the whole list.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Glimpse {
+    /// Everything known by now: what was told before and is not in it has gone. The first word, and told again once the
+    /// list is whole and after a reader lagged.
+    All {
+        seen: Vec<Glimpsed>,
+        whole: bool,
+    },
+    Changed(Glimpsed),
+    Gone(AgentId),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Glimpsed {
+    pub seen: Observed,
+    /// When what runs of it was made.
+    pub since: Option<Time>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogOptions {
     pub follow: bool,
@@ -173,6 +193,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Everything once, then changes as they happen. A lagging reader gets `Resync` and lists again.
     async fn watch(&self) -> Result<BoxStream<'static, Sight>, RuntimeError>;
+
+    /// What is seen by now, and what changes: for those who show workloads, never for those who decide about them. `None`
+    /// where nothing runs for long without a record, because whatever does is ended.
+    fn glimpse(&self) -> Option<BoxStream<'static, Glimpse>> {
+        None
+    }
 
     /// One fresh sample for each of these that has one; missing is not zero.
     async fn usage(&self, agents: &[AgentId]) -> Result<Vec<(AgentId, Usage)>, RuntimeError>;

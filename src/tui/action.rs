@@ -163,6 +163,8 @@ pub enum Action {
     Start,
     /// Delete the selected things
     Delete,
+    /// Take in selected workloads that have no record
+    Adopt,
     /// Deploy one agent of the selected template
     Deploy,
     /// Bring a pool to another template version
@@ -334,9 +336,12 @@ impl Action {
             return None;
         }
         Some(match self {
-            Self::Scale | Self::Delete | Self::Requeue | Self::Replay | Self::Purge => {
-                Right::Manage
-            }
+            Self::Scale
+            | Self::Delete
+            | Self::Adopt
+            | Self::Requeue
+            | Self::Replay
+            | Self::Purge => Right::Manage,
             _ => Right::Operate,
         })
     }

@@ -64,8 +64,12 @@ pub fn lines(ui: &mut Ui, view: &FleetView) -> Vec<String> {
 
 fn fleet(view: &FleetView, now: Time) -> String {
     let totals = &view.totals;
-    let mut line =
-        format!("{} agents, {} running", view.agents.len(), totals.phase(Phase::Running));
+    let strays: u64 = totals.strays.values().sum();
+    let recorded = view.agents.iter().filter(|row| row.recorded).count();
+    let mut line = format!("{recorded} agents, {} running", totals.phase(Phase::Running));
+    if strays > 0 {
+        line.push_str(&format!(", {strays} without a record"));
+    }
     let failed = totals.phase(Phase::Failed);
     if failed > 0 {
         line.push_str(&format!(", {failed} failed"));
@@ -73,6 +77,10 @@ fn fleet(view: &FleetView, now: Time) -> String {
     if let Some(since) = view.stale_since {
         let age = super::pages::words::exact(now.since(since));
         line.push_str(&format!(". The picture is {age} old: the store cannot be reached"));
+    }
+    if let Some(since) = view.system.runtime.lost_since {
+        let age = super::pages::words::exact(now.since(since));
+        line.push_str(&format!(". What the runtime told is {age} old: it cannot be asked"));
     }
     line.push('.');
     line

@@ -136,6 +136,7 @@ pub fn agent(name: &str, pool: &str, phase: Phase, health: HealthStatus) -> Agen
         cpu_limit: Some(500),
         memory_limit: Some(512 << 20),
         queue: Queue { pending: 5, leased: 1, dead: 0, delivered: 40, oldest: Some(ago(now, 1)) },
+        recorded: true,
     }
 }
 
@@ -269,6 +270,7 @@ fn with_agents(agents: Vec<AgentRow>) -> FleetView {
         totals,
         system: Arc::new(system),
         loaded: true,
+        sighted: true,
         ..FleetView::default()
     }
 }

@@ -228,8 +228,8 @@ impl Turn<'_> {
         if changed {
             self.effects.push(Effect::Wake(Alarm::Fade, SHOWN));
         }
-        if view.stale_since.is_some() {
-            // nothing comes from the store, and its age goes on
+        if view.stale_since.is_some() || view.system.runtime.lost_since.is_some() {
+            // nothing comes from there, and its age goes on
             self.effects.push(Effect::Wake(Alarm::Fade, STALE_TICK));
         }
         if gone > 0 {

@@ -18,7 +18,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json as value};
 
 use super::kubernetes::{Cluster, LIMIT, pool, template};
-use super::support::{eventually, json, text};
+use super::support::{Fleet, eventually, json, text};
 
 impl Cluster {
     /// What a process that looks now says of the runtime: whether it is well, and why not.
@@ -168,8 +168,9 @@ fn on_kubernetes_a_host_is_emptied_once_the_disruption_budget_lets_it_and_opened
         };
         let says_so = |it: &Value| it["deployment"]["node"].as_str() == on(&it["_key"]).as_deref();
         let up = |it: &&Value| it["phase"] == "running";
-        let mut running = records.as_array().unwrap().iter().filter(up);
-        if running.all(says_so) { Ok(()) } else { Err(records.to_string()) }
+        let running: Vec<&Value> = records.as_array().unwrap().iter().filter(up).collect();
+        let told = running.len() == 4 && running.into_iter().all(says_so);
+        if told { Ok(()) } else { Err(records.to_string()) }
     });
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let closed = || {
@@ -211,6 +212,51 @@ fn on_kubernetes_a_workload_without_a_record_is_adopted_or_ended_by_plan() {
     cluster.is_whole(2);
     let name = format!("agent-{orphan}");
     assert!(cluster.all::<Deployment>().iter().all(|it| it.name_any() != name));
+}
+
+#[test]
+#[ignore = "needs a cluster: CVXC_TEST_KUBECONFIG"]
+fn on_kubernetes_an_empty_store_shows_what_runs_and_says_that_it_has_no_record() {
+    let mut cluster = Cluster::open();
+    let daemon = cluster.daemon(None);
+    let scaled = "scaling: {mode: hpa, metrics: [{type: cpu, target: 70}]}";
+    cluster.apply(
+        &(template("kit/agent:1", "one") + &pool("alpha", 2, "") + &pool("beta", 2, scaled)),
+    );
+    cluster.running(4);
+    drop(daemon);
+    let known = std::mem::replace(&mut cluster.fleet, Fleet::new());
+    let plan = cluster.verb(&["adopt", "--dry-run"]);
+    let said = text(&plan.stdout) + &text(&plan.stderr);
+    assert!(said.contains("2 copies of pools' own workloads"), "{said}");
+    let mut copy = String::new();
+    eventually(LIMIT, "four rows without a record", || {
+        let told = cluster.good(&["get", "agents", "-o", "wide"]);
+        let rows: Vec<&str> =
+            told.lines().filter(|line| line.contains("runs without a record")).collect();
+        let up = rows.iter().filter(|line| line.contains("running")).count();
+        let of_crew = rows.iter().find(|line| line.starts_with("agent-pool-"));
+        copy = of_crew.map(|line| line.split(' ').next().unwrap().to_owned()).unwrap_or_default();
+        if (rows.len(), up, copy.is_empty()) == (4, 4, false) { Ok(()) } else { Err(told) }
+    });
+    let deployments = cluster.all::<Deployment>();
+    let mut names = deployments.iter().map(ResourceExt::name_any);
+    let alone = names.find(|name| !name.starts_with("agent-pool-")).unwrap();
+    for (args, why) in [
+        (["restart", alone.as_str()], "adopt it"),
+        (["restart", &copy], "own workload"),
+        (["adopt", &copy], "own workload"),
+    ] {
+        let refused = cluster.verb(&args);
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(why), "{args:?}: {said}");
+    }
+    let told = cluster.good(&["describe", "agent", &alone]);
+    assert!(told.contains("node-") && told.contains("without a record"), "{told}");
+    // where the records are, nothing is without one
+    cluster.fleet = known;
+    let told = cluster.good(&["get", "agents", "-o", "wide"]);
+    assert!(!told.contains("without a record"), "{told}");
 }
 
 impl Cluster {

@@ -134,7 +134,8 @@ fn wish(crew: &Crew) -> String {
     if scaler.is_some() { short + SCALED } else { short }
 }
 
-/// Brings the Deployment and its autoscaler to what is wanted; what is so already costs no request.
+/// Brings the Deployment and its autoscaler to what is wanted. What is so already costs no request, but for the one that
+/// looks at the autoscaler of a pool that has one: no watch tells of it.
 ///
 /// # Errors
 /// Those of the API server.
@@ -153,7 +154,7 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
         let numbered = known.scaled_by.is_some() || known.replicas == crew.replicas;
         if known.applied == applied && numbered {
             if let (Some(wanted), Some(scaler)) = (&crew.scaler, &scaler)
-                && !is_scaled(inner, pool, wanted).await?
+                && !is_scaled(inner, pool, wanted).await.or_else(silence)?
             {
                 scale(inner, crew, Some(scaler)).await?;
             }
@@ -214,6 +215,14 @@ pub async fn keep(inner: &Inner, crew: &Crew) -> Result<CrewSeen, RuntimeError> 
         }
     }
     Err(silent(Kind::Write))
+}
+
+/// What cannot be looked at for a moment is as it was: the next look finds out.
+fn silence(error: RuntimeError) -> Result<bool, RuntimeError> {
+    match error {
+        RuntimeError::Unavailable(_) => Ok(true),
+        other => Err(other),
+    }
 }
 
 /// Whether the autoscaler is there and has its bounds and its target: somebody may have deleted or changed it since.

@@ -22,14 +22,18 @@ use crate::ports::store::chain;
 
 /// What a list holds at most at a time.
 const PAGE: u32 = 500;
+/// The first page of pods is small, so that somebody sees the first of them early.
+const FIRST_PAGE: u32 = 100;
 /// A watch is ended by the server after about this long, in seconds; one that says nothing for longer is dead.
 const WATCH: u32 = 290;
 const SILENCE: Duration = Duration::from_secs(WATCH as u64 + 10);
 /// Pauses after a failure; doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Pause before asking again for what we may not look at.
-const NOT_ALLOWED: Duration = Duration::from_secs(30);
+/// Pause before asking again for what we may not look at: people give rights and look at the screen. What can be done
+/// without is asked for now and then.
+const NOT_ALLOWED: Duration = Duration::from_secs(2);
+const NOT_NEEDED: Duration = Duration::from_secs(30);
 /// The place that was watched from is forgotten.
 const GONE: u16 = 410;
 
@@ -46,8 +50,14 @@ pub trait Sink: Send {
     const SOURCE: Source;
     /// Only what carries our label.
     const OURS: bool = true;
+    /// Without it nothing can be done.
+    const NEEDED: bool = true;
 
     fn api(cluster: &Cluster) -> Api<Self::Object>;
+    /// Nothing has been listed in whole yet, and what is listed is shown at once.
+    fn is_first(&self) -> bool {
+        false
+    }
     fn begin(&mut self);
     fn listed(&mut self, object: Self::Object);
     fn end(&mut self);
@@ -75,7 +85,9 @@ pub async fn follow<S: Sink>(cluster: Arc<Cluster>, table: Arc<Table>, mut sink:
                 table.broke(S::SOURCE, chain(&error));
                 match error {
                     // rights are given by people
-                    RuntimeError::Forbidden { .. } => sleep(NOT_ALLOWED).await,
+                    RuntimeError::Forbidden { .. } => {
+                        sleep(if S::NEEDED { NOT_ALLOWED } else { NOT_NEEDED }).await;
+                    }
                     _ => pause.wait().await,
                 }
                 continue;
@@ -104,8 +116,9 @@ async fn list<S: Sink>(
     api: &Api<S::Object>,
     sink: &mut S,
 ) -> Result<String, RuntimeError> {
+    let first = if sink.is_first() { FIRST_PAGE } else { PAGE };
     let mut params =
-        ListParams { label_selector: selector::<S>(), ..ListParams::default() }.limit(PAGE);
+        ListParams { label_selector: selector::<S>(), ..ListParams::default() }.limit(first);
     sink.begin();
     loop {
         let page = cluster.ask(Kind::Read, api.list(&params)).await?;
@@ -113,7 +126,7 @@ async fn list<S: Sink>(
             sink.listed(object);
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
+            Some(token) => params = params.limit(PAGE).continue_token(&token),
             None => {
                 sink.end();
                 return Ok(page.metadata.resource_version.unwrap_or_default());
@@ -230,11 +243,12 @@ impl Sink for Deployments {
 pub struct Pods {
     table: Arc<Table>,
     listed: HashMap<AgentId, BTreeMap<String, Podded>>,
+    first: bool,
 }
 
 impl Pods {
     pub fn new(table: Arc<Table>) -> Self {
-        Self { table, listed: HashMap::new() }
+        Self { table, listed: HashMap::new(), first: true }
     }
 }
 
@@ -246,6 +260,10 @@ impl Sink for Pods {
         Api::namespaced(cluster.client.clone(), &cluster.namespace)
     }
 
+    fn is_first(&self) -> bool {
+        self.first
+    }
+
     fn begin(&mut self) {
         self.listed.clear();
     }
@@ -253,11 +271,15 @@ impl Sink for Pods {
     fn listed(&mut self, object: PodSeen) {
         if let Some(agent) = owner(&object.metadata) {
             let pod = object.shorten();
+            if self.first {
+                self.table.podded(&agent, pod.clone());
+            }
             self.listed.entry(agent).or_default().insert(pod.name.clone(), pod);
         }
     }
 
     fn end(&mut self) {
+        self.first = false;
         self.table.replace_pods(std::mem::take(&mut self.listed));
     }
 
@@ -292,6 +314,7 @@ impl Sink for Nodes {
     type Object = NodeSeen;
     const SOURCE: Source = Source::Nodes;
     const OURS: bool = false;
+    const NEEDED: bool = false;
 
     fn api(cluster: &Cluster) -> Api<NodeSeen> {
         Api::all(cluster.client.clone())

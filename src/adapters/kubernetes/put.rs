@@ -10,7 +10,7 @@ use serde_json::json;
 use super::client::silent;
 use super::fault::{self, Kind};
 use super::objects::{Deployed, DeploymentSeen};
-use super::{Inner, MANAGER};
+use super::{Inner, MANAGER, manifest};
 use crate::model::id::AgentId;
 use crate::ports::runtime::RuntimeError;
 
@@ -91,6 +91,18 @@ fn applied(owners: &mut Vec<ManagedFieldsEntry>) {
     }
     for owner in owners.iter_mut().filter(|it| ours(it, "Update")) {
         owner.operation = Some("Apply".to_owned());
+    }
+}
+
+impl Inner {
+    /// Asks for the Deployment as it is now, where the watch may be behind.
+    pub(super) async fn reload(&self, agent: &AgentId) -> Result<(), RuntimeError> {
+        let name = manifest::name(agent);
+        let api = self.deployments::<DeploymentSeen>();
+        if let Some(live) = self.cluster.ask(Kind::Read, api.get_opt(&name)).await? {
+            self.table.deployed(agent, live.shorten());
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,8 @@ use super::crew::Crewed;
 use super::judge;
 use super::objects::{Deployed, Host, Podded};
 use crate::model::id::AgentId;
-use crate::ports::runtime::{Exit, Node, Observed, Sight};
+use crate::model::time::Time;
+use crate::ports::runtime::{Exit, Glimpsed, Node, Observed, Sight};
 
 /// Changes a reader may lag behind before it must list again.
 const QUEUE: usize = 4_096;
@@ -57,6 +58,8 @@ struct Inner {
     crews: BTreeMap<String, (u64, Crewed)>,
     /// Counts the lists of each source, so that what a list does not hold any more can be told from what is newer than it.
     rounds: [u64; 2],
+    /// All Deployments have been told of once: a pod without one has none.
+    all_deployed: bool,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,11 @@ impl Default for Table {
             standing: Default::default(),
         }
     }
+}
+
+/// When the pod that counts was made.
+fn made(entry: &Entry) -> Option<Time> {
+    judge::newest(entry).map(|pod| pod.created)
 }
 
 impl Table {
@@ -157,10 +165,24 @@ impl Table {
         (seen, self.changes.subscribe())
     }
 
+    /// Everyone as they are by now, with when what counts of each was made, and what changes from here on.
+    pub fn glimpse(&self) -> (Vec<Glimpsed>, broadcast::Receiver<Sight>) {
+        let inner = self.lock();
+        let glimpsed =
+            |entry: &Entry| Some(Glimpsed { seen: entry.told.clone()?, since: made(entry) });
+        (inner.entries.values().filter_map(glimpsed).collect(), self.changes.subscribe())
+    }
+
+    /// When what counts of the agent was made.
+    pub fn since(&self, agent: &AgentId) -> Option<Time> {
+        made(self.lock().entries.get(agent)?)
+    }
+
     fn tell(&self, inner: &mut Inner, agent: &AgentId) {
         let Some(entry) = inner.entries.get_mut(agent) else { return };
         let host = judge::newest(entry).and_then(|pod| inner.hosts.get(&pod.node));
-        let now = judge::observe(agent, entry, host);
+        let early = entry.deployed.is_none() && !agent.is_of_crew() && !inner.all_deployed;
+        let now = if early { None } else { judge::observe(agent, entry, host) };
         if now != entry.told {
             let sight = match &now {
                 Some(seen) => Sight::Changed(seen.clone()),
@@ -275,6 +297,13 @@ impl Table {
         let mut inner = self.lock();
         let round = inner.rounds[Source::Deployments as usize];
         inner.crews.retain(|_, (listed, _)| *listed >= round);
+        if !std::mem::replace(&mut inner.all_deployed, true) {
+            let alone = inner.entries.iter().filter(|(_, entry)| entry.deployed.is_none());
+            let alone: Vec<AgentId> = alone.map(|(agent, _)| agent.clone()).collect();
+            for agent in alone {
+                self.tell(&mut inner, &agent);
+            }
+        }
         let gone: Vec<AgentId> = inner
             .entries
             .iter()

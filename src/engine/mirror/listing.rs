@@ -150,7 +150,7 @@ impl Mirror {
                     found.iter().map(|document| &document.key).collect();
                 for key in asked.iter().filter(|key| !found_keys.contains(key)) {
                     if !self.listing.is_touched(collection, key) {
-                        self.wanted |= self.fleet.remove(collection, key.as_str());
+                        self.remove(collection, key.as_str());
                     }
                 }
                 for document in &found {
@@ -193,6 +193,7 @@ impl Mirror {
             (self.news, self.published) = (true, None);
         }
         (self.loaded, self.stale_since) = (true, None);
+        self.strays.open(&*self.ctx.runtime);
         let pause = if self.is_embedded() { super::RELIST_EMBEDDED } else { super::RELIST };
         self.relist_at = self.ctx.clock.instant() + pause;
         if std::mem::take(&mut self.listing.again) {
@@ -203,7 +204,7 @@ impl Mirror {
     fn take_in(&mut self, collection: Collection, document: &Document) {
         if !self.listing.is_touched(collection, &document.key) {
             let mark = mark(&document.rev);
-            self.wanted |= self.fleet.put(collection, &document.key, mark, &document.body);
+            self.put(collection, &document.key, mark, &document.body);
         }
     }
 

@@ -116,6 +116,7 @@ pub fn agent<P: Paper>(id: AgentId, paper: &P, known: &mut Interner, beside: Bes
         cpu_limit: amount::<Cpu>(limits, "cpu").map(|Cpu(millis)| millis),
         memory_limit: amount::<Bytes>(limits, "memory").map(|Bytes(bytes)| bytes),
         queue: beside.queue,
+        recorded: true,
         id,
     }
 }

@@ -54,6 +54,7 @@ impl Status {
                 .map(|(name, value)| (Safe::new(name), Safe::new(value)))
                 .collect(),
             checked_at: now,
+            lost_since: None,
         };
         self.note(Which::Store, part);
     }
@@ -83,6 +84,7 @@ impl Status {
                     })
                     .collect(),
                 checked_at: now,
+                lost_since: None,
             },
             Err(error) => {
                 let error = Safe::new(&chain(&error));
@@ -105,6 +107,8 @@ impl Status {
         };
         let moved = differs(shown.latency, *mean);
         part.latency = if moved { *mean } else { shown.latency };
+        let last = if shown.ok { shown.checked_at } else { part.checked_at };
+        part.lost_since = if part.ok { None } else { shown.lost_since.or(Some(last)) };
         self.loud |= moved
             || (&shown.kind, &shown.version, &shown.place, shown.ok, &shown.error)
                 != (&part.kind, &part.version, &part.place, part.ok, &part.error);
@@ -206,5 +210,33 @@ fn differs(shown: Option<Duration>, now: Option<Duration>) -> bool {
             high >= low * 2 && high - low >= Duration::from_millis(1)
         }
         (shown, now) => shown.is_some() != now.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_that_fails_is_lost_since_it_was_last_well_and_no_longer_once_it_is() {
+        let mut status = Status::new(true, false);
+        let at = |second: i64| Time::from_millis(second * 1_000);
+        let well = || RuntimeInfo {
+            kind: "fake",
+            version: String::new(),
+            place: String::new(),
+            latency: Duration::from_millis(1),
+            nodes: Vec::new(),
+        };
+        let lost = || Err(RuntimeError::Unavailable("gone".into()));
+        let mut since = |info, second| {
+            status.runtime(info, at(second));
+            status.system.runtime.lost_since
+        };
+        assert_eq!(since(lost(), 3), Some(at(3)), "it never was well");
+        assert_eq!(since(Ok(well()), 5), None);
+        assert_eq!(since(lost(), 10), Some(at(5)));
+        assert_eq!(since(lost(), 15), Some(at(5)));
+        assert_eq!(since(Ok(well()), 20), None);
     }
 }

@@ -103,6 +103,18 @@ impl<R: Keyed> Table<R> {
         Some(kept.row)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Keeps only those.
+    pub fn retain(&mut self, keep: impl Fn(&R::Id) -> bool) {
+        let gone: Vec<R::Id> = self.rows.keys().filter(|id| !keep(id)).cloned().collect();
+        for id in gone {
+            self.remove(&id);
+        }
+    }
+
     pub fn is_dirty(&self) -> bool {
         self.reshaped || !self.changed.is_empty()
     }

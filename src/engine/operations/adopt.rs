@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::draft::{Draft, count, target};
 use super::planner::Planner;
-use super::resolve::{Found, refused};
+use super::resolve::{Found, crew_without_record, refused};
 use crate::engine::documents::body;
 use crate::engine::handle::CommandError;
 use crate::engine::journal::Change;
@@ -21,10 +21,16 @@ use crate::ports::store::Key;
 impl Planner<'_> {
     /// Everything that runs without a record, or those of it that are named.
     pub(super) async fn adopt(&self, names: &[String], end: bool) -> Result<Draft, CommandError> {
-        let orphans = self.orphans(names).await?;
+        let (orphans, copies) = self.orphans(names).await?;
         let verb = if end { "End" } else { "Adopt" };
         let title = format!("{verb} {} without a record", count(orphans.len(), "workload"));
         let mut draft = Draft::new(title, if end { Tier::Three } else { Tier::Two });
+        if copies > 0 {
+            let copies = if copies == 1 { "1 copy".to_owned() } else { format!("{copies} copies") };
+            draft.warnings.push(format!(
+                "left out: {copies} of pools' own workloads: bring back the pools' records, or delete their Deployments"
+            ));
+        }
         if end {
             draft.confirm_word = Some(format!("end {}", orphans.len()));
         }
@@ -68,9 +74,19 @@ impl Planner<'_> {
         Ok(draft)
     }
 
-    async fn orphans(&self, names: &[String]) -> Result<Vec<Observed>, CommandError> {
-        let mut seen = self.ctx.runtime.list().await?;
-        seen.retain(|it| !it.agent.is_of_crew());
+    /// What runs without a record, and how many copies of pools' own workloads do, which nobody can take in by themselves.
+    async fn orphans(&self, names: &[String]) -> Result<(Vec<Observed>, usize), CommandError> {
+        let (copies, mut seen): (Vec<Observed>, Vec<Observed>) =
+            self.ctx.runtime.list().await?.into_iter().partition(|it| it.agent.is_of_crew());
+        let view = self.ctx.view();
+        let copies: Vec<Observed> =
+            copies.into_iter().filter(|it| view.agent(&it.agent).is_none()).collect();
+        for name in names {
+            if let Some(copy) = copies.iter().find(|it| is_called(it, name)) {
+                let pool = copy.copy_of.as_ref().map_or("?", |copy| copy.pool.as_str());
+                return Err(refused(crew_without_record(name, pool)));
+            }
+        }
         seen.sort_by(|a, b| a.agent.cmp(&b.agent));
         let mut orphans = Vec::new();
         for chunk in seen.chunks(1_000) {
@@ -82,7 +98,7 @@ impl Planner<'_> {
             orphans.extend(chunk.iter().filter(|it| !known.contains(it.agent.as_str())).cloned());
         }
         if names.is_empty() {
-            return Ok(orphans);
+            return Ok((orphans, copies.len()));
         }
         for name in names {
             if !orphans.iter().any(|it| is_called(it, name)) {
@@ -90,7 +106,7 @@ impl Planner<'_> {
             }
         }
         orphans.retain(|it| names.iter().any(|name| is_called(it, name)));
-        Ok(orphans)
+        Ok((orphans, 0))
     }
 
     /// The record that it would have; or why it can have none.

@@ -1,17 +1,22 @@
 //! From what was typed to the document meant: by id, then by exact name; near misses are named, doubles are refused.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::engine::context::Context;
 use crate::engine::documents::read;
 use crate::engine::handle::CommandError;
+use crate::engine::view::AgentRow;
 use crate::model::access::Actor;
 use crate::model::agent::shapes;
 use crate::model::filter::query::closest;
 use crate::model::filter::{Field, Filter};
+use crate::model::id::AgentId;
 use crate::model::plan::Noun;
 use crate::model::schema::Collection;
 use crate::ports::store::{Document, Key, Query, StoreError};
@@ -36,6 +41,8 @@ pub(crate) struct Resolver<'a> {
     pub actor: &'a Actor,
 }
 
+/// How long somebody who names what is not recorded waits for what the runtime knows.
+const SIGHTED: Duration = Duration::from_secs(2);
 const TENANT: Field = Field::of("tenant");
 /// Names of one query; a filter grows with them.
 const NAMES_AT_ONCE: usize = 200;
@@ -206,6 +213,12 @@ impl Resolver<'_> {
     }
 
     async fn missing(&self, noun: Noun, name: &str) -> Result<CommandError, StoreError> {
+        if noun == Noun::Agent {
+            sighted(self.ctx).await;
+            if let Some(row) = stray(self.ctx, self.actor, name) {
+                return Ok(refused(no_record(&row)));
+            }
+        }
         let Some(field) = name_field(noun) else { return Ok(not_found(noun, name, None)) };
         let mut filter = vec![Filter::Exists(field.clone())];
         if let (Some(own), Noun::Agent | Noun::Pool) = (&self.actor.tenant, noun) {
@@ -221,6 +234,44 @@ impl Resolver<'_> {
             .collect();
         Ok(not_found(noun, name, closest(name, names.iter().copied())))
     }
+}
+
+/// Waits a moment until the runtime has told of everything: a process that has just begun knows nothing of it yet.
+async fn sighted(ctx: &Context) {
+    if !ctx.runtime.is_ours_alone() {
+        let mut views = ctx.shown.subscribe();
+        drop(timeout(SIGHTED, views.wait_for(|view| view.sighted)).await);
+    }
+}
+
+/// The workload without a record that goes by this id or name; those who see one tenant only see none.
+pub(crate) fn stray(ctx: &Context, actor: &Actor, name: &str) -> Option<Arc<AgentRow>> {
+    let view = ctx.shown.borrow().clone();
+    if view.totals.strays.is_empty() || actor.tenant.is_some() {
+        return None;
+    }
+    let is_meant =
+        |row: &&Arc<AgentRow>| !row.recorded && (row.id.as_str() == name || row.name == *name);
+    view.agents.iter().find(is_meant).cloned()
+}
+
+/// Why nothing but adopting or ending can be done with it.
+pub(crate) fn no_record(row: &AgentRow) -> String {
+    match &row.pool {
+        Some(pool) if row.id.is_of_crew() => crew_without_record(row.name.as_str(), pool.as_str()),
+        _ => format!(
+            "{} runs without a record: adopt it (:adopt, cvxc adopt) or end it (:delete, cvxc adopt --end)",
+            row.name
+        ),
+    }
+}
+
+/// The same of a copy of a pool's own workload, which its cluster makes anew when it is ended.
+pub(crate) fn crew_without_record(name: &str, pool: &str) -> String {
+    format!(
+        "{name} is a copy of pool {pool}'s own workload, and the pool has no record here: bring that back (cvxc apply, restore), or delete the Deployment {}{pool}",
+        AgentId::OF_CREWS
+    )
 }
 
 fn is_called(noun: Noun, document: &Document, name: &str) -> bool {

@@ -9,6 +9,8 @@ use serde_json::Value;
 use super::Asker;
 use crate::engine::documents::{self, read};
 use crate::engine::handle::{CommandError, Description, Section};
+use crate::engine::operations::resolve::{no_record, stray};
+use crate::engine::view::AgentRow;
 use crate::model::agent::{Agent, AgentConfig};
 use crate::model::event::Event;
 use crate::model::filter::Filter;
@@ -62,8 +64,17 @@ impl Asker<'_> {
         noun: Noun,
         name: &str,
     ) -> Result<Description, CommandError> {
-        let document = self.document(noun, name).await?;
         let now = self.ctx.clock.now();
+        let document = match self.document(noun, name).await {
+            Ok(document) => document,
+            Err(error) if noun == Noun::Agent => {
+                return match stray(self.ctx, self.actor, name) {
+                    Some(row) => Ok(self.stray(&row, now).await),
+                    None => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
         let mut sections = match noun {
             Noun::Agent => self.agent(&document, now).await?,
             Noun::Pool => self.pool(&document, now).await?,
@@ -78,6 +89,24 @@ impl Asker<'_> {
         sections.retain(|section| !section.lines.is_empty());
         let called = document.body.get("name").and_then(Value::as_str).unwrap_or(name);
         Ok(Description { title: format!("{noun} {}", Safe::new(called)), sections })
+    }
+
+    /// What runs without a record, as its runtime knows it.
+    async fn stray(&self, row: &AgentRow, now: Time) -> Description {
+        let mut state = Lines::new("State");
+        state.add("id", &row.id);
+        state.add("phase", format!("{}, for {}", row.phase, ago(now, row.phase_since)));
+        state.add("reason", &row.reason);
+        state.add("run", row.incarnation);
+        state.add("restarts", row.restarts());
+        state.add("node", &row.node);
+        state.add("pool", &row.pool_name);
+        state.add("template", &row.template_name);
+        let mut record = Lines::new("Record");
+        record.add("none", no_record(row));
+        let mut sections = vec![state.0, record.0, self.runtime(row.id.as_str()).await];
+        sections.retain(|section| !section.lines.is_empty());
+        Description { title: format!("{} {}", Noun::Agent, row.name), sections }
     }
 
     async fn agent(&self, document: &Document, now: Time) -> Result<Vec<Section>, CommandError> {

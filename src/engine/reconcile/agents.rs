@@ -1,6 +1,7 @@
 //! Agents: from what is wanted and what runs to the next act for each, many at once and each after its own. Documents are
 //! written in batches before the runtime is asked; a slow call to the runtime holds up nobody else.
 
+mod blind;
 mod book;
 mod glance;
 #[cfg(test)]
@@ -42,8 +43,10 @@ const NAME: &str = "reconcile";
 const ACTS_AT_ONCE: usize = 32;
 /// Documents decided on and written at once.
 const BATCH: usize = 200;
-/// Turns are at least this far apart.
+/// Turns are at least this far apart, and as far as the last one took, up to the longest: what changes fast is looked at
+/// once for several changes, and the runtime has its share of the machine.
 const GATHER: Duration = Duration::from_millis(10);
+const LONGEST_GATHER: Duration = Duration::from_millis(100);
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// How long calls under way may take when the loop stops.
 const FINISH: Duration = Duration::from_secs(5);
@@ -82,10 +85,11 @@ struct Agents {
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
     let mut changes = RowWatch::of(&ctx);
     let mut agents = Agents::new(ctx.clone(), fence);
-    let mut pace = Pace::default();
+    let mut pace = Pace::of_sights();
     while !stop.is_cancelled() {
         let began = ctx.clock.instant();
         let outcome = agents.turn().await;
+        let took = ctx.clock.instant().saturating_duration_since(began);
         if let Some(pause) = pace.turned(&ctx, NAME, began, outcome)? {
             stop.run_until_cancelled(sleep(pause)).await;
             continue;
@@ -100,7 +104,7 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             changed = agents.sights.next() => agents.book.mark(changed),
             Some(done) = agents.acts.join_next() => agents.note(done),
         }
-        agents.linger().await;
+        agents.linger(took.clamp(GATHER, LONGEST_GATHER)).await;
         changes.caught_up();
     }
     agents.finish().await;
@@ -135,8 +139,8 @@ impl Agents {
     }
 
     /// Takes what comes within a moment, so that a burst of changes is one turn.
-    async fn linger(&mut self) {
-        let moment = sleep(GATHER);
+    async fn linger(&mut self, moment: Duration) {
+        let moment = sleep(moment);
         tokio::pin!(moment);
         loop {
             tokio::select! {
@@ -154,8 +158,10 @@ impl Agents {
             return Ok(()); // nothing is decided on an old picture
         }
         if !self.sights.is_known() {
-            let changed = self.sights.open().await?;
-            self.book.mark(changed);
+            match self.sights.open().await {
+                Ok(changed) => self.book.mark(changed),
+                Err(error) => return Err(blind::tell(&self.pen, &view, error).await),
+            }
         }
         let now = self.pen.ctx.clock.now();
         self.book.compare(&view.agents);

@@ -190,6 +190,7 @@ fn row(id: &str, agent: Agent, health: Option<&AgentHealth>, queue: Queue) -> Ag
         cpu_limit: agent.config.resources.limits.cpu.map(|cpu| cpu.0),
         memory_limit: agent.config.resources.limits.memory.map(|memory| memory.0),
         queue,
+        recorded: true,
     }
 }
 

@@ -21,11 +21,15 @@ struct Inner {
     applied: Vec<Workload>,
     removed: Vec<AgentId>,
     refusal: Option<String>,
+    /// What may not be done, in the words of whoever forbids it.
+    forbidden: Option<String>,
     lost: bool,
     /// Applied workloads stay in `Starting` until the test says otherwise.
     slow: bool,
     /// Removed workloads go on until the test ends them.
     stubborn: bool,
+    /// Others run theirs here too.
+    shared: bool,
     pids: u32,
 }
 
@@ -56,6 +60,11 @@ impl FakeRuntime {
         self.inner().refusal = message.map(str::to_owned);
     }
 
+    /// Forbids every workload with this message from now on (`None`: allows them again).
+    pub fn forbid(&self, message: Option<&str>) {
+        self.inner().forbidden = message.map(str::to_owned);
+    }
+
     /// Every call fails with `Unavailable` while lost.
     pub fn set_lost(&self, lost: bool) {
         self.inner().lost = lost;
@@ -71,8 +80,19 @@ impl FakeRuntime {
         self.inner().stubborn = stubborn;
     }
 
+    /// From now on others may run theirs here too, so that what has no record stays.
+    pub fn share(&self) {
+        self.inner().shared = true;
+    }
+
     pub fn come_up(&self, agent: &AgentId) {
         self.change(agent, |seen| seen.state = State::Running);
+    }
+
+    /// A workload that somebody else began, as it is seen; or how it has become.
+    pub fn show(&self, seen: Observed) {
+        let _ = self.sights.send(Sight::Changed(seen.clone()));
+        self.inner().workloads.insert(seen.agent.clone(), seen);
     }
 
     /// The runtime starts the workload again by itself, as a cluster does with a container that crashed.
@@ -138,6 +158,9 @@ impl Runtime for FakeRuntime {
         if let Some(message) = inner.refusal.clone() {
             return Err(RuntimeError::Rejected { message });
         }
+        if let Some(message) = inner.forbidden.clone() {
+            return Err(RuntimeError::Forbidden { message });
+        }
         inner.applied.push(workload.clone());
         let known = inner.workloads.get(&workload.agent);
         if known.is_some_and(|seen| seen.incarnation >= workload.incarnation) {
@@ -193,6 +216,23 @@ impl Runtime for FakeRuntime {
             .map(|sight| sight.unwrap_or(Sight::Resync));
         let now: Vec<Sight> = inner.workloads.values().cloned().map(Sight::Changed).collect();
         Ok(futures::stream::iter(now).chain(later).boxed())
+    }
+
+    fn is_ours_alone(&self) -> bool {
+        !self.inner().shared
+    }
+
+    fn glimpse(&self) -> Option<BoxStream<'static, Glimpse>> {
+        let inner = self.inner();
+        let glimpsed = |seen: &Observed| Glimpsed { since: seen.started_at, seen: seen.clone() };
+        let seen = inner.workloads.values().map(glimpsed).collect();
+        let later = BroadcastStream::new(self.sights.subscribe()).map(move |sight| match sight {
+            Ok(Sight::Changed(seen)) => Glimpse::Changed(glimpsed(&seen)),
+            Ok(Sight::Gone(agent)) => Glimpse::Gone(agent),
+            Ok(Sight::Resync) | Err(_) => Glimpse::All { seen: Vec::new(), whole: false },
+        });
+        let first = futures::stream::iter([Glimpse::All { seen, whole: true }]);
+        inner.shared.then(|| first.chain(later).boxed())
     }
 
     async fn usage(&self, agents: &[AgentId]) -> Result<Vec<(AgentId, Usage)>, RuntimeError> {

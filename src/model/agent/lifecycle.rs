@@ -3,6 +3,8 @@
 //! Pure, and one act at a time: do it, look again, ask again. Asking twice gives the same answer, so a crash between two
 //! acts costs nothing: the document is always written before the runtime is asked.
 
+mod unlet;
+
 use std::time::Duration;
 
 use super::{Agent, Desired, Phase};
@@ -60,6 +62,8 @@ pub struct Tried {
     pub removed: Option<(u64, Time)>,
     /// The incarnation that the runtime refused, and its words.
     pub refused: Option<(u64, String)>,
+    /// The incarnation that we may not bring about, the runtime's words, and when it was last asked.
+    pub forbidden: Option<(u64, String, Time)>,
     /// The tombstone's workload was forgotten.
     pub forgotten: bool,
 }
@@ -200,6 +204,9 @@ impl Facts<'_> {
             && *incarnation == agent.incarnation
         {
             return self.fail(message.clone());
+        }
+        if let Some(act) = self.unlet() {
+            return act;
         }
         let Some(seen) = self.mine() else {
             return match self.tried.applied {

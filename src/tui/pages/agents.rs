@@ -71,11 +71,14 @@ pub struct Agents<'a> {
     rows: &'a [Arc<AgentRow>],
     now: Time,
     stored: Option<&'a Stored>,
+    /// Since when nothing more is heard of the workloads.
+    lost_since: Option<Time>,
 }
 
 impl<'a> Agents<'a> {
     pub fn new(view: &'a FleetView, now: Time) -> Self {
-        Self { rows: &view.agents, now, stored: None }
+        let lost_since = view.system.runtime.lost_since;
+        Self { rows: &view.agents, now, stored: None, lost_since }
     }
 
     /// With the documents behind those in sight.
@@ -171,7 +174,14 @@ impl Rows for Agents<'_> {
                 out.safe(&row.pool_name);
             }
             "state" => {
-                let (sign, word, style) = state(row, look);
+                let (sign, word, style) = match self.lost_since {
+                    // what it was last, and nobody knows whether it still is
+                    Some(_) if row.phase.has_workload() => {
+                        let (sign, style) = words::health(HealthStatus::Unknown, look);
+                        (sign, state(row, look).1, style)
+                    }
+                    Some(_) | None => state(row, look),
+                };
                 out.word(sign).word(" ").word(word).style(style);
             }
             "health" => {
@@ -245,6 +255,13 @@ impl Rows for Agents<'_> {
                 if let Some(pid) = row.pid {
                     out.put(format_args!("{pid}"));
                 }
+            }
+            "reason"
+                if let Some(since) =
+                    self.lost_since.filter(|_| reason(row).as_str().is_empty()) =>
+            {
+                let at = since.to_jiff().strftime("%H:%M:%SZ");
+                out.put(format_args!("last seen {at}")).style(look.theme.muted);
             }
             "reason" if reason(row).as_str().is_empty() => figures::worst(row, look, out),
             "reason" => {
@@ -333,6 +350,9 @@ pub fn details(row: &AgentRow, now: Time, look: Look<'_>) -> Vec<Pieces> {
         .put(format_args!(" for {since}"), look.theme.muted);
     if !reason(row).as_str().is_empty() {
         lines.add().safe(reason(row), look.theme.text);
+    }
+    if !row.recorded {
+        lines.named("record", format_args!("none: :adopt takes it in, :delete ends it"));
     }
     if let Some(retry) = row.retry_at.filter(|retry| *retry > now) {
         let wait = words::exact(retry.since(now));

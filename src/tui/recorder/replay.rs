@@ -213,6 +213,7 @@ fn stepped(before: &FleetView, step: Step) -> Result<FleetView, String> {
         system: step.system.unwrap_or_else(|| before.system.clone()),
         stale_since: step.stale_since,
         loaded: step.loaded,
+        sighted: step.loaded,
     })
 }
 

@@ -135,6 +135,11 @@ fn stale(ui: &Ui, view: &FleetView, look: Look<'_>, parts: &mut Parts) {
         parts.push((format!(" STALE {age} "), look.theme.header_alert));
         parts.push(("  ".into(), look.theme.text));
     }
+    if let Some(since) = view.system.runtime.lost_since {
+        let age = words::exact(ui.now.since(since));
+        parts.push((format!(" RUNTIME STALE {age} "), look.theme.header_alert));
+        parts.push(("  ".into(), look.theme.text));
+    }
     if view.system.protected {
         parts.push((" PROTECTED ".into(), look.theme.header_alert));
         parts.push(("  ".into(), look.theme.text));
@@ -225,19 +230,24 @@ fn counts(view: &FleetView, look: Look<'_>) -> Parts {
         return vec![(" the fleet is being read".to_owned(), theme.header_label)];
     }
     // who is degraded runs all the same, and is counted once
-    let well = totals.phase(Phase::Running).saturating_sub(totals.strained);
-    let busy = totals.phase(Phase::Pending) + totals.phase(Phase::Deploying);
+    let well = totals.in_sight(Phase::Running).saturating_sub(totals.strained);
+    let busy = totals.in_sight(Phase::Pending) + totals.in_sight(Phase::Deploying);
     for (sign, count, style) in [
         (glyphs.ok, well, theme.ok),
         (glyphs.busy, busy, theme.busy),
         (glyphs.degraded, totals.strained, theme.warn),
-        (glyphs.failed, totals.phase(Phase::Failed), theme.alarm),
-        (glyphs.paused, totals.phase(Phase::Paused), theme.warn),
-        (glyphs.down, totals.phase(Phase::Draining), theme.warn),
+        (glyphs.failed, totals.in_sight(Phase::Failed), theme.alarm),
+        (glyphs.paused, totals.in_sight(Phase::Paused), theme.warn),
+        (glyphs.down, totals.in_sight(Phase::Draining), theme.warn),
     ] {
         if count > 0 || sign == glyphs.ok {
             parts.push((format!(" {sign}{}", words::grouped(count)), style));
         }
+    }
+    let strays: u64 = totals.strays.values().sum();
+    if strays > 0 {
+        parts.push(("  no record ".into(), theme.header_label));
+        parts.push((words::grouped(strays), theme.warn));
     }
     parts
 }

@@ -88,6 +88,27 @@ fn the_picture_being_old_is_said_in_the_header() {
     assert!(shown.contains("STALE 1m 30s"), "{shown}");
 }
 
+#[test]
+fn what_a_runtime_that_is_lost_had_told_is_marked_as_old_in_header_and_rows() {
+    let (mut ui, mut view) = (ui(), fleet());
+    let before = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(!before.contains("STALE") && !before.contains("last seen"), "{before}");
+    let lost = Some(ui.now.minus(std::time::Duration::from_secs(90)));
+    let with = |lost_since| {
+        let mut system = (*view.system).clone();
+        system.runtime.lost_since = lost_since;
+        std::sync::Arc::new(system)
+    };
+    let (gone, back) = (with(lost), with(None));
+    view.system = gone;
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(shown.contains("RUNTIME STALE 1m 30s"), "{shown}");
+    let unsure = format!("{} running", ui.look().glyphs.unknown);
+    assert!(shown.contains(&unsure) && shown.contains("last seen "), "{shown}");
+    view.system = back;
+    assert_eq!(symbols(&draw(&mut ui, &view, 120, 30)), before);
+}
+
 /// What agents, payloads and other tools may write into any text.
 const HOSTILE: &str = "\u{1b}]52;c;eA==\u{7}\u{1b}[2J\u{9b}31m\u{202e}evil\u{200b}\u{feff}\u{e0041}\u{1b}_x\u{1b}\\\r\n\t世";
 

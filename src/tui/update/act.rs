@@ -109,6 +109,10 @@ impl Turn<'_> {
             Action::Delete if first.noun == Noun::Subscription => {
                 Command::Unsubscribe { subscription: one(Noun::Subscription)?.id }
             }
+            Action::Adopt | Action::Delete if self.are_strays(targets) => {
+                Command::Adopt { workloads: ids(), end: action == Action::Delete }
+            }
+            Action::Adopt => return Err(Safe::new("it has a record already")),
             Action::Delete => {
                 Command::Delete { targets: nouns(&[Noun::Agent, Noun::Pool, Noun::Template])? }
             }
@@ -138,6 +142,15 @@ impl Turn<'_> {
             _ => return Err(Safe::new("that does nothing here")),
         };
         Ok(Ask::Command(command))
+    }
+
+    /// Whether every one of them runs without a record.
+    fn are_strays(&self, targets: &[TargetRef]) -> bool {
+        let is_stray = |target: &TargetRef| {
+            let id = AgentId::new(&target.id).ok().filter(|_| target.noun == Noun::Agent);
+            id.and_then(|id| self.view.agent(&id)).is_some_and(|row| !row.recorded)
+        };
+        targets.iter().all(is_stray)
     }
 
     /// Whether every one of them is paused, so that the same key resumes them.
@@ -193,6 +206,9 @@ impl Turn<'_> {
             return Err(Safe::new(&why));
         }
         let (ask, value) = match (verb, words) {
+            (Verb::Adopt, []) => {
+                (Ask::Command(Command::Adopt { workloads: Vec::new(), end: false }), None)
+            }
             (Verb::Scale | Verb::SetTemplate, [pool, value]) => {
                 (self.ask(action, &[self.resolve(Some(Noun::Pool), pool)?])?, Some(value))
             }
@@ -406,6 +422,7 @@ fn action_of(verb: Verb) -> Action {
         Verb::Stop => Action::Stop,
         Verb::Start => Action::Start,
         Verb::Delete => Action::Delete,
+        Verb::Adopt => Action::Adopt,
         Verb::SetTemplate => Action::SetTemplate,
         Verb::Rollback => Action::Rollback,
         Verb::Send => Action::SendMessage,

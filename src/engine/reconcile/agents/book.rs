@@ -157,6 +157,7 @@ impl Book {
         match outcome {
             Ok(()) | Err(RuntimeError::Gone { .. }) => {
                 (track.failures, track.held_until) = (0, None);
+                tried.forbidden = None;
                 match act {
                     Act::Apply => {
                         let first = match tried.applied {
@@ -171,10 +172,11 @@ impl Book {
                     Act::Park { .. } | Act::Write { .. } | Act::Wait(_) => {}
                 }
             }
-            Err(RuntimeError::Rejected { message } | RuntimeError::Forbidden { message })
-                if act == Act::Apply =>
-            {
+            Err(RuntimeError::Rejected { message }) if act == Act::Apply => {
                 tried.refused = Some((incarnation, message));
+            }
+            Err(error @ RuntimeError::Forbidden { .. }) if act == Act::Apply => {
+                tried.forbidden = Some((incarnation, error.to_string(), now));
             }
             Err(
                 RuntimeError::Rejected { .. }

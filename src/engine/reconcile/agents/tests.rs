@@ -103,6 +103,63 @@ async fn a_refused_workload_fails_with_the_runtimes_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_not_be_brought_about_says_so_and_goes_on_soon_after_it_may() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    world.runtime.forbid(Some("cannot create deployments"));
+    world.runtime.set_slow(true);
+    pending(&world, "a").await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        let says = |text: &'static str| {
+            move |view: &FleetView| {
+                view.agent(&id("a"))
+                    .is_some_and(|row| row.phase == Phase::Deploying && row.reason.as_str() == text)
+            }
+        };
+        let told = "the runtime forbids it: cannot create deployments";
+        until(&world, "told", says(told)).await;
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        until(&world, "still told, and not failed", says(told)).await;
+        world.runtime.forbid(None);
+        let allowed = tokio::time::Instant::now();
+        until(&world, "told no more", says("")).await;
+        assert!(allowed.elapsed() < Duration::from_secs(5), "{:?}", allowed.elapsed());
+        world.runtime.come_up(&id("a"));
+        until(&world, "running", in_phase("a", Phase::Running)).await;
+    })
+    .await;
+    end.unwrap();
+    let told = kinds(&world, "a").await;
+    assert_eq!(told, ["agent.deploying", "agent.waiting", "agent.allowed", "agent.running"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_runtime_that_cannot_be_looked_at_says_why_and_goes_on_soon_after() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    world.runtime.set_lost(true);
+    let ((), end) = beside(&world, start(&world, fence), async {
+        // the loop has met it for long when the agent comes
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        pending(&world, "a").await;
+        let came = tokio::time::Instant::now();
+        let why = "the runtime is not available: lost on purpose";
+        let says =
+            |view: &FleetView| view.agent(&id("a")).is_some_and(|row| row.reason.as_str() == why);
+        until(&world, "told", says).await;
+        assert!(came.elapsed() < Duration::from_secs(5), "{:?}", came.elapsed());
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        world.runtime.set_lost(false);
+        let back = tokio::time::Instant::now();
+        let view = until(&world, "running", in_phase("a", Phase::Running)).await;
+        assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+        assert_eq!(view.agent(&id("a")).unwrap().reason.as_str(), "");
+    })
+    .await;
+    end.unwrap();
+    // once, however long it took
+    assert_eq!(kinds(&world, "a").await, ["agent.waiting", "agent.deploying", "agent.running"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn stop_drains_first_and_a_tombstone_forgets_its_workload() {
     let (world, fence) = world(EngineSettings::default()).await;
     pending(&world, "a").await;
@@ -214,7 +271,8 @@ async fn a_runtime_that_is_away_fails_nobody_and_is_waited_for() {
     })
     .await;
     end.unwrap();
-    assert_eq!(kinds(&world, "a").await, ["agent.deploying", "agent.running"]);
+    // told once, however long it took
+    assert_eq!(kinds(&world, "a").await, ["agent.waiting", "agent.deploying", "agent.running"]);
 }
 
 #[tokio::test(start_paused = true)]

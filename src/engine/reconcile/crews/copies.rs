@@ -10,11 +10,12 @@ use crate::engine::fenced::Fault;
 use crate::engine::journal::Change;
 use crate::engine::reconcile::pools::Mould;
 use crate::engine::retention;
-use crate::engine::view::FleetView;
+use crate::engine::view::{AgentRow, FleetView};
 use crate::model::agent::lifecycle::{has_moved, place};
 use crate::model::agent::{Agent, Phase};
 use crate::model::id::{AgentId, PoolId, TemplateId};
 use crate::model::schema::Collection;
+use crate::model::text::Safe;
 use crate::model::time::Time;
 use crate::ports::runtime::{Observed, State};
 use crate::ports::store::{Document, Key};
@@ -168,6 +169,14 @@ fn first(id: &AgentId, seen: &Observed, like: Agent, now: Time) -> Option<Agent>
     Some(agent)
 }
 
+/// Whether the row says what is seen, so that [`follow`] would leave its record as it is.
+pub fn is_as_seen(row: &AgentRow, seen: &Observed) -> bool {
+    let at = row.node.as_str() == seen.node || row.node == Safe::new(&seen.node);
+    (row.phase, seen.state) == (Phase::Running, State::Running)
+        && (at || seen.node.is_empty())
+        && (row.pid, row.restarts_in_place) == (seen.pid, seen.restarts)
+}
+
 /// The record as it is to be, if it is to be another; the kind is the event's.
 fn follow(agent: &Agent, seen: &Observed, now: Time) -> Option<(Agent, &'static str)> {
     let to = match (seen.state, agent.phase) {
@@ -223,6 +232,30 @@ mod tests {
             started_at: None,
             copy_of: None,
         }
+    }
+
+    #[test]
+    fn a_row_that_says_what_is_seen_needs_no_look_and_any_other_does() {
+        let view = crate::engine::testing::loops::fleet(1, Phase::Running);
+        let seen = Observed { node: "here".to_owned(), restarts: 2, ..seen(State::Running) };
+        let row = AgentRow {
+            node: Safe::new("here"),
+            pid: seen.pid,
+            restarts_in_place: 2,
+            ..(*view.agents[0]).clone()
+        };
+        assert!(is_as_seen(&row, &seen));
+        assert!(is_as_seen(&row, &Observed { node: String::new(), ..seen.clone() }));
+        for other in [
+            Observed { state: State::Ending, ..seen.clone() },
+            Observed { node: "there".to_owned(), ..seen.clone() },
+            Observed { restarts: 3, ..seen.clone() },
+            Observed { pid: Some(7), ..seen.clone() },
+        ] {
+            assert!(!is_as_seen(&row, &other), "{other:?}");
+        }
+        let starting = AgentRow { phase: Phase::Deploying, ..row };
+        assert!(!is_as_seen(&starting, &seen));
     }
 
     #[test]

@@ -290,3 +290,32 @@ fn every_dialog_at_both_sizes() {
         }
     }
 }
+
+#[test]
+fn what_has_no_record_is_adopted_by_its_key_and_ended_by_the_one_that_deletes() {
+    let (mut ui, mut view) = (ui(), fleet());
+    let strays = view.agents.iter().map(|row| {
+        let mut row = row.as_ref().clone();
+        row.recorded = row.name != "triage-1";
+        std::sync::Arc::new(row)
+    });
+    view.agents = strays.collect();
+    let id = view.agents.iter().find(|row| !row.recorded).unwrap().id.to_string();
+    type_text(&mut ui, &view, ":agents triage-1");
+    press(&mut ui, &view, "enter");
+    let workloads = vec![id];
+    let (_, command) = asked(&press(&mut ui, &view, "i"));
+    assert_eq!(command, Command::Adopt { workloads: workloads.clone(), end: false });
+    press(&mut ui, &view, "esc");
+    let (_, command) = asked(&press(&mut ui, &view, "ctrl-d"));
+    assert_eq!(command, Command::Adopt { workloads, end: true });
+    press(&mut ui, &view, "esc");
+    type_text(&mut ui, &view, ":adopt");
+    let (_, command) = asked(&press(&mut ui, &view, "enter"));
+    assert_eq!(command, Command::Adopt { workloads: Vec::new(), end: false });
+    press(&mut ui, &view, "esc");
+    type_text(&mut ui, &view, ":agents triage-2");
+    press(&mut ui, &view, "enter");
+    let effects = press(&mut ui, &view, "i");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Plan(..))), "{effects:?}");
+}

@@ -1,0 +1,44 @@
+//! While the runtime cannot be looked at, nothing is begun on a guess; those that wait for it say why.
+
+use super::{BATCH, change};
+use crate::engine::documents;
+use crate::engine::fenced::{Fault, Fenced};
+use crate::engine::view::FleetView;
+use crate::model::agent::{Desired, Phase};
+use crate::model::schema::Collection;
+use crate::model::text::Safe;
+use crate::ports::runtime::RuntimeError;
+use crate::ports::store::{Key, StoreError, chain};
+
+/// Tells each pending agent why it waits; hands back the fault that the turn ends with.
+pub async fn tell(pen: &Fenced, view: &FleetView, error: RuntimeError) -> Fault {
+    match write(pen, view, &chain(&error)).await {
+        Ok(()) => error.into(),
+        Err(fault) => fault,
+    }
+}
+
+async fn write(pen: &Fenced, view: &FleetView, why: &str) -> Result<(), Fault> {
+    let shown = Safe::new(why); // as the rows have it
+    let waiting = view.agents.iter().filter(|row| {
+        row.phase == Phase::Pending && row.desired == Desired::Running && row.reason != shown
+    });
+    let keys: Result<Vec<Key>, StoreError> =
+        waiting.take(BATCH).map(|row| Key::new(row.id.as_str())).collect();
+    let keys = keys?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut agents = documents::Agents::default();
+    agents.extend(pen.ctx.store.get_many(Collection::Agents, &keys).await?);
+    let still = agents.found.values().filter(|(_, agent)| agent.phase == Phase::Pending);
+    let changes = still.map(|(document, agent)| {
+        let mut after = agent.clone();
+        (after.reason, after.updated_at) = (why.to_owned(), pen.ctx.clock.now());
+        change(document, agent, &after, "agent.waiting", None)
+    });
+    let changes = changes.collect();
+    // who was changed meanwhile is looked at again with its new row
+    pen.commit_each(why, changes).await?;
+    Ok(())
+}
