@@ -109,10 +109,6 @@ const HABITS: &[(&[&str], Habit)] = &[
         Habit::Instead("what somebody else changed stands among the events: :events"),
     ),
     (&["cordon", "uncordon"], Habit::Instead("hosts are closed and opened by z on :hosts")),
-    (
-        &["adopt"],
-        Habit::Instead("what runs without being known is taken in by `cvxc adopt` in a shell"),
-    ),
     (&["cow"], Habit::Instead("but agents: :agents")),
 ];
 
