@@ -142,7 +142,7 @@ pub enum Action {
     Flow,
     /// See what the row is made of, and what of it is sick
     Xray,
-    /// Copy the name of the selected row
+    /// Copy the name of the selected row; in texts, the lines
     CopyName,
     /// Copy the picked cell
     CopyCell,

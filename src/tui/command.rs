@@ -192,6 +192,9 @@ pub fn parse(line: &str) -> Result<Line, Safe> {
         ("help" | "h", []) => Ok(Line::Text(TextKind::Help)),
         ("notices" | "notifications", []) => Ok(Line::Text(TextKind::Notices)),
         ("pulse" | "pulses" | "pu", []) => Ok(Line::Pulse),
+        ("pulse" | "pulses" | "pu", _) => {
+            Err(Safe::new("pulse takes no name: it shows the whole fleet"))
+        }
         ("perf", []) => Ok(Line::Action(Action::TogglePerf)),
         ("aliases", []) => Ok(Line::Text(TextKind::Aliases)),
         ("can-i" | "cani", []) => Ok(Line::Text(TextKind::Rights)),
@@ -271,7 +274,8 @@ pub fn noun(text: &str) -> Option<Noun> {
 }
 
 fn setting(words: &[&str]) -> Result<Setting, Safe> {
-    let wrong = || Safe::new("set takes tz utc|local, header|crumbs|detail|ascii on|off");
+    let wrong =
+        || Safe::new("set takes tz utc|local, header full|compact, crumbs|detail|ascii on|off");
     let [name, value] = words else { return Err(wrong()) };
     let on = match *value {
         "on" | "true" | "full" | "local" => true,
@@ -374,7 +378,12 @@ mod tests {
             ("agents sort:queue:up", "sort: takes asc or desc after the column"),
             ("theme", "theme needs one name"),
             ("bookmark a b", "bookmark needs one name, without blanks"),
-            ("set tz mars", "set takes tz utc|local, header|crumbs|detail|ascii on|off"),
+            (
+                "set tz mars",
+                "set takes tz utc|local, header full|compact, crumbs|detail|ascii on|off",
+            ),
+            ("pulse x", "pulse takes no name: it shows the whole fleet"),
+            ("xray svc", "xray grows from pools, agents or queues, not from svc"),
             ("", "type a page or a verb; ? lists them"),
             ("\u{1b}[2J", "there is no command \"\\u{1b}[2j\""),
         ] {

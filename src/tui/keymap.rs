@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::action::Action;
-use super::keys::{Key, show_chord};
+use super::keys::{Key, show_chord, typed};
 
 pub mod load;
 
@@ -207,11 +207,31 @@ impl Keymap {
         scopes: &[Scope],
         wanted: impl IntoIterator<Item = Action>,
     ) -> Vec<Option<String>> {
+        self.best(scopes, wanted, &|_| true)
+    }
+
+    /// The same while a text is being written: a chord that begins with a character would become part of it.
+    pub fn keys_beside_text(
+        &self,
+        scopes: &[Scope],
+        wanted: impl IntoIterator<Item = Action>,
+    ) -> Vec<Option<String>> {
+        self.best(scopes, wanted, &|chord| chord.first().is_some_and(|key| typed(*key).is_none()))
+    }
+
+    fn best(
+        &self,
+        scopes: &[Scope],
+        wanted: impl IntoIterator<Item = Action>,
+        works: &dyn Fn(&[Key]) -> bool,
+    ) -> Vec<Option<String>> {
         let wanted: Vec<Action> = wanted.into_iter().collect();
         let mut best: Vec<Option<(u8, String)>> = vec![None; wanted.len()];
         for scope in scopes {
             each(self.scopes.get(scope), &mut Vec::new(), &mut |chord, action| {
-                if !wanted.contains(&action) || self.look_up(scopes, chord) != Match::Action(action)
+                if !wanted.contains(&action)
+                    || !works(chord)
+                    || self.look_up(scopes, chord) != Match::Action(action)
                 {
                     return;
                 }

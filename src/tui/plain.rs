@@ -214,6 +214,6 @@ mod tests {
         let (mut ui, view) = (ui(), busy());
         draw(&mut ui, &view, 120, 40);
         press(&mut ui, &view, "r");
-        assert!(lines(&mut ui, &view).join("\n").contains("Plan: restart"));
+        assert!(lines(&mut ui, &view).join("\n").contains("Plan: Restart"));
     }
 }

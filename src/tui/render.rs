@@ -213,12 +213,21 @@ fn draw_plan(
     hits: &mut Hits,
 ) -> Option<Position> {
     let key = ui.key_for(Action::AcceptPlan).unwrap_or_default();
+    let leave = ui.key_to_leave_text(Action::Cancel).unwrap_or_default();
+    let scrolls = ui.keymap.keys_beside_text(&ui.scopes(), [Action::PageDown, Action::SelectNext]);
+    let scrolls: Vec<String> = scrolls.into_iter().flatten().collect();
+    let busy = if plan.confirming {
+        format!("agreed: waiting for the store ({leave} leaves, what was agreed to goes on)")
+    } else {
+        format!("asking the engine ({leave} leaves)")
+    };
     let dialog = PlanDialog {
         text: &plan.text,
         state: &plan.state,
         apply_key: &key,
         apply: if plan.ask == Ask::Quit { "Quit" } else { "Apply" },
-        busy: plan.asked.is_some(),
+        busy: plan.asked.is_some().then_some(busy.as_str()),
+        scroll_keys: &scrolls.join("/"),
         look: ui.look(),
     };
     let (cursor, most) = dialog.draw(screen, buf);

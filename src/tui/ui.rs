@@ -356,6 +356,11 @@ impl Ui {
         self.keymap.key_for(&self.scopes(), action)
     }
 
+    /// The same for a key that types nothing, and so works while a text is being written.
+    pub fn key_to_leave_text(&self, action: Action) -> Option<String> {
+        self.keymap.keys_beside_text(&self.scopes(), [action]).pop().flatten()
+    }
+
     /// What the last frame looked like. The table's first row stays where it was until the cursor leaves the sight.
     pub fn seen(&mut self, hits: Hits) {
         self.hits = hits;

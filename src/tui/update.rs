@@ -121,8 +121,10 @@ impl Turn<'_> {
                 let chord = self.ui.typed.len() > 1;
                 self.ui.typed.clear();
                 let taken = !chord && self.edit(key);
-                if !taken && matches!(self.ui.layers.last(), Some(Layer::Page(_))) {
-                    self.unbound(key);
+                match self.ui.layers.last() {
+                    Some(Layer::Page(_)) if !taken => self.unbound(key),
+                    Some(Layer::Plan(_)) if !taken => self.means_nothing_to_plan(),
+                    _ => {}
                 }
                 taken
             }

@@ -361,7 +361,7 @@ fn undo(intent: Intent, wished: &[&Found<Agent>], mut documents: Vec<Value>) -> 
         Intent::Start => (Desired::Running, format!("stop {all} again")),
         Intent::Delete => (Desired::Deleted, format!("restore {all}, within 24 h")),
         Intent::Restart => {
-            let why = "a run that has ended cannot be gone on with".to_owned();
+            let why = "a run that has ended cannot be continued".to_owned();
             return UndoInfo::Never { why };
         }
         Intent::Drain => {

@@ -22,7 +22,7 @@ use crate::model::plan::{Goal, Noun, Tier};
 use crate::model::pubsub::{NewPublication, NewSubscription, Subscription};
 use crate::model::schema::Collection;
 use crate::model::template::FieldError;
-use crate::model::time::span;
+use crate::model::time::{Time, span};
 use crate::ports::store::{Body, Write};
 
 /// Beyond this many messages a requeue or replay takes a typed word.
@@ -51,8 +51,7 @@ fn mistaken(error: MessagingError) -> CommandError {
 }
 
 /// What each of several messages becomes.
-type Move =
-    fn(&crate::ports::store::Document, crate::model::time::Time) -> Result<Body, MessagingError>;
+type Move = fn(&crate::ports::store::Document, Time) -> Result<Body, MessagingError>;
 
 impl Planner<'_> {
     async fn agent_called(&self, name: &str) -> Result<(AgentId, Found<Agent>), CommandError> {
@@ -311,8 +310,9 @@ fn span_of(draft: &mut Draft, found: &[Found<Message>]) {
     draft.fact("messages", found.len());
     let times = || found.iter().map(|it| it.value.created_at);
     if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {
-        draft.fact("oldest", oldest);
-        draft.fact("newest", newest);
+        let told = |at: Time| at.to_jiff().strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+        draft.fact("oldest", told(oldest));
+        draft.fact("newest", told(newest));
     }
 }
 

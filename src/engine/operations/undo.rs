@@ -72,7 +72,8 @@ impl Planner<'_> {
         };
         draft.title = format!("Undo: {}", it.title);
         draft.rely(json!({ "operation": found.id(), "undone_by": it.undone_by }));
-        draft.fact("undoes", format!("{} of {} by {}", it.kind, it.created_at, it.actor));
+        let at = it.created_at.to_jiff().strftime("%Y-%m-%d %H:%M:%S UTC");
+        draft.fact("undoes", format!("{} of {at} by {}", it.kind, it.actor));
         Ok(draft)
     }
 

@@ -89,6 +89,26 @@ const HABITS: &[(&[&str], Habit)] = &[
     (&["find"], Habit::Instead("/ filters what is in sight, :xray shows what belongs together")),
     (&["bench", "be"], Habit::Instead("what a frame costs: :perf")),
     (&["kill"], Habit::Instead("a plan comes first: :delete, :restart or :drain")),
+    (
+        &["sort"],
+        Habit::Instead(
+            "shift and a letter sort a table (? lists them), as does sort:COLUMN behind a page",
+        ),
+    ),
+    (&["faults", "fault"], Habit::Instead("faults stands behind a page, as in :agents faults")),
+    (
+        &["timeline", "history"],
+        Habit::Instead("what happened to a row: E on it, or :events in:agent/NAME"),
+    ),
+    (
+        &["why", "explain"],
+        Habit::Instead("describe (d) on a row says why it is as it is, :health what is wrong"),
+    ),
+    (
+        &["conflict", "conflicts"],
+        Habit::Instead("what somebody else changed stands among the events: :events"),
+    ),
+    (&["cordon", "uncordon"], Habit::Instead("hosts are closed and opened by z on :hosts")),
     (&["cow"], Habit::Instead("but agents: :agents")),
 ];
 
@@ -97,13 +117,17 @@ pub fn habit(word: &str) -> Option<Habit> {
     HABITS.iter().find(|(words, _)| words.contains(&word)).map(|(_, habit)| *habit)
 }
 
-/// The words of k9s that begin with `typed`, and the page of ours that they open.
-pub fn pages(typed: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let same = HABITS.iter().filter_map(|(words, habit)| match habit {
+/// The words of k9s and what they are the same as, for the list of commands.
+pub fn same() -> impl Iterator<Item = (&'static [&'static str], &'static str)> {
+    HABITS.iter().filter_map(|(words, habit)| match habit {
         Habit::Same(ours) => Some((*words, *ours)),
         Habit::Instead(_) => None,
-    });
-    let all = same.flat_map(|(words, ours)| words.iter().map(move |word| (*word, ours)));
+    })
+}
+
+/// The words of k9s that begin with `typed`, and the page of ours that they open.
+pub fn pages(typed: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = same().flat_map(|(words, ours)| words.iter().map(move |word| (*word, ours)));
     all.filter(move |(word, _)| !typed.is_empty() && word.starts_with(typed))
 }
 

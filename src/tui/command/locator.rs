@@ -31,6 +31,13 @@ pub(super) fn locator(kind: TableKind, rest: &str) -> Result<Locator, Safe> {
         to.root = root;
         words.next();
     }
+    if kind == TableKind::Xray
+        && let Some(word) = words.peek()
+        && let Some(habit::Habit::Instead(_)) = habit::habit(&word.to_ascii_lowercase())
+    {
+        let said = format!("xray grows from pools, agents or queues, not from {word}");
+        return Err(Safe::new(&said));
+    }
     while let Some(word) = words.next() {
         if in_list {
             // `state in (failed, paused)` goes on until its bracket closes

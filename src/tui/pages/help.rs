@@ -10,7 +10,7 @@ use crate::model::access::{Right, Role};
 use crate::model::text::Safe;
 use crate::model::time::Time;
 use crate::tui::action::{Action, Group};
-use crate::tui::command::Verb;
+use crate::tui::command::{Verb, habit};
 use crate::tui::keymap::{Keymap, Scope};
 use crate::tui::notices::Notice;
 use crate::tui::widgets::toast::Weight;
@@ -116,6 +116,7 @@ pub fn aliases() -> Content {
     for kind in TableKind::iter() {
         lines.push(row(kind.name(), &kind.names()[1..].join("  ")));
     }
+    lines.push(row("pulse", "pulses  pu"));
     lines.push(row("help", "h"));
     lines.push(row("notices", "notifications"));
     lines.push(row("aliases", ""));
@@ -130,6 +131,9 @@ pub fn aliases() -> Content {
     lines.push(row("go NAME, forget NAME", "open a bookmark, or forget it"));
     lines.push(row("xray [pool|agent|queue] [NAME]", "what it is made of, the sick first"));
     lines.push(row("describe|yaml|logs [KIND] NAME", ""));
+    lines.push(Vec::new());
+    lines.push(line(&[("THE SAME AS IN K9S", Ink::Title)]));
+    lines.extend(habit::same().map(|(words, ours)| row(ours, &words.join("  "))));
     lines.push(Vec::new());
     lines.push(line(&[("A PAGE TAKES, IN ANY ORDER", Ink::Title)]));
     for (left, right) in [
@@ -244,6 +248,7 @@ mod tests {
         for kind in TableKind::iter() {
             assert!(text.contains(&format!(":{}", kind.name())), "{text}");
         }
+        assert!(text.contains(":pulse ") && text.contains("pod  pods"), "{text}");
         for verb in Verb::iter() {
             assert!(text.contains(verb.usage()), "{text}");
         }

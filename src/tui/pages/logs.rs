@@ -261,6 +261,11 @@ impl LogText {
         }
     }
 
+    /// Whether no agent has written anything yet: what the console says of it does not count.
+    pub fn is_unwritten(&self) -> bool {
+        !self.lines.iter().any(|entry| matches!(entry.kind, Kind::Line | Kind::Spread))
+    }
+
     /// Draws a line under what is there now.
     pub fn mark(&mut self, now: Time) -> Dropped {
         let text = Safe::new(&format!("marked at {}", words::clock(now)));
@@ -343,7 +348,11 @@ impl LogText {
             note.push(format!("{} scrolled out", words::grouped(self.dropped)));
         }
         let count = u64::try_from(self.lines.len()).unwrap_or(u64::MAX);
-        note.push(format!("{} lines", words::grouped(count)));
+        note.push(format!(
+            "{} {}",
+            words::grouped(count),
+            if count == 1 { "line" } else { "lines" }
+        ));
         note.join("  ")
     }
 

@@ -359,7 +359,7 @@ pub fn allowances(all: &[Allowance]) -> Vec<PlainLine> {
     let mut lines =
         vec![Vec::new(), vec![(Safe::new("what the runtime lets this console do"), Ink::Title)]];
     if all.is_empty() {
-        let said = "  everything: it asks nobody who comes";
+        let said = "  everything: it has no rights of its own that could be missing";
         lines.push(vec![(Safe::new(said), Ink::Text)]);
         return lines;
     }

@@ -174,9 +174,9 @@ fn undo(operation: &Operation, lines: &mut Vec<PlainLine>) {
     }
     match &operation.undo {
         UndoInfo::By { note, .. } | UndoInfo::Restore { note, .. } => {
-            named(lines, "would", note, Ink::Text);
+            named(lines, "possible", note, Ink::Text);
         }
-        UndoInfo::Never { why } => named(lines, "never", why, Ink::Muted),
+        UndoInfo::Never { why } => named(lines, "impossible", why, Ink::Muted),
     }
 }
 

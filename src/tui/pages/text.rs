@@ -111,6 +111,15 @@ pub struct TextPage {
 }
 
 impl TextPage {
+    /// There is nothing to read yet, or only why there is nothing.
+    pub fn is_empty(&self) -> bool {
+        match &self.content {
+            Content::Waiting | Content::Failed(_) => true,
+            Content::Log(log) => log.is_unwritten(),
+            Content::Plain(_) | Content::Document(_) => false,
+        }
+    }
+
     pub fn new(kind: TextKind, about: Option<TargetRef>) -> Self {
         Self {
             kind,

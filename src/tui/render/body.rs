@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use crate::engine::view::FleetView;
 use crate::model::time::Time;
 use crate::tui::pages::deltas::Deltas;
-use crate::tui::pages::row::{self, Rows};
+use crate::tui::pages::row::{self, Rows, Spec};
 use crate::tui::pages::table::TablePage;
 use crate::tui::pages::words;
 use crate::tui::ui::Side;
@@ -99,6 +99,32 @@ pub(super) fn table_title(page: &TablePage) -> String {
     format!("{}({scope}{faults}{old})", page.kind.name())
 }
 
+/// A filter that leaves no row, with what of it may not mean what it looks like.
+fn why_none(line: &str, spec: &Spec) -> String {
+    /// Nobody has more cores than that in one agent: thousandths were meant.
+    const CORES: f64 = 64.0;
+    let mut said = "the filter leaves no row; esc clears it".to_owned();
+    let mut labels = false;
+    for word in line.split_whitespace() {
+        let end = word.find(['=', '!', '<', '>', '~']).unwrap_or(word.len());
+        let name = &word[..end];
+        let is_field = spec.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+        let value = word[end..].trim_start_matches(['=', '<', '>']);
+        let cores: Option<f64> = value.parse().ok();
+        if word == "-l" {
+            labels = true;
+        } else if labels && is_field {
+            said.push_str(&format!(". {name} is a field, no label: write {word} without -l"));
+        } else if name.eq_ignore_ascii_case("cpu") && cores.is_some_and(|cores| cores > CORES) {
+            said.push_str(&format!(". cpu counts cores: {value}m are thousandths of one"));
+        } else if !word.starts_with('-') && word.chars().any(char::is_uppercase) {
+            said.push_str(". A capital letter makes case count");
+        }
+        labels &= word == "-l" || word.ends_with(',');
+    }
+    said
+}
+
 /// Why there are no rows.
 pub(super) fn nothing(
     page: &TablePage,
@@ -107,6 +133,7 @@ pub(super) fn nothing(
     look: Look<'_>,
     buf: &mut Buffer,
 ) {
+    let why = why_none(&page.filter.line, page.kind.spec());
     let text = if let Some(error) = &page.fetched.error {
         error.as_str()
     } else if page.listing.total > 0 && page.fetched.goes_on() {
@@ -116,7 +143,7 @@ pub(super) fn nothing(
     } else if page.listing.total > 0 && page.filter.query.is_empty() {
         "nothing is wrong here"
     } else if page.listing.total > 0 {
-        "the filter leaves no row; esc clears it"
+        why.as_str()
     } else if page.owner.is_some() {
         "nothing belongs to it"
     } else {

@@ -65,6 +65,13 @@ const DIALOG_HINTS: &[(Action, &str)] = &[
 const WRITING_HINTS: &[(Action, &str)] =
     &[(Action::NextField, "next"), (Action::Press, "next"), (Action::Cancel, "cancel")];
 
+/// While the word that is asked for is not there yet: the dialog says what to type.
+const WORD_HINTS: &[(Action, &str)] =
+    &[(Action::NextField, "next"), (Action::Press, "press"), (Action::Cancel, "cancel")];
+
+/// While the engine is asked.
+const ASKING_HINTS: &[(Action, &str)] = &[(Action::Cancel, "leave")];
+
 /// What is refused can only be left.
 const REFUSED_HINTS: &[(Action, &str)] = &[(Action::Cancel, "close")];
 
@@ -113,11 +120,21 @@ pub(super) fn draw(ui: &Ui, area: Rect, buf: &mut Buffer) {
 }
 
 fn shown_hints(ui: &Ui) -> Vec<Hint> {
+    let (writing, typing) = match ui.layers.last() {
+        Some(Layer::Plan(plan)) => {
+            let writing = plan.state.is_writing();
+            let refused = plan.text.refused.is_some();
+            (writing, writing || (!refused && !plan.state.may_apply(&plan.text)))
+        }
+        _ => (false, false),
+    };
     let wanted = match ui.layers.last() {
         Some(Layer::Prompt(_)) => PROMPT_HINTS,
+        Some(Layer::Plan(plan)) if plan.confirming => ASKING_HINTS,
+        Some(Layer::Plan(_)) if writing => WRITING_HINTS,
         Some(Layer::Plan(plan)) if plan.text.refused.is_some() => REFUSED_HINTS,
-        Some(Layer::Plan(plan)) if plan.state.is_writing() => WRITING_HINTS,
         Some(Layer::Plan(plan)) if plan.ask == Ask::Quit => QUIT_HINTS,
+        Some(Layer::Plan(plan)) if !plan.state.may_apply(&plan.text) => WORD_HINTS,
         Some(Layer::Plan(_)) => DIALOG_HINTS,
         Some(Layer::Page(Page::Table(page))) => page.kind.spec().hints,
         Some(Layer::Page(Page::Text(page))) if page.kind == TextKind::Logs => LOG_HINTS,
@@ -130,7 +147,12 @@ fn shown_hints(ui: &Ui) -> Vec<Hint> {
         .filter(|(action, _)| !(ui.readonly && action.changes_fleet()))
         .copied()
         .collect();
-    let bound = ui.keymap.keys_for(&ui.scopes(), wanted.iter().map(|(action, _)| *action));
+    let (scopes, actions) = (ui.scopes(), wanted.iter().map(|(action, _)| *action));
+    let bound = if typing {
+        ui.keymap.keys_beside_text(&scopes, actions)
+    } else {
+        ui.keymap.keys_for(&scopes, actions)
+    };
     wanted
         .into_iter()
         .zip(bound)

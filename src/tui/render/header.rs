@@ -48,7 +48,7 @@ pub(super) fn view_line(ui: &Ui, area: Rect, buf: &mut Buffer) {
                 format!("{} of {}", words::grouped(as_u64(shown)), words::grouped(as_u64(total)))
             };
             if !page.state.marks.is_empty() {
-                let marks = page.state.marks.len();
+                let marks = words::grouped(as_u64(page.state.marks.len()));
                 text.push_str(&format!(" {} {marks} marked", look.glyphs.separator));
             }
             if page.is_frozen() {

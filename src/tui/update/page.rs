@@ -56,6 +56,9 @@ impl Turn<'_> {
             Action::Refresh => self.refresh_now(),
             Action::ToggleHeader => self.ui.compact = !self.ui.compact,
             Action::ToggleCrumbs => self.ui.crumbs = !self.ui.crumbs,
+            Action::ToggleDetail if !matches!(self.ui.page(), Page::Table(_)) => {
+                self.refuse("the side pane is for tables");
+            }
             Action::ToggleDetail => {
                 self.ui.detail = !self.ui.detail;
                 self.ui.side = Side::default();

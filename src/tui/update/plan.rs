@@ -88,7 +88,7 @@ impl Turn<'_> {
 
     fn plan_refused(&mut self, why: Safe) {
         if let Some(layer) = self.ui.plan_mut() {
-            let title = std::mem::take(&mut layer.text.title);
+            let title = Safe::new(&format!("{}: refused", title(&layer.ask).as_str()));
             let kept = match &layer.ask {
                 Ask::Edit { file, .. } => {
                     vec![Safe::new(&format!("your edit is kept in {}", file.display()))]
@@ -117,6 +117,13 @@ impl Turn<'_> {
             return true;
         }
         let is_digit = typed(key).is_some_and(|c| c.is_ascii_digit());
+        let has_number = layer.state.number_field().is_some();
+        // The word that is asked for is typed straight away, whatever its first letter does elsewhere in a dialog.
+        if let Some(c) = typed(key).filter(|_| !(is_digit && has_number))
+            && layer.state.begins_word(&layer.text, c)
+        {
+            layer.state.focus = PlanFocus::Word;
+        }
         let on_check = layer.state.check().is_some();
         let on_button =
             on_check || matches!(layer.state.focus, PlanFocus::Cancel | PlanFocus::Apply);
@@ -158,15 +165,27 @@ impl Turn<'_> {
             Action::Press => match state.focus {
                 PlanFocus::Cancel => self.leave_plan(),
                 PlanFocus::Apply => self.apply(),
-                // Enter never agrees by itself: from a field it goes on to the next stop.
+                // Enter never agrees by itself: from a field it goes on.
                 PlanFocus::Field(_) | PlanFocus::Word | PlanFocus::Reason => {
-                    state.turn(&layer.text, true);
+                    state.enter(&layer.text);
                 }
             },
             Action::AcceptPlan => self.apply(),
             Action::Cancel | Action::Back | Action::Leave => self.leave_plan(),
             _ => {}
         }
+    }
+
+    /// A key that does nothing in the dialog in sight says so, and what does.
+    pub(super) fn means_nothing_to_plan(&mut self) {
+        let leave = self.ui.key_to_leave_text(Action::Cancel).unwrap_or_default();
+        let Some(layer) = self.ui.plan_mut() else { return };
+        let said = if layer.text.refused.is_some() {
+            format!("it is refused: {leave} closes")
+        } else {
+            format!("that does nothing here: {leave} cancels")
+        };
+        self.refuse(&said);
     }
 
     /// Closes the dialog without carrying anything out.
@@ -200,17 +219,23 @@ impl Turn<'_> {
         if layer.confirming {
             return;
         }
+        if layer.text.refused.is_some() {
+            return self.means_nothing_to_plan();
+        }
         if !layer.state.may_apply(&layer.text) {
-            if layer.text.word.is_some() {
-                layer.state.focus = PlanFocus::Word;
-            }
+            layer.state.focus = PlanFocus::Word;
             return;
         }
         if layer.state.fields.iter().any(|field| field.label == DRY_RUN && field.is_ticked()) {
             layer.dry = true;
             return self.form_changed();
         }
-        let Some(plan) = layer.plan.clone() else { return };
+        let Some(plan) = layer.plan.clone() else {
+            if layer.asked.is_some() {
+                self.refuse("the plan is still being made");
+            }
+            return;
+        };
         let typed = layer.text.word.is_some().then(|| layer.state.word.text().to_owned());
         let consent = Consent { typed, reason: layer.state.reason.text().trim().to_owned() };
         layer.confirming = true;
@@ -299,7 +324,13 @@ impl Turn<'_> {
 
 pub(super) fn title(ask: &Ask) -> Safe {
     Safe::new(&match ask {
-        Ask::Command(command) | Ask::Edit { command, .. } => command.verb().to_owned(),
+        Ask::Command(command) | Ask::Edit { command, .. } => {
+            let mut letters = command.verb().replace('_', " ");
+            if let Some(first) = letters.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            letters
+        }
         Ask::Scale { pool } => format!("Scale pool {}", pool.name),
         Ask::ScalePools { pools } => format!("Scale {} pools", pools.len()),
         Ask::Drain { .. } => "Drain".to_owned(),

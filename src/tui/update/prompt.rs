@@ -6,7 +6,7 @@ use super::Turn;
 use crate::model::text::Safe;
 use crate::tui::action::Action;
 use crate::tui::command::suggest::{Known, ghost, suggest};
-use crate::tui::keys::Key;
+use crate::tui::keys::{Key, typed};
 use crate::tui::pages::Page;
 use crate::tui::ui::{Layer, PromptKind, PromptLayer};
 use crate::tui::widgets::edit::LineEdit;
@@ -38,6 +38,16 @@ impl Turn<'_> {
 
     /// Gives `key` to the line; every key that edits is taken.
     pub(super) fn edit_prompt(&mut self, key: Key) -> bool {
+        // A second `:` behind a line that was refused begins anew, as the first one did.
+        if typed(key) == Some(':')
+            && let Some(prompt) = self.ui.prompt_mut()
+            && prompt.kind == PromptKind::Command
+            && prompt.error.is_some()
+        {
+            prompt.edit.set("");
+            self.prompt_changed();
+            return true;
+        }
         let taken = self.ui.prompt_mut().is_some_and(|prompt| prompt.edit.key(key));
         if taken {
             self.prompt_changed();

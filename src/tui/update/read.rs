@@ -237,6 +237,10 @@ impl Turn<'_> {
             Action::ClearText => log.clear(),
             Action::MarkLine => {
                 log.mark(now);
+                page.refilter(look);
+                let at = crate::tui::pages::words::clock(now);
+                self.refuse(&format!("marked below the last line, at {at}"));
+                return true;
             }
             Action::LockColumns => page.state.locked = !page.state.locked,
             Action::StopLog if log.stopped => {

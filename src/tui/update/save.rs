@@ -14,6 +14,9 @@ impl Turn<'_> {
         let (theme, glyphs) = (self.ui.theme.clone(), self.ui.glyphs);
         let look = Look { theme: &theme, glyphs: &glyphs };
         let (view, now) = (self.view, self.ui.now);
+        if matches!(self.ui.page(), Page::Text(page) if page.is_empty()) {
+            return self.refuse("there is nothing to save");
+        }
         let line = self.ui.page().line();
         let stem = self.ui.page().crumb();
         let stem: String = stem
@@ -69,7 +72,7 @@ fn quote(out: &mut String, cell: &str) {
 #[cfg(test)]
 mod tests {
     use crate::tui::effect::Effect;
-    use crate::tui::testing::{fleet, open, press, ui};
+    use crate::tui::testing::{draw, fleet, open, press, symbols, ui};
 
     #[test]
     fn a_table_is_saved_as_csv_with_the_line_that_leads_to_it() {
@@ -83,6 +86,22 @@ mod tests {
         assert!(lines[1].starts_with("NAME,POOL,STATE,"), "{text}");
         assert!(lines[2].starts_with("triage-2,triage,✖ failed,"), "{text}");
         assert_eq!(lines.len(), 5);
+    }
+
+    #[test]
+    fn a_log_that_says_nothing_is_no_file_and_a_text_has_no_side_pane() {
+        let (mut ui, view) = (ui(), fleet());
+        open(&mut ui, &view, "logs ocr-1");
+        let effects = press(&mut ui, &view, "ctrl-s");
+        assert!(!effects.iter().any(|it| matches!(it, Effect::Save { .. })), "{effects:?}");
+        let shown = symbols(&draw(&mut ui, &view, 120, 30));
+        assert!(shown.contains("there is nothing to save"), "{shown}");
+        press(&mut ui, &view, "|");
+        let shown = symbols(&draw(&mut ui, &view, 120, 30));
+        assert!(!ui.detail && shown.contains("the side pane is for tables"), "{shown}");
+        press(&mut ui, &view, "m");
+        let shown = symbols(&draw(&mut ui, &view, 120, 30));
+        assert!(shown.contains("marked below the last line"), "{shown}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::model::health::HealthStatus;
 use crate::model::id::OperationId;
 use crate::model::plan::{Command, Fact, Plan, Targets, Tier};
 use crate::tui::effect::Fetch;
-use crate::tui::testing::{agent, draw, fleet, many, press, symbols, type_text, ui};
+use crate::tui::testing::{agent, draw, fleet, many, open, press, symbols, type_text, ui};
 use crate::tui::ui::Ask;
 use crate::tui::widgets::plan::PlanFocus;
 
@@ -91,6 +91,102 @@ fn tier_3_takes_the_word_and_y_is_text_inside_its_field() {
     let effects = press(&mut ui, &view, "shift-tab enter");
     let [Effect::Confirm(_, _, consent)] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(consent.typed.as_deref(), Some("triage"));
+}
+
+#[test]
+fn the_word_of_tier_3_is_typed_straight_away_and_enter_agrees_to_nothing_before_it_is_right() {
+    let (mut ui, view) = (ui(), fleet());
+    draw(&mut ui, &view, 120, 30);
+    let (id, command) = asked(&press(&mut ui, &view, "ctrl-d"));
+    answer(&mut ui, &view, id, plan(command, Tier::Three));
+    assert_eq!(ui.plan_mut().unwrap().state.focus, PlanFocus::Cancel);
+    type_text(&mut ui, &view, "triag");
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    let foot = shown.lines().last().unwrap();
+    assert!(foot.contains("esc cancel") && !foot.contains("q cancel"), "{foot}");
+    assert_eq!(press(&mut ui, &view, "enter"), []);
+    assert_eq!(ui.plan_mut().unwrap().state.focus, PlanFocus::Word, "it is not right yet");
+    type_text(&mut ui, &view, "e");
+    assert_eq!(press(&mut ui, &view, "enter"), [], "the first Enter only leaves the field");
+    let effects = press(&mut ui, &view, "enter");
+    let [Effect::Confirm(_, _, consent)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(consent.typed.as_deref(), Some("triage"));
+}
+
+#[test]
+fn enter_behind_a_number_leads_to_the_buttons_where_y_agrees() {
+    let (mut ui, view) = (ui(), fleet());
+    type_text(&mut ui, &view, ":pools triage");
+    press(&mut ui, &view, "enter s");
+    let effects = type_text(&mut ui, &view, "4");
+    let (id, command) = asked(&effects);
+    press(&mut ui, &view, "enter");
+    assert_eq!(ui.plan_mut().unwrap().state.focus, PlanFocus::Cancel);
+    press(&mut ui, &view, "y");
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(shown.contains("the plan is still being made"), "{shown}");
+    answer(&mut ui, &view, id, plan(command, Tier::Two));
+    let effects = press(&mut ui, &view, "y");
+    let [Effect::Confirm(_, _, consent)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(consent.reason, "");
+    let shown = symbols(&draw(&mut ui, &view, 120, 30));
+    assert!(shown.contains("waiting for the store"), "{shown}");
+}
+
+#[test]
+fn while_a_text_is_written_the_footer_names_only_keys_that_are_no_text() {
+    let (mut ui, view) = (ui(), fleet());
+    type_text(&mut ui, &view, ":pools triage");
+    let (id, _) = asked(&press(&mut ui, &view, "enter i"));
+    for refused in [false, true] {
+        if refused {
+            let message = "there is no such version".to_owned();
+            let fault = Fault::Command(CommandError::Refused { message });
+            update(&mut ui, &view, Event::Done(id, Err(fault)));
+        }
+        let shown = symbols(&draw(&mut ui, &view, 120, 30));
+        let foot = shown.lines().last().unwrap();
+        assert!(foot.contains("tab next") && foot.contains("esc cancel"), "{foot}");
+        assert!(!foot.contains("q c") && !foot.contains("y apply"), "{foot}");
+    }
+}
+
+#[test]
+fn a_refused_plan_says_so_in_its_title_and_to_any_key_how_to_leave() {
+    let (mut ui, view) = (ui(), fleet());
+    draw(&mut ui, &view, 120, 30);
+    let (id, _) = asked(&press(&mut ui, &view, "r"));
+    let fault = Fault::Command(CommandError::Refused { message: "it is gone".into() });
+    update(&mut ui, &view, Event::Done(id, Err(fault)));
+    for key in ["y", "x"] {
+        press(&mut ui, &view, key);
+        let shown = symbols(&draw(&mut ui, &view, 120, 30));
+        assert!(shown.contains("Restart: refused") && shown.contains("esc closes"), "{shown}");
+    }
+}
+
+#[test]
+fn a_colon_behind_a_line_that_was_refused_begins_anew() {
+    let (mut ui, view) = (ui(), fleet());
+    draw(&mut ui, &view, 120, 30);
+    type_text(&mut ui, &view, ":agetns");
+    press(&mut ui, &view, "enter");
+    type_text(&mut ui, &view, ":pods");
+    assert_eq!(ui.prompt_mut().unwrap().edit.text(), "pods");
+}
+
+#[test]
+fn a_filter_that_leaves_nothing_says_what_of_it_may_be_meant_otherwise() {
+    let (mut ui, view) = (ui(), fleet());
+    for (line, said) in [
+        ("agents /Triage-2", "A capital letter makes case count"),
+        ("agents -l pool=x", "pool is a field, no label"),
+        ("agents cpu>300", "300m are thousandths"),
+    ] {
+        open(&mut ui, &view, line);
+        let shown = symbols(&draw(&mut ui, &view, 120, 30));
+        assert!(shown.contains(said), "{line}: {shown}");
+    }
 }
 
 #[test]

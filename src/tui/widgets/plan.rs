@@ -162,6 +162,29 @@ impl PlanState {
         self.focus = stops[(at + step) % stops.len()];
     }
 
+    /// Where Enter leads from a field: to the next one that has to be filled in, then to the buttons. Never into the
+    /// reason, which would swallow the key that agrees.
+    pub fn enter(&mut self, text: &PlanText) {
+        let wants_word = text.word.is_some() && text.refused.is_none() && !self.may_apply(text);
+        let last = if wants_word { PlanFocus::Word } else { PlanFocus::Cancel };
+        self.focus = match self.focus {
+            PlanFocus::Field(at) => {
+                let mut later = (at + 1)..self.fields.len();
+                let next = later.find(|at| !self.fields[*at].is_check());
+                next.map_or(last, PlanFocus::Field)
+            }
+            PlanFocus::Word if !wants_word => PlanFocus::Apply,
+            PlanFocus::Word | PlanFocus::Reason => last,
+            button @ (PlanFocus::Cancel | PlanFocus::Apply) => button,
+        };
+    }
+
+    /// Whether `c`, typed while no text has the focus, begins the word that is asked for.
+    pub fn begins_word(&self, text: &PlanText, c: char) -> bool {
+        let word = text.word.as_ref().filter(|_| text.refused.is_none() && !self.is_writing());
+        word.is_some_and(|word| self.word.is_empty() && word.as_str().starts_with(c))
+    }
+
     /// The field that takes what is typed.
     pub fn field(&mut self) -> Option<&mut LineEdit> {
         match self.focus {
@@ -213,7 +236,9 @@ pub struct PlanDialog<'a> {
     /// What agreeing is called.
     pub apply: &'a str,
     /// Something on its way, said instead of the buttons.
-    pub busy: bool,
+    pub busy: Option<&'a str>,
+    /// The keys that scroll what does not fit.
+    pub scroll_keys: &'a str,
     pub look: Look<'a>,
 }
 
@@ -231,6 +256,8 @@ impl PlanDialog<'_> {
         let word = u16::from(self.text.word.is_some() && asks);
         let below = 1 + checks + word + u16::from(self.text.asks_reason && asks);
         let rows = count(body.len()).saturating_add(1 + above + below);
+        // the line of keys below the page stays in sight
+        let rows = rows.min(screen.height.saturating_sub(3));
         let size = Size::new(width.saturating_sub(4), rows);
         let inner = dialog::open(buf, screen, size, &self.text.title, &self.text.note, self.look);
         if inner.is_empty() {
@@ -252,14 +279,17 @@ impl PlanDialog<'_> {
                 line.iter().map(|(text, style)| (text.as_str(), *style)).collect();
             paint::pieces(buf, (inner.x, y), inner.width, &parts, self.look.glyphs.ellipsis);
         }
-        let seen = (most > 0).then(|| {
+        if most > 0 {
             let last = (scroll + usize::from(shown)).min(body.len());
             let more = if last < body.len() { self.look.glyphs.down } else { "" };
-            format!("{}-{last} of {} {more}", scroll + 1, body.len())
-        });
+            let keys = self.scroll_keys;
+            let seen = format!(" {keys} scrolls: {}-{last} of {} {more} ", scroll + 1, body.len());
+            let (style, place) = (self.look.theme.title, (inner.x, inner.bottom()));
+            paint::text(buf, place, inner.width, &seen, style, self.look.glyphs.ellipsis);
+        }
         let foot = Rect { y: inner.bottom() - below, height: below, ..inner };
-        cursor = cursor.or(self.footer(foot, seen.as_deref(), buf));
-        (cursor.filter(|_| !self.busy || self.is_typing()), most)
+        cursor = cursor.or(self.footer(foot, buf));
+        (cursor.filter(|_| self.busy.is_none() || self.is_typing()), most)
     }
 
     /// Whether a field takes what is typed, so that the cursor stays in sight while the engine is asked.
@@ -280,7 +310,7 @@ impl PlanDialog<'_> {
         cursor
     }
 
-    fn footer(&self, area: Rect, seen: Option<&str>, buf: &mut Buffer) -> Option<Position> {
+    fn footer(&self, area: Rect, buf: &mut Buffer) -> Option<Position> {
         let mut cursor = None;
         let last = area.bottom().saturating_sub(1);
         let mut rows = (area.top()..last).map(|y| Rect { y, height: 1, ..area });
@@ -309,14 +339,10 @@ impl PlanDialog<'_> {
             self.checks(place, buf);
         }
         let line = Rect { y: last, height: 1, ..area };
-        if self.busy {
-            let style = self.look.theme.busy;
-            paint::text(buf, (line.x, line.y), line.width, "asking the engine", style, "");
+        if let Some(busy) = self.busy {
+            let (style, ellipsis) = (self.look.theme.busy, self.look.glyphs.ellipsis);
+            paint::text(buf, (line.x, line.y), line.width, busy, style, ellipsis);
             return cursor;
-        }
-        if let Some(seen) = seen {
-            let style = self.look.theme.dialog_label;
-            paint::text(buf, (line.x, line.y), line.width, seen, style, "");
         }
         let apply = format!("{} {}", self.apply_key, self.apply);
         let focused = match self.state.focus {
@@ -390,7 +416,8 @@ mod tests {
             state,
             apply_key: "y",
             apply: "Apply",
-            busy: false,
+            busy: None,
+            scroll_keys: "PgDn",
             look: plain_look(),
         };
         dialog.draw(buf.area, &mut buf);
@@ -442,20 +469,23 @@ mod tests {
                 state: &state,
                 apply_key: "y",
                 apply: "Apply",
-                busy: false,
+                busy: None,
+                scroll_keys: "PgDn",
                 look,
             };
             let (_, most) = dialog.draw(buf.area, &mut buf);
             (symbols(&buf), most)
         };
         let (first, most) = draw(0);
-        assert!(first.contains("undo       back to 12") && first.contains("1-20 of"), "{first}");
+        assert!(first.contains("undo       back to 12") && first.contains("1-19 of"), "{first}");
         let mut seen = std::collections::BTreeSet::new();
         for scroll in 0..=most {
             let (shown, _) = draw(scroll);
             seen.extend((0..500).filter(|n| shown.contains(&format!("create triage-{n} "))));
         }
         assert_eq!(seen.len(), 500);
+        assert!(first.contains("PgDn scrolls: 1-"), "{first}");
+        assert_eq!(first.lines().nth(23).unwrap().trim(), "", "the line of keys stays in sight");
     }
 
     #[test]

@@ -154,7 +154,7 @@ async fn a_pool_restarts_by_what_may_be_away() {
     assert_eq!(plan.tier, Tier::Two);
     let batches: Vec<u32> = plan.steps.iter().map(|step| step.batch).collect();
     assert_eq!(batches, [0, 0, 0, 1, 1, 1, 2]);
-    assert_eq!(plan.undo, Err("a run that has ended cannot be gone on with".to_owned()));
+    assert_eq!(plan.undo, Err("a run that has ended cannot be continued".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ async fn what_cannot_be_undone_says_why() {
     let (id, _) = desk.run(Command::Restart { targets: Targets::agents(["a"]) }).await.unwrap();
     assert_eq!(
         said(desk.undo(&id).await),
-        "\"Restart agent a\" cannot be undone: a run that has ended cannot be gone on with"
+        "\"Restart agent a\" cannot be undone: a run that has ended cannot be continued"
     );
     let (id, _) = desk.run(pause("a")).await.unwrap();
     desk.world.clock.jump(25 * 3_600_000);

@@ -177,7 +177,7 @@ impl<'a> Parser<'a> {
         let guess = closest(&name.to_ascii_lowercase(), names.iter().copied());
         let guess = guess.map(|guess| format!("did you mean {guess}? ")).unwrap_or_default();
         let hint = format!(
-            "{guess}fields: {}; in \"quotes\" it is searched as text",
+            "{guess}a label: -l {name}=…; text: in \"quotes\"; fields: {}",
             if names.is_empty() { "none here".to_owned() } else { names.join(" ") }
         );
         FilterError::new(at, format!("unknown field {name}"), hint)

@@ -138,7 +138,12 @@ fn filters_find_what_they_say(#[case] text: &str, #[case] yes: bool) {
 }
 
 #[rstest]
-#[case("quee>100", 0, "unknown field quee", "did you mean queue? fields: name state")]
+#[case(
+    "quee>100",
+    0,
+    "unknown field quee",
+    "did you mean queue? a label: -l quee=…; text: in \"quotes\"; fields: name state"
+)]
 #[case("ok colour=red", 3, "unknown field colour", "fields: name")]
 #[case("queue>", 6, "expected a number", "")]
 #[case("queue>lots", 6, "got \"lots\"", "")]

@@ -202,7 +202,7 @@ fn plans() -> Vec<(&'static str, Plan)> {
         step(n / 13, "delete", &format!("ocr-{n:03}"), "drained first; a tombstone stays 24 h")
     });
     let diff = "1.1.0 → 1.2.0\n@@ -3,5 +3,5 @@\n   image: worker:1\n-  args: [--slow]\n+  args: [--fast]\n   env:";
-    let never = Err("a run that has ended cannot be gone on with");
+    let never = Err("a run that has ended cannot be continued");
     vec![
         (
             "restart",
