@@ -316,6 +316,15 @@ impl Opened {
         drop(tokio::time::timeout(limit, known).await);
     }
 
+    /// What is known to be wrong with the store.
+    fn trouble(&self) -> Option<String> {
+        let view = self.handle.views().borrow().clone();
+        let store = &view.system.store;
+        let broken = store.details.iter().find(|(name, _)| name.as_str() == "broken");
+        let said = [Some(&store.error), broken.map(|(_, line)| line)];
+        said.into_iter().flatten().find(|why| !why.as_str().is_empty()).map(ToString::to_string)
+    }
+
     /// Waits until the mirror holds the whole fleet, at most `limit`.
     ///
     /// # Errors
@@ -326,7 +335,10 @@ impl Opened {
         match tokio::time::timeout(limit, ready).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(StoreError::Unavailable("the engine stopped".into())),
-            Err(_) => Err(StoreError::Unavailable(format!("no answer within {limit:?}").into())),
+            Err(_) => Err(StoreError::Unavailable(match self.trouble() {
+                Some(why) => why.into(),
+                None => format!("no answer within {limit:?}").into(),
+            })),
         }
     }
 }

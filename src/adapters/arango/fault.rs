@@ -106,7 +106,7 @@ impl Failure {
                 }
                 (_, number::COLLECTION_NOT_FOUND) => StoreError::Corrupt {
                     message: format!(
-                        "a collection is missing on the server ({message}); it is made again when a process opens the store, empty: restore a backup first"
+                        "a collection is missing on the server ({message}); it is made again, empty, when a console or daemon starts: restore a backup first"
                     ),
                 },
                 (_, number::DATABASE_NOT_FOUND) => StoreError::Corrupt {

@@ -539,7 +539,7 @@ mod tests {
             let ((bad, asked), (good, _)) = (serve(first).await, serve(Some(well)).await);
             let mut options =
                 ArangoOptions::new(vec![bad, good], "fleet", "root", Secret::default()).unwrap();
-            options.request_timeout = Duration::from_millis(300);
+            options.request_timeout = Duration::from_secs(2);
             let http = Http::new(&options, &SystemClock::shared()).unwrap();
             for _ in 0..5 {
                 let answer = http.send(&Ask::get("/_api/version")).await.unwrap();
