@@ -320,9 +320,8 @@ impl Opened {
     fn trouble(&self) -> Option<String> {
         let view = self.handle.views().borrow().clone();
         let store = &view.system.store;
-        let broken = store.details.iter().find(|(name, _)| name.as_str() == "broken");
-        let said = [Some(&store.error), broken.map(|(_, line)| line)];
-        said.into_iter().flatten().find(|why| !why.as_str().is_empty()).map(ToString::to_string)
+        let mut said = std::iter::once(&store.error).chain(store.told("broken"));
+        said.find(|why| !why.as_str().is_empty()).map(ToString::to_string)
     }
 
     /// Waits until the mirror holds the whole fleet, at most `limit`.

@@ -121,7 +121,6 @@ impl ArangoStore {
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.http()?;
         match self.tasks.spawn(work).await {
             Ok(end) => end,
             Err(error) => Err(StoreError::OutcomeUnknown(error.into())),

@@ -295,6 +295,11 @@ impl Totals {
         self.phases.get(&phase).copied().unwrap_or(0)
     }
 
+    /// How many run without a record.
+    pub fn unrecorded(&self) -> u64 {
+        self.strays.values().sum()
+    }
+
     /// The same as people count: with what runs without a record.
     pub fn in_sight(&self, phase: Phase) -> u64 {
         self.phase(phase) + self.strays.get(&phase).copied().unwrap_or(0)
@@ -336,6 +341,14 @@ pub struct PartStatus {
     /// Since when it has not been well: what it told before is that old.
     #[serde(default)]
     pub lost_since: Option<Time>,
+}
+
+impl PartStatus {
+    /// The details of this name: `broken`, `danger` and `fault` are what is wrong with it, a line each.
+    pub fn told<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Safe> {
+        let named = self.details.iter().filter(move |(found, _)| found.as_str() == name);
+        named.map(|(_, line)| line)
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

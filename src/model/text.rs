@@ -169,6 +169,15 @@ impl PartialEq<&str> for Safe {
     }
 }
 
+/// `word` with a capital in front.
+pub fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars
+        .next()
+        .map(|first| first.to_ascii_uppercase().to_string() + chars.as_str())
+        .unwrap_or_default()
+}
+
 /// Columns of a text that is already safe, counted by grapheme cluster as the screen does.
 pub fn columns(text: &str) -> usize {
     if text.is_ascii() {

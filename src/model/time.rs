@@ -49,6 +49,11 @@ impl Time {
     pub fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
+
+    /// For people: `2026-11-21 08:00:00 UTC`.
+    pub fn in_words(self) -> String {
+        self.to_jiff().strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+    }
 }
 
 impl fmt::Display for Time {

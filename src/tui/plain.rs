@@ -64,7 +64,7 @@ pub fn lines(ui: &mut Ui, view: &FleetView) -> Vec<String> {
 
 fn fleet(view: &FleetView, now: Time) -> String {
     let totals = &view.totals;
-    let strays: u64 = totals.strays.values().sum();
+    let strays = totals.unrecorded();
     let recorded = view.agents.iter().filter(|row| row.recorded).count();
     let mut line = format!("{recorded} agents, {} running", totals.phase(Phase::Running));
     if strays > 0 {

@@ -71,29 +71,16 @@ async fn whole(table: &Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::kubernetes::objects::{PodPhase, Podded};
+    use crate::adapters::kubernetes::judge;
+    use crate::adapters::kubernetes::objects::Podded;
     use crate::model::id::AgentId;
     use crate::model::time::Time;
     use crate::ports::runtime::State;
 
+    /// Made a second before it started.
     fn pod(name: &str) -> Podded {
-        Podded {
-            copy_of: None,
-            name: name.to_owned(),
-            uid: name.to_owned(),
-            version: 1,
-            incarnation: 1,
-            created: Time::from_millis(5_000),
-            ending: false,
-            grace: 30,
-            node: "node-1".to_owned(),
-            phase: PodPhase::Running,
-            ready: true,
-            restarts: 0,
-            started_at: Some(Time::from_millis(6_000)),
-            why: String::new(),
-            exit: None,
-        }
+        let started_at = Some(Time::from_millis(6_000));
+        Podded { started_at, ..judge::tests::pod(name, 1, 5_000) }
     }
 
     #[tokio::test]

@@ -165,7 +165,7 @@ fn seen(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::time::Time;
 
@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    fn pod(name: &str, incarnation: u64, created: i64) -> Podded {
+    pub fn pod(name: &str, incarnation: u64, created: i64) -> Podded {
         Podded {
             copy_of: None,
             name: name.to_owned(),

@@ -20,6 +20,7 @@ use crate::model::pool::Pool;
 use crate::model::scaling::Mode;
 use crate::model::schema::Collection;
 use crate::model::template::FieldError;
+use crate::model::text::capital;
 use crate::model::time::span;
 
 /// Ending no more agents than this never takes a typed word (`console.md` §2, tier 3).
@@ -296,14 +297,6 @@ fn title(intent: Intent, targets: &Targets, crowd: &Crowd, wished: &[&Found<Agen
         (_, [one]) => format!("{verb} agent {}", one.value.name),
         (_, many) => format!("{verb} {}", count(many.len(), "agent")),
     }
-}
-
-pub(super) fn capital(word: &str) -> String {
-    let mut chars = word.chars();
-    chars
-        .next()
-        .map(|first| first.to_ascii_uppercase().to_string() + chars.as_str())
-        .unwrap_or_default()
 }
 
 /// The batch of each agent, in order. Restarts go by their pool's `max_unavailable`; endings that need a typed word by

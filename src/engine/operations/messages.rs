@@ -22,6 +22,7 @@ use crate::model::plan::{Goal, Noun, Tier};
 use crate::model::pubsub::{NewPublication, NewSubscription, Subscription};
 use crate::model::schema::Collection;
 use crate::model::template::FieldError;
+use crate::model::text::capital;
 use crate::model::time::{Time, span};
 use crate::ports::store::{Body, Write};
 
@@ -285,7 +286,7 @@ impl Planner<'_> {
             return Err(refused(refusals.join("; ")));
         }
         let n = documents.len();
-        draft.title = format!("{} {}", super::agents::capital(verb), count(n, "message"));
+        draft.title = format!("{} {}", capital(verb), count(n, "message"));
         draft.warnings.extend(refusals.into_iter().map(|it| format!("left out: {it}")));
         self.weigh(&mut draft, verb, n);
         span_of(&mut draft, &found);
@@ -310,9 +311,8 @@ fn span_of(draft: &mut Draft, found: &[Found<Message>]) {
     draft.fact("messages", found.len());
     let times = || found.iter().map(|it| it.value.created_at);
     if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {
-        let told = |at: Time| at.to_jiff().strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-        draft.fact("oldest", told(oldest));
-        draft.fact("newest", told(newest));
+        draft.fact("oldest", oldest.in_words());
+        draft.fact("newest", newest.in_words());
     }
 }
 

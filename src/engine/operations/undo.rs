@@ -72,7 +72,7 @@ impl Planner<'_> {
         };
         draft.title = format!("Undo: {}", it.title);
         draft.rely(json!({ "operation": found.id(), "undone_by": it.undone_by }));
-        let at = it.created_at.to_jiff().strftime("%Y-%m-%d %H:%M:%S UTC");
+        let at = it.created_at.in_words();
         draft.fact("undoes", format!("{} of {at} by {}", it.kind, it.actor));
         Ok(draft)
     }

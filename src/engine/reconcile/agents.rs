@@ -31,6 +31,7 @@ use crate::model::agent::lifecycle::{self, Act, Facts, RestartPolicy};
 use crate::model::agent::{Agent, Phase};
 use crate::model::filter::{Field, Filter};
 use crate::model::health::AgentHealth;
+use crate::model::health::verdict::DEAD;
 use crate::model::id::AgentId;
 use crate::model::message::MessageStatus;
 use crate::model::schema::Collection;
@@ -52,9 +53,6 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 const FINISH: Duration = Duration::from_secs(5);
 /// An agent that fails this soon after the leader began fell while nobody led, and says nothing about the present.
 const SETTLING: Duration = Duration::from_secs(5);
-/// For so many intervals a heartbeat speaks for a workload that is not shown here: later it counts as dead
-/// (`console.md` §6, probes).
-const SPEAKS_FOR: u32 = 6;
 const ORPHAN_GRACE: Duration = Duration::from_secs(10);
 /// How long an agent is left alone whose document cannot be read.
 const UNREADABLE: Duration = Duration::from_secs(10);
@@ -278,7 +276,8 @@ impl Agents {
             agent,
             seen: self.sights.of(id),
             heartbeat,
-            vouched: own.map(|(at, _)| at.plus(agent.config.heartbeat.interval * SPEAKS_FOR)),
+            // until it counts as dead
+            vouched: own.map(|(at, _)| at.plus(agent.config.heartbeat.interval * DEAD)),
             in_flight: look.in_flight.get(id.as_str()).copied().unwrap_or(0),
             tried: self.book.tried(id),
             leading_since: self.leading_since,

@@ -61,7 +61,7 @@ const MEMORY_SHARE: f64 = 0.85;
 const SAMPLES: u32 = 3;
 /// Heartbeat intervals of silence.
 const STALE: u32 = 3;
-const DEAD: u32 = 6;
+pub const DEAD: u32 = 6;
 /// A message that waits for longer shows that its receiver does not keep up.
 const WAITS_TOO_LONG: Duration = Duration::from_secs(300);
 /// A start in place that takes longer than this has failed.

@@ -133,7 +133,7 @@ pub(super) fn nothing(
     look: Look<'_>,
     buf: &mut Buffer,
 ) {
-    let why = why_none(&page.filter.line, page.kind.spec());
+    let why;
     let text = if let Some(error) = &page.fetched.error {
         error.as_str()
     } else if page.listing.total > 0 && page.fetched.goes_on() {
@@ -143,6 +143,7 @@ pub(super) fn nothing(
     } else if page.listing.total > 0 && page.filter.query.is_empty() {
         "nothing is wrong here"
     } else if page.listing.total > 0 {
+        why = why_none(&page.filter.line, page.kind.spec());
         why.as_str()
     } else if page.owner.is_some() {
         "nothing belongs to it"

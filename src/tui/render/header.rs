@@ -166,10 +166,9 @@ fn part(parts: &mut Parts, look: Look<'_>, name: &str, status: &crate::engine::v
             if let Some(latency) = latency {
                 parts.push((format!(" {}", words::latency(latency)), theme.header_value));
             }
-            let told = |name| status.details.iter().find(|(found, _)| found.as_str() == name);
-            if let Some((_, line)) = told("broken") {
+            if let Some(line) = status.told("broken").next() {
                 parts.push((format!(" {} {}", glyphs.failed, line.as_str()), theme.alarm));
-            } else if told("fault").is_some() {
+            } else if status.told("fault").next().is_some() {
                 parts.push((format!(" {} faults, see :health", glyphs.degraded), theme.warn));
             }
         }
@@ -255,7 +254,7 @@ fn counts(view: &FleetView, look: Look<'_>) -> Parts {
             parts.push((format!(" {sign}{}", words::grouped(count)), style));
         }
     }
-    let strays: u64 = totals.strays.values().sum();
+    let strays = totals.unrecorded();
     if strays > 0 {
         parts.push(("  no record ".into(), theme.header_label));
         parts.push((words::grouped(strays), theme.warn));

@@ -109,7 +109,7 @@ impl Turn<'_> {
             Action::Delete if first.noun == Noun::Subscription => {
                 Command::Unsubscribe { subscription: one(Noun::Subscription)?.id }
             }
-            Action::Adopt | Action::Delete if self.are_strays(targets) => {
+            Action::Adopt | Action::Delete if targets.iter().all(|it| self.is_stray(it)) => {
                 Command::Adopt { workloads: ids(), end: action == Action::Delete }
             }
             Action::Adopt => return Err(Safe::new("it has a record already")),
@@ -144,13 +144,10 @@ impl Turn<'_> {
         Ok(Ask::Command(command))
     }
 
-    /// Whether every one of them runs without a record.
-    fn are_strays(&self, targets: &[TargetRef]) -> bool {
-        let is_stray = |target: &TargetRef| {
-            let id = AgentId::new(&target.id).ok().filter(|_| target.noun == Noun::Agent);
-            id.and_then(|id| self.view.agent(&id)).is_some_and(|row| !row.recorded)
-        };
-        targets.iter().all(is_stray)
+    /// Whether it runs without a record.
+    pub(super) fn is_stray(&self, target: &TargetRef) -> bool {
+        let id = AgentId::new(&target.id).ok().filter(|_| target.noun == Noun::Agent);
+        id.and_then(|id| self.view.agent(&id)).is_some_and(|row| !row.recorded)
     }
 
     /// Whether every one of them is paused, so that the same key resumes them.

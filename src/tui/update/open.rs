@@ -1,7 +1,6 @@
 //! Going from page to page: by command, into a row, back, and through the history of views.
 
 use super::Turn;
-use crate::model::id::AgentId;
 use crate::model::plan::{Noun, TargetRef};
 use crate::model::text::Safe;
 use crate::tui::action::Action;
@@ -197,11 +196,9 @@ impl Turn<'_> {
 
     /// Describe, YAML or logs of `target`.
     pub(super) fn about(&mut self, action: Action, target: TargetRef) {
-        let id = AgentId::new(&target.id).ok().filter(|_| target.noun == Noun::Agent);
-        let stray = id.and_then(|id| self.view.agent(&id)).is_some_and(|row| !row.recorded);
         match action {
             // without a record there is nothing stored to show
-            Action::Yaml if stray => self.open_text(TextKind::Live, Some(target)),
+            Action::Yaml if self.is_stray(&target) => self.open_text(TextKind::Live, Some(target)),
             Action::Yaml => self.open_text(TextKind::Yaml, Some(target)),
             Action::Live => self.open_text(TextKind::Live, Some(target)),
             Action::Logs | Action::PreviousLogs => {

@@ -4,7 +4,7 @@
 use super::{Turn, say};
 use crate::engine::handle::{CommandError, Consent};
 use crate::model::plan::{Command, Plan, PlannedStep, Tier};
-use crate::model::text::Safe;
+use crate::model::text::{Safe, capital};
 use crate::tui::action::Action;
 use crate::tui::effect::Effect;
 use crate::tui::event::{Fault, Reply};
@@ -325,11 +325,7 @@ impl Turn<'_> {
 pub(super) fn title(ask: &Ask) -> Safe {
     Safe::new(&match ask {
         Ask::Command(command) | Ask::Edit { command, .. } => {
-            let mut letters = command.verb().replace('_', " ");
-            if let Some(first) = letters.get_mut(..1) {
-                first.make_ascii_uppercase();
-            }
-            letters
+            capital(&command.verb().replace('_', " "))
         }
         Ask::Scale { pool } => format!("Scale pool {}", pool.name),
         Ask::ScalePools { pools } => format!("Scale {} pools", pools.len()),

@@ -103,8 +103,7 @@ fn part(kind: Kind, status: &PartStatus, stale: bool) -> Part {
 /// A row for each thing that is wrong with it, the gravest first: none hides another.
 fn troubles(kind: Kind, status: &PartStatus) -> impl Iterator<Item = Part> {
     let of = move |(name, health, word)| {
-        let lines = status.details.iter().filter(move |(found, _)| found.as_str() == name);
-        lines.enumerate().map(move |(n, (_, line))| Part {
+        status.told(name).enumerate().map(move |(n, line)| Part {
             id: format!("part/{}/{name}/{n}", <&str>::from(kind)),
             name: Safe::new(name),
             kind,
