@@ -221,16 +221,14 @@ impl Hub {
     }
 
     async fn following(&self) {
-        let mut from: Option<(u64, u64)> = None;
         let mut failures = 0;
         loop {
             if locked(&self.watched).is_empty() {
-                from = None;
                 self.bell.notified().await;
                 continue;
             }
             let step = match self.source {
-                Source::Tail => self.tail_on(&mut from, failures > 0).await,
+                Source::Tail => self.tail_on(failures > 0).await,
                 Source::Poll(_) => self.look(false).await.map(|()| false),
             };
             match step {
@@ -259,26 +257,14 @@ impl Hub {
         }
     }
 
-    /// Reads on in the server's log; true when more is waiting. `from` is where, and in which epoch of ours.
-    async fn tail_on(
-        &self,
-        from: &mut Option<(u64, u64)>,
-        doubtful: bool,
-    ) -> Result<bool, Failure> {
-        if from.is_none() || doubtful {
-            let stand = self.stand().await?;
-            if from.is_none() {
-                let mut log = locked(&self.log);
-                log.reset(stand.tick);
-                *from = Some((log.epoch, stand.tick));
-                drop(log);
-                self.news.send_replace(());
-            }
+    /// Reads on in the server's log; true when more is waiting.
+    async fn tail_on(&self, doubtful: bool) -> Result<bool, Failure> {
+        if doubtful {
+            self.stand().await?;
         }
         let (epoch, at) = {
             let log = locked(&self.log);
-            // whoever noticed that the server is another has begun anew where that one stood
-            from.filter(|(epoch, _)| *epoch == log.epoch).unwrap_or((log.epoch, log.head()))
+            (log.epoch, log.head())
         };
         let slice = self.tail.read(at).await?;
         if slice.gap {
@@ -287,7 +273,6 @@ impl Hub {
             if log.epoch == epoch {
                 log.lost(stand.tick);
             }
-            *from = Some((log.epoch, log.head()));
             drop(log);
             self.news.send_replace(());
             return Ok(true);
@@ -305,7 +290,6 @@ impl Hub {
             }
             log.advance(slice.next);
         }
-        *from = Some((epoch, slice.next));
         if any {
             self.news.send_replace(());
         }
@@ -366,8 +350,16 @@ impl Hub {
         let foreign = name != *locked(&self.name) || place > head;
         let epoch = locked(&self.log).epoch;
         let epoch = if foreign { u64::MAX } else { epoch };
-        for collection in &watch.collections {
-            *locked(&self.watched).entry(*collection).or_default() += 1;
+        {
+            let mut watched = locked(&self.watched);
+            if watched.is_empty() && matches!(self.source, Source::Tail) {
+                // nobody has read on since the last reader went; begun any later, the log would already lack what this
+                // one waits for
+                locked(&self.log).reset(head);
+            }
+            for collection in &watch.collections {
+                *watched.entry(*collection).or_default() += 1;
+            }
         }
         let reader = Reader::new(self.clone(), self.news.subscribe(), watch, (base, place), epoch);
         self.bell.notify_one();
@@ -386,9 +378,12 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::sync::mpsc::{Receiver, Sender};
 
+    use futures::StreamExt;
+
     use super::*;
     use crate::adapters::arango::options::{ArangoOptions, Secret};
     use crate::ports::clock::SystemClock;
+    use crate::ports::store::Change;
 
     /// Answers one request after the other with where a log stands, and that nothing follows in it: what is asked goes to
     /// `asked`, and waits for the server's name and tick in `ticks`.
@@ -473,16 +468,42 @@ mod tests {
             answer.send(("a", 20)).await.unwrap();
             let hub = Hub::open(&http).await.unwrap();
             was_asked.recv().await.unwrap();
-            let mut from = Some((0, 20));
             // a reader notices first, and by the time the log is read on it is longer than the old one was
             answer.send(("b", 18)).await.unwrap();
             assert_eq!(hub.head().await.unwrap(), 18);
             was_asked.recv().await.unwrap();
             answer.send(("b", 25)).await.unwrap();
-            hub.tail_on(&mut from, false).await.unwrap();
+            hub.tail_on(false).await.unwrap();
             let request = was_asked.recv().await.unwrap();
             assert!(request.contains("/wal/tail?from=18&"), "{request}");
-            assert_eq!(from, Some((1, 18)));
+            let log = locked(&hub.log);
+            assert_eq!((log.epoch, log.head()), (1, 18));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_first_reader_is_followed_from_where_the_server_stood_when_it_came() {
+        beside(async |http, mut was_asked, answer| {
+            answer.send(("a", 10)).await.unwrap();
+            let hub = Hub::open(&http).await.unwrap();
+            was_asked.recv().await.unwrap();
+            answer.send(("a", 20)).await.unwrap();
+            let topic = Some("b".to_owned());
+            let watch =
+                Watch { collections: vec![Collection::AgentMessages], topic, bodies: false };
+            let mut feed = hub.changes(hub.written(20, 20), watch).await.unwrap();
+            was_asked.recv().await.unwrap();
+            let follows = tokio::spawn(hub.clone().follow());
+            // it is asked for what follows at once, and what this process writes is told while no answer comes
+            let request = was_asked.recv().await.unwrap();
+            assert!(request.contains("/wal/tail?from=20&"), "{request}");
+            let put = Some((Rev("_a".into()), Some("b".to_owned())));
+            let own = (Collection::AgentMessages, Key::new("m").unwrap(), put);
+            hub.own(hub.since(), vec![own]);
+            let told = feed.next().await.unwrap().unwrap();
+            assert!(matches!(&told[..], [Change::Put { .. }]), "{told:?}");
+            follows.abort();
         })
         .await;
     }
