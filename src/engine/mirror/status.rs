@@ -111,7 +111,8 @@ impl Status {
         part.lost_since = if part.ok { None } else { shown.lost_since.or(Some(last)) };
         self.loud |= moved
             || (&shown.kind, &shown.version, &shown.place, shown.ok, &shown.error)
-                != (&part.kind, &part.version, &part.place, part.ok, &part.error);
+                != (&part.kind, &part.version, &part.place, part.ok, &part.error)
+            || troubled(shown, &part);
         self.quiet = true;
         *shown = part;
     }
@@ -213,9 +214,42 @@ fn differs(shown: Option<Duration>, now: Option<Duration>) -> bool {
     }
 }
 
+/// Whether other things are wrong with it than were shown. That a fault grows older is no news.
+fn troubled(shown: &PartStatus, now: &PartStatus) -> bool {
+    let other = |name| !shown.told(name).eq(now.told(name));
+    other("broken") || other("danger") || shown.told("fault").count() != now.told("fault").count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_breaks_is_shown_at_once_and_a_fault_that_only_grows_older_is_not() {
+        let mut status = Status::new(true, false);
+        let mut shows = |details: &[(&str, &str)]| {
+            let told = |(name, line): &(&str, &str)| ((*name).to_owned(), (*line).to_owned());
+            let info = StoreInfo {
+                kind: "fake",
+                version: String::new(),
+                place: String::new(),
+                latency: Duration::from_millis(1),
+                details: details.iter().map(told).collect(),
+            };
+            status.store(&info, Time::from_millis(1_000));
+            let shown = status.is_dirty();
+            status.take(Instant::now());
+            shown
+        };
+        assert!(shows(&[]), "it was not known");
+        assert!(!shows(&[]));
+        assert!(shows(&[("fault", "1 answer of 503; the last 0 s ago")]));
+        assert!(!shows(&[("fault", "1 answer of 503; the last 5 s ago")]));
+        let broken = [("broken", "agents is missing"), ("fault", "the last 9 s ago")];
+        assert!(shows(&broken));
+        assert!(!shows(&broken));
+        assert!(shows(&[]));
+    }
 
     #[test]
     fn a_runtime_that_fails_is_lost_since_it_was_last_well_and_no_longer_once_it_is() {
