@@ -44,10 +44,14 @@ const NAME: &str = "reconcile";
 const ACTS_AT_ONCE: usize = 32;
 /// Documents decided on and written at once.
 const BATCH: usize = 200;
+const FIRST: usize = 2 * ACTS_AT_ONCE;
 /// Turns are at least this far apart, and as far as the last one took, up to the longest: what changes fast is looked at
 /// once for several changes, and the runtime has its share of the machine.
 const GATHER: Duration = Duration::from_millis(10);
 const LONGEST_GATHER: Duration = Duration::from_millis(100);
+/// With calls enough waiting for their turn, what changes is gathered until few are left, but no longer than this: what is
+/// told meanwhile takes nothing from what is being done.
+const LONGEST_BURST: Duration = Duration::from_millis(500);
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// How long calls under way may take when the loop stops.
 const FINISH: Duration = Duration::from_secs(5);
@@ -141,11 +145,12 @@ impl Agents {
 
     /// Takes what comes within a moment, so that a burst of changes is one turn.
     async fn linger(&mut self, moment: Duration) {
-        let moment = sleep(moment);
-        tokio::pin!(moment);
+        let (moment, burst) = (sleep(moment), sleep(LONGEST_BURST));
+        tokio::pin!(moment, burst);
         loop {
             tokio::select! {
-                () = &mut moment => return,
+                () = &mut moment, if self.queued() <= ACTS_AT_ONCE => return,
+                () = &mut burst => return,
                 changed = self.sights.next() => self.book.mark(changed),
                 Some(done) = self.acts.join_next() => self.note(done),
             }
@@ -173,8 +178,9 @@ impl Agents {
             let restarted = seen.is_some_and(|seen| seen.restarts > 0);
             !restarted && glance::at(Some(row), seen, parks, now) == Glance::Quiet
         });
-        // what is queued was decided on what was true then: no more of that than a batch
-        let room = BATCH.saturating_sub(self.queued());
+        // what is queued was decided on what was true then: no more of that than a batch, and where nothing is under way
+        // the first few begin before the rest is decided on
+        let room = if self.acts.is_empty() { FIRST } else { BATCH.saturating_sub(self.queued()) };
         let mut batch = Vec::new();
         while batch.len() < room
             && let Some(id) = self.book.pop()

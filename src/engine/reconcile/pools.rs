@@ -46,6 +46,8 @@ const SHARE: u32 = 50;
 const LONGEST_GATHER: Duration = Duration::from_millis(500);
 /// Documents in one transaction.
 const BATCH: usize = 200;
+/// The first of many: as many as are started at once, so that this begins while the rest is still written.
+const FIRST: usize = 40;
 /// How long a member that is let go may finish what it holds (`console.md` §5).
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -295,9 +297,10 @@ impl Pools {
 
     /// Creates what is missing, as long as the pool stays as it was decided on.
     async fn create(&self, pool: &Document, mould: &Mould, steps: &Steps) -> Result<(), Fault> {
-        let mut left = steps.create as usize;
+        let (mut left, mut batch) = (steps.create as usize, FIRST);
         while left > 0 {
-            let now = left.min(BATCH);
+            let now = left.min(batch);
+            batch = BATCH;
             for _ in 0..10 {
                 let changes = mould.cast(&self.pen.ctx, now)?;
                 let check = unchanged(pool);

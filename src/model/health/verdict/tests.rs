@@ -96,6 +96,20 @@ fn another_cause_of_the_same_status_is_told_once() {
 }
 
 #[test]
+fn that_a_start_takes_its_time_is_no_news_and_what_is_in_its_way_is() {
+    let mut watched = Watched::new(HealthStatus::Unknown);
+    let mut check = |said: Option<&'static str>| {
+        let inputs = Inputs { phase: Phase::Deploying, restarting: said, ..inputs(0) };
+        let check = watched.check(&inputs, Thresholds::default());
+        (check.changed, check.reworded)
+    };
+    assert_eq!(check(None), (false, false));
+    assert_eq!(check(Some("")), (false, false));
+    assert_eq!(check(Some("ImagePullBackOff")), (true, false));
+    assert_eq!(check(Some("")), (true, false), "it is out of the way");
+}
+
+#[test]
 fn a_paused_agent_of_which_nothing_runs_is_not_silent() {
     let paused = Inputs { phase: Phase::Paused, heartbeat: Some(at(0)), ..inputs(900) };
     assert!(judge(&paused, &Over::default()).silent);
