@@ -115,10 +115,14 @@ impl Answer {
     }
 }
 
+/// An endpoint that failed.
 #[derive(Debug, Clone, Copy)]
 struct Down {
+    /// Until then nothing is asked of it.
     until: Instant,
     span: Duration,
+    /// One request is on its way to see whether it is well again.
+    tried: bool,
 }
 
 #[derive(Debug)]
@@ -230,7 +234,10 @@ impl Http {
             let silent = matches!(failure, Failure::Silent(_)) && ask.again == Again::Harmless;
             silences += u32::from(silent);
             let worth = failure.is_busy() || (silent && silences < SILENCES);
-            if !worth || !pause.wait().await {
+            // a silence may have taken all patience, and another endpoint none of it
+            let others = self.pool.options.endpoints.len() > 1 && ask.pin.is_none();
+            let elsewhere = silent && silences == 1 && others;
+            if !worth || !(elsewhere || pause.wait().await) {
                 return Err(failure);
             }
             self.note(|notes| notes.repeated += 1);
@@ -244,7 +251,7 @@ impl Http {
     /// Asks the endpoints in turn until one takes the request.
     async fn to_any(&self, ask: &Ask) -> Result<Answer, Failure> {
         let (mut refused, mut busy) = (Vec::new(), None);
-        for endpoint in self.order(ask.pin) {
+        for endpoint in self.order(ask) {
             match self.logged_in(ask, endpoint).await {
                 Err(Failure::Refused(text)) => {
                     self.mark(endpoint, false);
@@ -272,16 +279,25 @@ impl Http {
         Err(busy.unwrap_or_else(|| Failure::Refused(refused.join("; "))))
     }
 
-    /// Those that did not fail lately first, each in the order of the settings.
-    fn order(&self, pin: Option<usize>) -> Vec<usize> {
-        if let Some(pin) = pin {
+    /// Those that did not fail first, each in the order of the settings. Of one that has been left alone for long enough, a
+    /// single request that may be repeated finds out whether it is well again; the others do not wait for that.
+    fn order(&self, ask: &Ask) -> Vec<usize> {
+        if let Some(pin) = ask.pin {
             return vec![pin];
         }
         let now = self.pool.clock.instant();
-        let down = self.pool.down.lock().unwrap_or_else(PoisonError::into_inner);
-        let resting = |at: usize| down.get(at).copied().flatten().is_some_and(|d| d.until > now);
+        let mut down = self.pool.down.lock().unwrap_or_else(PoisonError::into_inner);
         let mut order: Vec<usize> = (0..down.len()).collect();
-        order.sort_by_key(|at| resting(*at));
+        order.sort_by_key(|at| down.get(*at).copied().flatten().is_some());
+        let rested = |slot: &Option<Down>| slot.is_some_and(|down| down.until <= now);
+        let due = down.iter().position(rested).filter(|_| ask.again == Again::Harmless);
+        if let Some(at) = due
+            && let Some(Some(slot)) = down.get_mut(at)
+        {
+            (slot.until, slot.tried) = (now + self.pool.options.request_timeout, true);
+            order.retain(|other| *other != at);
+            order.insert(0, at);
+        }
         order
     }
 
@@ -291,11 +307,13 @@ impl Http {
         let Some(slot) = down.get_mut(endpoint) else { return };
         *slot = match (well, &*slot) {
             (true, _) => None,
-            (false, Some(Down { span, .. })) => {
-                let span = (*span * 2).min(LEFT_ALONE_LONGEST);
-                Some(Down { until: now + span, span })
+            // of requests that failed together one counts
+            (false, Some(known)) if known.until > now && !known.tried => Some(*known),
+            (false, Some(known)) => {
+                let span = (known.span * 2).min(LEFT_ALONE_LONGEST);
+                Some(Down { until: now + span, span, tried: false })
             }
-            (false, None) => Some(Down { until: now + LEFT_ALONE, span: LEFT_ALONE }),
+            (false, None) => Some(Down { until: now + LEFT_ALONE, span: LEFT_ALONE, tried: false }),
         };
         drop(down);
         if well {
@@ -540,6 +558,7 @@ mod tests {
             let mut options =
                 ArangoOptions::new(vec![bad, good], "fleet", "root", Secret::default()).unwrap();
             options.request_timeout = Duration::from_secs(2);
+            options.patience = Duration::from_secs(1); // as shipped, less than one silence
             let http = Http::new(&options, &SystemClock::shared()).unwrap();
             for _ in 0..5 {
                 let answer = http.send(&Ask::get("/_api/version")).await.unwrap();
@@ -549,5 +568,32 @@ mod tests {
             assert!(asked < 5, "it is left alone for a while, and was asked {asked} times");
             assert!(!http.notes().lines(Instant::now()).is_empty(), "the fault is told");
         }
+    }
+
+    #[test]
+    fn one_request_finds_out_whether_an_endpoint_is_well_again_and_the_others_do_not_wait_for_it() {
+        let url = |at: u16| Url::parse(&format!("http://127.0.0.1:{at}")).unwrap();
+        let endpoints = vec![url(1), url(2)];
+        let options = ArangoOptions::new(endpoints, "fleet", "root", Secret::default()).unwrap();
+        let http = Http::new(&options, &SystemClock::shared()).unwrap();
+        let read = Ask::get("/_api/version");
+        let write = Ask::new(Method::POST, "/_api/cursor", Again::Unbegun);
+        let span = || http.pool.down.lock().unwrap()[0].unwrap().span;
+        assert_eq!(http.order(&read), [0, 1]);
+        for _ in 0..5 {
+            http.mark(0, false);
+        }
+        assert_eq!((http.order(&read), span()), (vec![1, 0], LEFT_ALONE), "they failed together");
+        let rests = || http.pool.down.lock().unwrap()[0].as_mut().unwrap().until = Instant::now();
+        rests();
+        assert_eq!(http.order(&write), [1, 0], "what is done once at most finds out nothing");
+        assert_eq!(http.order(&read), [0, 1]);
+        assert_eq!(http.order(&read), [1, 0], "one is enough");
+        http.mark(0, false);
+        assert_eq!(span(), LEFT_ALONE * 2);
+        rests();
+        assert_eq!(http.order(&read), [0, 1]);
+        http.mark(0, true);
+        assert_eq!(http.order(&write), [0, 1]);
     }
 }
