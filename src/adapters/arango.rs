@@ -48,7 +48,7 @@ use self::feed::{Hub, Own, Source};
 use self::guard::Guard;
 use self::http::{Ask, Http};
 use self::notes::Notes;
-use self::options::ArangoOptions;
+use self::options::{ArangoOptions, Makes};
 pub use self::schema::{Part, Standing};
 use self::sends::Sends;
 
@@ -90,12 +90,19 @@ impl ArangoStore {
         let role = schema::database(&http).await?.unwrap_or_else(|| "unknown".to_owned());
         let about = async { version(&http).await.map_err(Failure::nothing_written) };
         let ((), version) = tokio::try_join!(schema::complete(&http), about)?;
+        let guard = Arc::<Guard>::default();
+        // who does not make what is missing knows of it before the first write
+        let looked = async {
+            if options.makes != Makes::WhatIsMissing {
+                guard.look(&http).await;
+            }
+        };
         // the schema's document names the server to the feed
-        let hub = Hub::open(&http).await.map_err(Failure::nothing_written)?;
+        let (hub, ()) = tokio::join!(Hub::open(&http), looked);
+        let hub = hub.map_err(Failure::nothing_written)?;
         http.note(Notes::settled);
         let tasks = TaskTracker::new();
         tasks.spawn(hub.clone().follow());
-        let guard = Arc::<Guard>::default();
         tasks.spawn(guard.clone().watch(http.clone(), hub.stop.clone()));
         let desk = Arc::new(Desk { http, hub, guard, sends: Sends::default(), version, role });
         Ok(Arc::new(Self { desk, tasks }))

@@ -69,6 +69,15 @@ impl Server {
         serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default()
     }
 
+    pub async fn drop_index(&self, collection: &str, name: &str) {
+        let listed = format!("/_db/fleet/_api/index?collection={collection}");
+        let listed = self.control(reqwest::Method::GET, &listed, Value::Null).await;
+        let mut indexes = listed["indexes"].as_array().unwrap().iter();
+        let found = indexes.find(|one| one["name"] == name).unwrap();
+        let path = format!("/_db/fleet/_api/index/{}", found["id"].as_str().unwrap());
+        self.control(reqwest::Method::DELETE, &path, Value::Null).await;
+    }
+
     pub async fn faults(&self, faults: Value) {
         self.control(reqwest::Method::PUT, "/_sim/faults", faults).await;
     }

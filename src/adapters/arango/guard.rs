@@ -50,27 +50,31 @@ impl Guard {
         self.broken().values().cloned().collect()
     }
 
-    /// Looks now and then until `stop`. What cannot be looked at stays as it was seen last.
+    /// Looks now and then until `stop`.
     pub(super) async fn watch(self: Arc<Self>, http: Http, stop: CancellationToken) {
+        let pause = if http.options().one_of_many { SELDOM } else { OFTEN };
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            stop.run_until_cancelled(self.look(&http)).await;
+        }
+    }
+
+    /// What cannot be looked at stays as it was seen last.
+    pub(super) async fn look(&self, http: &Http) {
         let agent = http.options().one_of_many;
-        let pause = if agent { SELDOM } else { OFTEN };
         // agents write what they send and publish, and nothing else that is unique
         let theirs = |collection: &Collection| !agent || collection.is_sequenced();
         let watched: Vec<Collection> = Collection::iter()
             .filter(|it| it.indexes().iter().any(|index| index.unique))
             .filter(theirs)
             .collect();
-        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-            let looked = stop.run_until_cancelled(schema::broken(&http, &watched)).await;
-            if let Some(Ok(found)) = looked {
-                let mut broken = self.broken();
-                for (collection, why) in &found {
-                    if !broken.contains_key(collection) {
-                        tracing::error!(%collection, why, "the store's schema is damaged");
-                    }
+        if let Ok(found) = schema::broken(http, &watched).await {
+            let mut broken = self.broken();
+            for (collection, why) in &found {
+                if !broken.contains_key(collection) {
+                    tracing::error!(%collection, why, "the store's schema is damaged");
                 }
-                *broken = found;
             }
+            *broken = found;
         }
     }
 }

@@ -135,33 +135,28 @@ pub(super) async fn broken(
     http: &Http,
     watched: &[Collection],
 ) -> Result<BTreeMap<Collection, String>, StoreError> {
-    let place = http.options().place();
-    let mut broken = BTreeMap::new();
-    for collection in watched {
-        let parts = match indexes(http, *collection, true).await {
-            Ok(parts) => parts,
-            Err(StoreError::Corrupt { .. }) => {
-                let why = format!(
-                    "{place}: the collection {collection} is missing on the server: nothing is written to it; restore a backup, or start cvxc anew to have it made, empty"
-                );
-                broken.insert(*collection, why);
-                continue;
+    let place = &http.options().place();
+    let looks = watched.iter().copied().map(|collection| async move {
+        let why = match indexes(http, collection, true).await {
+            Ok(parts) => {
+                let gone = parts.into_iter().find(|(part, make)| {
+                    part.standing != Standing::There
+                        && matches!(make, Make::Index(_, index) if index.unique)
+                });
+                gone.map(|(part, _)| format!(
+                    "{place}: the unique index {} is missing or different: nothing is written to {collection} until it is there again; see cvxc doctor --schema, start cvxc anew to have it made",
+                    part.name
+                ))
             }
+            Err(StoreError::Corrupt { .. }) => Some(format!(
+                "{place}: the collection {collection} is missing on the server: nothing is written to it; restore a backup, or start cvxc anew to have it made, empty"
+            )),
             Err(error) => return Err(error),
         };
-        let gone = parts.iter().find(|(part, make)| {
-            part.standing != Standing::There
-                && matches!(make, Make::Index(_, index) if index.unique)
-        });
-        if let Some((part, _)) = gone {
-            let why = format!(
-                "{place}: the unique index {} is missing or different: nothing is written to {collection} until it is there again; see cvxc doctor --schema, start cvxc anew to have it made",
-                part.name
-            );
-            broken.insert(*collection, why);
-        }
-    }
-    Ok(broken)
+        Ok(why.map(|why| (collection, why)))
+    });
+    let looked: Vec<_> = stream::iter(looks).buffered(LOOKS).try_collect().await?;
+    Ok(looked.into_iter().flatten().collect())
 }
 
 /// What is there, missing, different; for `doctor`.
