@@ -355,7 +355,10 @@ impl Hub {
             if watched.is_empty() && matches!(self.source, Source::Tail) {
                 // nobody has read on since the last reader went; begun any later, the log would already lack what this
                 // one waits for
-                locked(&self.log).reset(head);
+                // what was asked for before that may be older than what it has read on to
+                let mut log = locked(&self.log);
+                let head = head.max(log.head());
+                log.reset(head);
             }
             for collection in &watch.collections {
                 *watched.entry(*collection).or_default() += 1;
@@ -494,7 +497,8 @@ mod tests {
                 Watch { collections: vec![Collection::AgentMessages], topic, bodies: false };
             let mut feed = hub.changes(hub.written(20, 20), watch).await.unwrap();
             was_asked.recv().await.unwrap();
-            let follows = tokio::spawn(hub.clone().follow());
+            let tasks = tokio_util::task::TaskTracker::new();
+            tasks.spawn(hub.clone().follow());
             // it is asked for what follows at once, and what this process writes is told while no answer comes
             let request = was_asked.recv().await.unwrap();
             assert!(request.contains("/wal/tail?from=20&"), "{request}");
@@ -503,7 +507,7 @@ mod tests {
             hub.own(hub.since(), vec![own]);
             let told = feed.next().await.unwrap().unwrap();
             assert!(matches!(&told[..], [Change::Put { .. }]), "{told:?}");
-            follows.abort();
+            hub.stop.cancel();
         })
         .await;
     }
