@@ -222,9 +222,7 @@ impl Mirror {
             self.news |= self.flow.tick(now);
         }
         self.status.tick(now);
-        if self.strays.tick(now) {
-            self.strays.open(&*self.ctx.runtime);
-        }
+        self.strays.tick(now, &*self.ctx.runtime);
         if self.publish_at(now).is_some_and(|at| at <= now) {
             self.publish();
         }

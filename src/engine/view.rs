@@ -275,6 +275,9 @@ pub struct Totals {
     /// Workloads that run without a record, which are in none of the counts above.
     #[serde(default)]
     pub strays: BTreeMap<Phase, u64>,
+    /// Those of them that are unwell without having failed.
+    #[serde(default)]
+    pub strays_unwell: u64,
     pub messages: BTreeMap<MessageStatus, u64>,
     /// What waits has been counted; until then nothing is known of it.
     #[serde(default)]

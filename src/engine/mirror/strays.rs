@@ -184,10 +184,10 @@ impl Strays {
         [waiting, self.look_at].into_iter().flatten().min()
     }
 
-    /// Shows those that have waited; true when all are to be looked at anew.
-    pub fn tick(&mut self, now: Instant) -> bool {
+    /// Shows those that have waited, and looks at all of them anew where records went.
+    pub fn tick(&mut self, now: Instant, runtime: &dyn Runtime) {
         if self.due().is_none_or(|due| due > now) {
-            return false;
+            return;
         }
         let ripe: Vec<AgentId> = self
             .waiting
@@ -206,11 +206,10 @@ impl Strays {
                 self.rows.put(0, waiting.row);
             }
         }
-        let look = self.look_at.take_if(|at| *at <= now).is_some();
-        if look {
+        if self.look_at.take_if(|at| *at <= now).is_some() {
             self.feed = None;
+            self.open(runtime);
         }
-        look
     }
 
     /// The view as people get it: recorded agents and strays, in the order of their ids.
@@ -235,6 +234,11 @@ impl Strays {
         let mut totals = view.totals.clone();
         for row in self.rows.rows() {
             *totals.strays.entry(row.phase).or_default() += 1;
+            let unwell = matches!(row.health, HealthStatus::Degraded | HealthStatus::Unhealthy);
+            totals.strays_unwell += u64::from(unwell && row.phase != Phase::Failed);
+            // as recorded ones are counted
+            let strained = (row.phase, row.health) == (Phase::Running, HealthStatus::Degraded);
+            totals.strained += u64::from(strained);
         }
         Arc::new(FleetView { agents, totals, ..FleetView::clone(view) })
     }
@@ -323,7 +327,7 @@ impl Mirror {
         let (none, whole) = (self.strays.is_empty(), self.strays.is_whole());
         let (now, wall) = (self.ctx.clock.instant(), self.ctx.clock.now());
         self.strays.take(sights, &self.fleet, now, wall);
-        self.strays.tick(now);
+        self.strays.tick(now, &*self.ctx.runtime);
         self.news |= whole != self.strays.is_whole();
         if none && !self.strays.is_empty() {
             self.published = None; // the first rows wait for nothing

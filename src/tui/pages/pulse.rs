@@ -107,12 +107,12 @@ fn agents(view: &FleetView, look: Look<'_>) -> Tile {
     let Look { theme, glyphs } = look;
     let totals = &view.totals;
     let health = |status: HealthStatus| totals.health.get(&status).copied().unwrap_or(0);
-    let failed = totals.phase(Phase::Failed);
+    let failed = totals.in_sight(Phase::Failed);
     // A failed agent is unhealthy too: it is counted once.
     let unwell = health(HealthStatus::Unhealthy) + health(HealthStatus::Degraded);
-    let unwell = unwell.saturating_sub(failed);
+    let unwell = unwell.saturating_sub(totals.phase(Phase::Failed)) + totals.strays_unwell;
     let mut facts = vec![(
-        format!("{} {} running", glyphs.ok, words::grouped(totals.phase(Phase::Running))),
+        format!("{} {} running", glyphs.ok, words::grouped(totals.in_sight(Phase::Running))),
         theme.ok,
     )];
     facts.push(if failed + unwell > 0 {

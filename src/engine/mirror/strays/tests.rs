@@ -156,6 +156,22 @@ async fn what_ends_after_its_record_is_no_stray_and_what_stays_becomes_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_finds_that_records_went_looks_at_everything_again() {
+    let world = World::new();
+    world.runtime.share();
+    world.runtime.show(copy(A));
+    let mut strays = Strays::default();
+    strays.open(&world.runtime);
+    strays.next().await;
+    let now = world.ctx.clock.instant();
+    strays.unrecorded("b", now);
+    assert!(strays.next().now_or_never().is_none(), "there is no news yet");
+    strays.tick(now + LEAVING, &world.runtime);
+    let again = strays.next().now_or_never().expect("all is told anew");
+    assert!(matches!(&again[..], [Glimpse::All { .. }]), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_runtime_of_our_own_has_no_strays_and_one_at_rest_makes_no_views() {
     let world = World::new();
     world.runtime.show(copy(A));
