@@ -152,8 +152,8 @@ impl Scaler {
             && decision.target < decision.current
         {
             decision.target = decision.current;
-            decision.reason = ReasonCode::Held;
-            decision.limits.push(ReasonCode::Held);
+            decision.reason = ReasonCode::Braked;
+            decision.limits.push(ReasonCode::Braked);
             decision.why.push(format!("{} → keep {}", why.as_str(), decision.current));
         }
         let mut after = history.clone();
@@ -284,6 +284,7 @@ fn held_by(decision: &Decision) -> String {
     match decision.reason {
         ReasonCode::Disabled => "no autoscaling".into(),
         ReasonCode::Held => "scaled by hand a while ago".into(),
+        ReasonCode::Braked => "fewer would do, but the brake holds".into(),
         ReasonCode::NoMetrics => "no metric is given".into(),
         ReasonCode::MetricsUnavailable => "no metric can be judged".into(),
         ReasonCode::SomeMetricsUnavailable => {

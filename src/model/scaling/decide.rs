@@ -43,6 +43,8 @@ pub enum ReasonCode {
     Disabled,
     /// Somebody scaled by hand a while ago.
     Held,
+    /// Too much of the fleet changed at once: nothing is taken away meanwhile.
+    Braked,
     /// No metric is configured.
     NoMetrics,
     /// No metric could be judged.
