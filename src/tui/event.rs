@@ -16,7 +16,7 @@ use crate::model::plan::Plan;
 use crate::model::text::Safe;
 use crate::ports::runtime::{LogLine, RuntimeError};
 use crate::ports::site;
-use crate::ports::store::{Bookmark, Document};
+use crate::ports::store::{Bookmark, Document, StoreError};
 
 #[derive(Debug)]
 pub enum Event {
@@ -117,6 +117,20 @@ impl Fault {
                     | CommandError::Runtime(RuntimeError::Forbidden { .. })
             ),
             Self::Timeout(_) | Self::Panicked | Self::Dump(_) => false,
+        }
+    }
+
+    /// What was asked for may have been done all the same.
+    pub fn leaves_open(&self) -> bool {
+        match self {
+            Self::Timeout(_) | Self::Panicked => true,
+            Self::Command(error) => matches!(
+                error,
+                CommandError::Timeout(_)
+                    | CommandError::Store(StoreError::OutcomeUnknown(_))
+                    | CommandError::Runtime(RuntimeError::OutcomeUnknown(_))
+            ),
+            Self::Dump(_) => false,
         }
     }
 }

@@ -136,7 +136,7 @@ pub(super) fn nothing(
     let why;
     let text = if let Some(error) = &page.fetched.error {
         error.as_str()
-    } else if page.listing.total > 0 && page.fetched.goes_on() {
+    } else if page.listing.total > 0 && page.fetched.goes_on() && !page.fetched.frozen {
         "the filter leaves none of the newest; older ones are being read"
     } else if !view.loaded || page.fetched.asked.is_some() {
         "reading the fleet"

@@ -166,9 +166,11 @@ fn part(parts: &mut Parts, look: Look<'_>, name: &str, status: &crate::engine::v
             if let Some(latency) = latency {
                 parts.push((format!(" {}", words::latency(latency)), theme.header_value));
             }
-            if let Some(line) = status.told("broken").next() {
+            // a runtime's details are named after its nodes
+            let told = |what| status.told(what).next().filter(|_| name == "store");
+            if let Some(line) = told("broken") {
                 parts.push((format!(" {} {}", glyphs.failed, line.as_str()), theme.alarm));
-            } else if status.told("fault").next().is_some() {
+            } else if told("fault").is_some() {
                 parts.push((format!(" {} faults, see :health", glyphs.degraded), theme.warn));
             }
         }

@@ -82,13 +82,14 @@ impl Turn<'_> {
                     layer.asked = Some(id);
                 }
             }
-            Err(why) => self.plan_refused(why),
+            Err(why) => self.no_plan(why, "refused"),
         }
     }
 
-    fn plan_refused(&mut self, why: Safe) {
+    /// There is nothing to apply: `outcome` says in a word or two what became of it, `why` the rest.
+    fn no_plan(&mut self, why: Safe, outcome: &str) {
         if let Some(layer) = self.ui.plan_mut() {
-            let title = Safe::new(&format!("{}: refused", title(&layer.ask).as_str()));
+            let title = Safe::new(&format!("{}: {outcome}", title(&layer.ask).as_str()));
             let kept = match &layer.ask {
                 Ask::Edit { file, .. } => {
                     vec![Safe::new(&format!("your edit is kept in {}", file.display()))]
@@ -181,7 +182,7 @@ impl Turn<'_> {
         let leave = self.ui.key_to_leave_text(Action::Cancel).unwrap_or_default();
         let Some(layer) = self.ui.plan_mut() else { return };
         let said = if layer.text.refused.is_some() {
-            format!("it is refused: {leave} closes")
+            format!("nothing can be applied: {leave} closes")
         } else {
             format!("that does nothing here: {leave} cancels")
         };
@@ -304,7 +305,7 @@ impl Turn<'_> {
                 if confirming {
                     self.say_safe(say::weight(&fault), said.clone());
                 }
-                self.plan_refused(said);
+                self.no_plan(said, outcome(&fault, confirming));
             }
         }
         self.guard();
@@ -345,6 +346,16 @@ fn idle(plan: &Plan) -> Option<&str> {
     unchanged
         .filter(|_| plan.steps.is_empty() && plan.warnings.is_empty())
         .map(|fact| fact.value.as_str())
+}
+
+/// What became of a plan that brought `fault` instead of an answer.
+fn outcome(fault: &Fault, confirming: bool) -> &'static str {
+    match confirming {
+        _ if fault.is_refusal() => "refused",
+        false => "no plan",
+        true if fault.leaves_open() => "may be done, see :operations",
+        true => "not done",
+    }
 }
 
 /// Puts `plan` into the dialog; what was typed stays.

@@ -1,6 +1,7 @@
 //! Keys in, effects and layers out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use strum::IntoEnumIterator;
@@ -149,6 +150,30 @@ fn while_a_text_is_written_the_footer_names_only_keys_that_are_no_text() {
         assert!(foot.contains("tab next") && foot.contains("esc cancel"), "{foot}");
         assert!(!foot.contains("q c") && !foot.contains("y apply"), "{foot}");
     }
+}
+
+#[test]
+fn what_may_have_been_done_is_not_called_refused() {
+    let after = |confirming: bool, fault: Fault| {
+        let (mut ui, view) = (ui(), fleet());
+        draw(&mut ui, &view, 120, 30);
+        let (mut id, command) = asked(&press(&mut ui, &view, "r"));
+        if confirming {
+            answer(&mut ui, &view, id, plan(command, Tier::Two));
+            let effects = press(&mut ui, &view, "y");
+            let [Effect::Confirm(confirmed, ..)] = &effects[..] else { panic!("{effects:?}") };
+            id = *confirmed;
+        }
+        update(&mut ui, &view, Event::Done(id, Err(fault)));
+        symbols(&draw(&mut ui, &view, 120, 30))
+    };
+    let silent = || Fault::Timeout(Duration::from_secs(10));
+    let shown = after(false, silent());
+    assert!(shown.contains("Restart: no plan"), "{shown}");
+    let shown = after(true, silent());
+    assert!(shown.contains("Restart: may be done, see :operations"), "{shown}");
+    let shown = after(true, Fault::Command(CommandError::Stale));
+    assert!(shown.contains("Restart: not done"), "{shown}");
 }
 
 #[test]
