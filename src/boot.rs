@@ -80,7 +80,7 @@ pub enum Part {
     Priority,
     /// Watches and records what is wanted. A store that does not exist is made, one that is damaged is left as it is.
     Observe,
-    /// Watches alone, and makes no store.
+    /// Watches alone: of a shared database it makes nothing, and a file that is not there is made empty.
     Look,
 }
 

@@ -265,7 +265,8 @@ pub struct GetArgs {
     /// Label selector: tier=gold,env!=dev
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
-    /// The console's filter: a regex, !regex, -f fuzzy, or terms such as queue>100 state=failed
+    /// The console's filter: a regex, !regex, -f fuzzy, or terms such as queue>100 state=failed (state: as the console's
+    /// STATE column has it, degraded among others; phase: as PHASE has it)
     #[arg(long, value_name = "FILTER", allow_hyphen_values = true)]
     pub filter: Option<String>,
     /// Also what was deleted and can still be brought back

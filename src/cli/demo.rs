@@ -236,6 +236,12 @@ fn folder(request: &Request, played: bool) -> Result<Folder, Fail> {
             dir.display()
         )));
     }
+    if played && dir.join(MARK).exists() && !is_played(dir) {
+        return Err(Fail::usage(format!(
+            "--data-dir {}: its agents are real processes: leave out `--simulated`, or name another folder",
+            dir.display()
+        )));
+    }
     let used = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if used && !dir.join(MARK).exists() {
         return Err(Fail::usage(format!(
@@ -429,12 +435,17 @@ mod tests {
     fn played_agents_are_never_run_by_a_demo_of_real_ones() {
         let dir = tempfile::tempdir().unwrap();
         let request = Request { data_dir: Some(dir.path().to_owned()), ..Request::default() };
-        folder(&request, false).unwrap();
-        assert!(!is_played(dir.path()));
         folder(&request, true).unwrap();
         assert!(is_played(dir.path()));
         let refused = folder(&request, false).err().unwrap();
-        assert!(refused.message.contains("--simulated"), "{}", refused.message);
+        assert!(refused.message.contains("add `--simulated N`"), "{}", refused.message);
         folder(&request, true).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let request = Request { data_dir: Some(dir.path().to_owned()), ..Request::default() };
+        folder(&request, false).unwrap();
+        let refused = folder(&request, true).err().unwrap();
+        assert!(refused.message.contains("leave out `--simulated`"), "{}", refused.message);
+        folder(&request, false).unwrap();
+        assert!(!is_played(dir.path()));
     }
 }

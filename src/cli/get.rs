@@ -95,7 +95,13 @@ async fn by_ids(
             break;
         }
     }
-    Ok(ids.iter().filter_map(|id| by_key.remove(id)).collect())
+    let found: Vec<Document> = ids.iter().filter_map(|id| by_key.remove(id)).collect();
+    let without = ids.len() - found.len();
+    if without > 0 {
+        let said = format!("{without} without a record have no document: `-o wide` lists them");
+        output::aside(&said)?;
+    }
+    Ok(found)
 }
 
 /// The newest documents of the kind.

@@ -6,22 +6,23 @@ use crate::engine::fenced::{Fault, Fenced};
 use crate::engine::view::FleetView;
 use crate::model::agent::{Desired, Phase};
 use crate::model::schema::Collection;
-use crate::model::text::Safe;
 use crate::ports::runtime::RuntimeError;
 use crate::ports::store::{Key, StoreError, chain};
 
 /// Tells each pending agent why it waits; hands back the fault that the turn ends with.
 pub async fn tell(pen: &Fenced, view: &FleetView, error: RuntimeError) -> Fault {
-    match write(pen, view, &chain(&error)).await {
+    match write(pen, view, &error).await {
         Ok(()) => error.into(),
         Err(fault) => fault,
     }
 }
 
-async fn write(pen: &Fenced, view: &FleetView, why: &str) -> Result<(), Fault> {
-    let shown = Safe::new(why); // as the rows have it
+async fn write(pen: &Fenced, view: &FleetView, error: &RuntimeError) -> Result<(), Fault> {
+    let (why, said) = (chain(error), error.to_string());
+    // the words behind that differ from try to try: refused, reset, no answer in time
+    let waits = |reason: &str| !reason.starts_with(&said);
     let waiting = view.agents.iter().filter(|row| {
-        row.phase == Phase::Pending && row.desired == Desired::Running && row.reason != shown
+        (row.phase, row.desired) == (Phase::Pending, Desired::Running) && waits(row.reason.as_str())
     });
     let keys: Result<Vec<Key>, StoreError> =
         waiting.take(BATCH).map(|row| Key::new(row.id.as_str())).collect();
@@ -31,14 +32,17 @@ async fn write(pen: &Fenced, view: &FleetView, why: &str) -> Result<(), Fault> {
     }
     let mut agents = documents::Agents::default();
     agents.extend(pen.ctx.store.get_many(Collection::Agents, &keys).await?);
-    let still = agents.found.values().filter(|(_, agent)| agent.phase == Phase::Pending);
+    // the row may be older than the document
+    let still = agents.found.values().filter(|(_, agent)| {
+        (agent.phase, agent.desired) == (Phase::Pending, Desired::Running) && waits(&agent.reason)
+    });
     let changes = still.map(|(document, agent)| {
         let mut after = agent.clone();
-        (after.reason, after.updated_at) = (why.to_owned(), pen.ctx.clock.now());
+        (after.reason, after.updated_at) = (why.clone(), pen.ctx.clock.now());
         change(document, agent, &after, "agent.waiting", None)
     });
     let changes = changes.collect();
     // who was changed meanwhile is looked at again with its new row
-    pen.commit_each(why, changes).await?;
+    pen.commit_each(&why, changes).await?;
     Ok(())
 }
