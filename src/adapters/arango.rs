@@ -48,7 +48,7 @@ use self::feed::{Hub, Own, Source};
 use self::guard::Guard;
 use self::http::{Ask, Http};
 use self::notes::Notes;
-use self::options::{ArangoOptions, Makes};
+use self::options::ArangoOptions;
 pub use self::schema::{Part, Standing};
 use self::sends::Sends;
 
@@ -91,15 +91,10 @@ impl ArangoStore {
         let about = async { version(&http).await.map_err(Failure::nothing_written) };
         let ((), version) = tokio::try_join!(schema::complete(&http), about)?;
         let guard = Arc::<Guard>::default();
-        // who does not make what is missing knows of it before the first write
-        let looked = async {
-            if options.makes != Makes::WhatIsMissing {
-                guard.look(&http).await;
-            }
-        };
         // the schema's document names the server to the feed
-        let (hub, ()) = tokio::join!(Hub::open(&http), looked);
-        let hub = hub.map_err(Failure::nothing_written)?;
+        let named = async { Hub::open(&http).await.map_err(Failure::nothing_written) };
+        // what is damaged is known before the first write
+        let (hub, ()) = tokio::try_join!(named, guard.look(&http))?;
         http.note(Notes::settled);
         let tasks = TaskTracker::new();
         tasks.spawn(hub.clone().follow());

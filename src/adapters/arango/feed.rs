@@ -354,11 +354,11 @@ impl Hub {
             let mut watched = locked(&self.watched);
             if watched.is_empty() && matches!(self.source, Source::Tail) {
                 // nobody has read on since the last reader went; begun any later, the log would already lack what this
-                // one waits for
-                // what was asked for before that may be older than what it has read on to
+                // one waits for, and what it has read beyond is there
                 let mut log = locked(&self.log);
-                let head = head.max(log.head());
-                log.reset(head);
+                if head > log.head() {
+                    log.reset(head);
+                }
             }
             for collection in &watch.collections {
                 *watched.entry(*collection).or_default() += 1;

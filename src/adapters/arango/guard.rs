@@ -54,12 +54,14 @@ impl Guard {
     pub(super) async fn watch(self: Arc<Self>, http: Http, stop: CancellationToken) {
         let pause = if http.options().one_of_many { SELDOM } else { OFTEN };
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            // what cannot be looked at stays as it was seen last
             stop.run_until_cancelled(self.look(&http)).await;
         }
     }
 
-    /// What cannot be looked at stays as it was seen last.
-    pub(super) async fn look(&self, http: &Http) {
+    /// # Errors
+    /// Those of reading; what was known stays.
+    pub(super) async fn look(&self, http: &Http) -> Result<(), StoreError> {
         let agent = http.options().one_of_many;
         // agents write what they send and publish, and nothing else that is unique
         let theirs = |collection: &Collection| !agent || collection.is_sequenced();
@@ -67,14 +69,14 @@ impl Guard {
             .filter(|it| it.indexes().iter().any(|index| index.unique))
             .filter(theirs)
             .collect();
-        if let Ok(found) = schema::broken(http, &watched).await {
-            let mut broken = self.broken();
-            for (collection, why) in &found {
-                if !broken.contains_key(collection) {
-                    tracing::error!(%collection, why, "the store's schema is damaged");
-                }
+        let found = schema::broken(http, &watched).await?;
+        let mut broken = self.broken();
+        for (collection, why) in &found {
+            if !broken.contains_key(collection) {
+                tracing::error!(%collection, why, "the store's schema is damaged");
             }
-            *broken = found;
         }
+        *broken = found;
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
 use http::{Method, Request, Response};
 use rand::Rng;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::model::text::Safe;
@@ -29,6 +30,8 @@ const TRANSACTION: &str = "x-arango-trx-id";
 /// How long an endpoint that refused, was busy or said nothing is left alone at first; doubles up to the longest.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 const LEFT_ALONE_LONGEST: Duration = Duration::from_secs(30);
+/// How long an endpoint that is tried again may take to answer.
+const TRIED: Duration = Duration::from_secs(2);
 /// How often a request that may be repeated is, when nothing came back.
 const SILENCES: u32 = 3;
 
@@ -118,10 +121,10 @@ impl Answer {
 /// An endpoint that failed.
 #[derive(Debug, Clone, Copy)]
 struct Down {
-    /// Until then nothing is asked of it.
+    /// Until then it is left alone where another is well.
     until: Instant,
     span: Duration,
-    /// One request is on its way to see whether it is well again.
+    /// It is being asked whether it is well again.
     tried: bool,
 }
 
@@ -134,6 +137,7 @@ struct Pool {
     /// As many requests at a time as connections are allowed.
     slots: Semaphore,
     down: Mutex<Vec<Option<Down>>>,
+    tasks: TaskTracker,
     notes: Mutex<Notes>,
 }
 
@@ -197,6 +201,7 @@ impl Http {
             session: Session::new(options),
             slots: Semaphore::new(options.max_connections.max(1)),
             down: Mutex::new(vec![None; options.endpoints.len()]),
+            tasks: TaskTracker::new(),
             options: options.clone(),
             clock: clock.clone(),
             notes: Mutex::default(),
@@ -279,8 +284,8 @@ impl Http {
         Err(busy.unwrap_or_else(|| Failure::Refused(refused.join("; "))))
     }
 
-    /// Those that did not fail first, each in the order of the settings. Of one that has been left alone for long enough, a
-    /// single request that may be repeated finds out whether it is well again; the others do not wait for that.
+    /// Those that did not fail first, in the order of the settings; then those that have been left alone for longest. One that
+    /// has been for long enough is tried beside the work, which does not wait for that.
     fn order(&self, ask: &Ask) -> Vec<usize> {
         if let Some(pin) = ask.pin {
             return vec![pin];
@@ -288,17 +293,29 @@ impl Http {
         let now = self.pool.clock.instant();
         let mut down = self.pool.down.lock().unwrap_or_else(PoisonError::into_inner);
         let mut order: Vec<usize> = (0..down.len()).collect();
-        order.sort_by_key(|at| down.get(*at).copied().flatten().is_some());
-        let rested = |slot: &Option<Down>| slot.is_some_and(|down| down.until <= now);
-        let due = down.iter().position(rested).filter(|_| ask.again == Again::Harmless);
-        if let Some(at) = due
-            && let Some(Some(slot)) = down.get_mut(at)
-        {
-            (slot.until, slot.tried) = (now + self.pool.options.request_timeout, true);
-            order.retain(|other| *other != at);
-            order.insert(0, at);
+        order.sort_by_key(|at| down.get(*at).copied().flatten().map(|down| down.until));
+        if order.len() > 1 {
+            for (endpoint, slot) in down.iter_mut().enumerate() {
+                if let Some(slot) = slot.as_mut().filter(|it| it.until <= now && !it.tried) {
+                    slot.tried = true;
+                    self.pool.tasks.spawn(self.clone().try_again(endpoint));
+                }
+            }
         }
         order
+    }
+
+    /// Asks an endpoint that failed whether it is well again.
+    async fn try_again(self, endpoint: usize) {
+        let ask = Ask::get("/_api/version");
+        let limit = TRIED.min(self.pool.options.request_timeout);
+        let answer = tokio::time::timeout(limit, self.logged_in(&ask, endpoint)).await;
+        let well = answer.is_ok_and(|answer| match answer {
+            Ok(_) => true,
+            Err(Failure::Refused(_) | Failure::Silent(_)) => false,
+            Err(failure) => !failure.is_busy(),
+        });
+        self.mark(endpoint, well);
     }
 
     fn mark(&self, endpoint: usize, well: bool) {
@@ -570,30 +587,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_request_finds_out_whether_an_endpoint_is_well_again_and_the_others_do_not_wait_for_it() {
-        let url = |at: u16| Url::parse(&format!("http://127.0.0.1:{at}")).unwrap();
-        let endpoints = vec![url(1), url(2)];
-        let options = ArangoOptions::new(endpoints, "fleet", "root", Secret::default()).unwrap();
+    #[tokio::test]
+    async fn an_endpoint_is_tried_beside_the_work_and_has_it_again_once_it_is_well() {
+        let well = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        let (first, asked) = serve(Some(well)).await;
+        let second = Url::parse("http://127.0.0.1:2").unwrap();
+        let options =
+            ArangoOptions::new(vec![first, second], "fleet", "root", Secret::default()).unwrap();
         let http = Http::new(&options, &SystemClock::shared()).unwrap();
-        let read = Ask::get("/_api/version");
-        let write = Ask::new(Method::POST, "/_api/cursor", Again::Unbegun);
-        let span = || http.pool.down.lock().unwrap()[0].unwrap().span;
-        assert_eq!(http.order(&read), [0, 1]);
+        let ask = Ask::new(Method::POST, "/_api/cursor", Again::Unbegun);
+        assert_eq!(http.order(&ask), [0, 1]);
         for _ in 0..5 {
             http.mark(0, false);
         }
-        assert_eq!((http.order(&read), span()), (vec![1, 0], LEFT_ALONE), "they failed together");
-        let rests = || http.pool.down.lock().unwrap()[0].as_mut().unwrap().until = Instant::now();
-        rests();
-        assert_eq!(http.order(&write), [1, 0], "what is done once at most finds out nothing");
-        assert_eq!(http.order(&read), [0, 1]);
-        assert_eq!(http.order(&read), [1, 0], "one is enough");
-        http.mark(0, false);
-        assert_eq!(span(), LEFT_ALONE * 2);
-        rests();
-        assert_eq!(http.order(&read), [0, 1]);
-        http.mark(0, true);
-        assert_eq!(http.order(&write), [0, 1]);
+        let down = || http.pool.down.lock().unwrap()[0];
+        assert_eq!(down().unwrap().span, LEFT_ALONE, "they failed together");
+        http.pool.down.lock().unwrap()[0].as_mut().unwrap().until = Instant::now();
+        assert_eq!(http.order(&ask), [1, 0], "nothing is done there before it has answered");
+        assert_eq!(http.order(&ask), [1, 0]);
+        while down().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(http.order(&ask), [0, 1]);
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1, "one question is enough");
+        for at in [0, 1] {
+            http.mark(at, false);
+        }
+        http.pool.down.lock().unwrap()[1].as_mut().unwrap().until = Instant::now();
+        assert_eq!(http.order(&ask), [1, 0], "where none is well, who failed longest ago");
     }
 }

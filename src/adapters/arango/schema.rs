@@ -139,15 +139,21 @@ pub(super) async fn broken(
     let looks = watched.iter().copied().map(|collection| async move {
         let why = match indexes(http, collection, true).await {
             Ok(parts) => {
-                let gone = parts.into_iter().find(|(part, make)| {
-                    part.standing != Standing::There
-                        && matches!(make, Make::Index(_, index) if index.unique)
-                });
-                gone.map(|(part, _)| format!(
-                    "{place}: the unique index {} is missing or different: nothing is written to {collection} until it is there again; see cvxc doctor --schema, start cvxc anew to have it made",
-                    part.name
-                ))
+                let unique = |make: &Make| matches!(make, Make::Index(_, index) if index.unique);
+                parts.into_iter().filter(|(_, make)| unique(make)).find_map(|(part, _)| {
+                    let (what, mend) = match part.standing {
+                        Standing::There => return None,
+                        Standing::Missing => ("is missing".to_owned(), ", start cvxc anew to have it made"),
+                        Standing::Differs(how) => (format!("is not as it should be ({how})"), ""),
+                    };
+                    Some(format!(
+                        "{place}: the unique index {} {what}: nothing is written to {collection} until it is there again; see cvxc doctor --schema{mend}",
+                        part.name
+                    ))
+                })
             }
+            // a user who may not see it is not let write to it by the server either
+            Err(StoreError::Denied { .. }) => None,
             Err(StoreError::Corrupt { .. }) => Some(format!(
                 "{place}: the collection {collection} is missing on the server: nothing is written to it; restore a backup, or start cvxc anew to have it made, empty"
             )),
