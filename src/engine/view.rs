@@ -272,7 +272,7 @@ pub struct Totals {
     /// Those that run and are degraded: they are among both counts above.
     #[serde(default)]
     pub strained: u64,
-    /// Workloads that run without a record, which are in none of the counts above.
+    /// Workloads that run without a record: in none of the counts above but `strained`.
     #[serde(default)]
     pub strays: BTreeMap<Phase, u64>,
     /// Those of them that are unwell without having failed.

@@ -17,6 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::blind::Blind;
 use self::book::Book;
 use self::glance::Glance;
 use super::sights::Sights;
@@ -43,14 +44,17 @@ const NAME: &str = "reconcile";
 /// Calls to the runtime at once.
 const ACTS_AT_ONCE: usize = 32;
 /// Documents decided on and written at once.
-const BATCH: usize = 200;
+const BATCH: usize = 300;
+/// The first of many, so that these begin before the rest is decided on.
 const FIRST: usize = 2 * ACTS_AT_ONCE;
+/// With no more than so many calls waiting for their turn the next are decided on: they last for as long as that takes.
+const FEW: usize = 4 * ACTS_AT_ONCE;
 /// Turns are at least this far apart, and as far as the last one took, up to the longest: what changes fast is looked at
 /// once for several changes, and the runtime has its share of the machine.
 const GATHER: Duration = Duration::from_millis(10);
 const LONGEST_GATHER: Duration = Duration::from_millis(100);
-/// With calls enough waiting for their turn, what changes is gathered until few are left, but no longer than this: what is
-/// told meanwhile takes nothing from what is being done.
+/// With more waiting, what changes is gathered until few are left, but no longer than this: what is told meanwhile takes
+/// nothing from what is being done.
 const LONGEST_BURST: Duration = Duration::from_millis(500);
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// How long calls under way may take when the loop stops.
@@ -78,11 +82,14 @@ struct Job {
 struct Agents {
     pen: Fenced,
     sights: Sights,
+    blind: Blind,
     book: Book,
     /// Calls to the runtime, under way or waiting for their turn. They go on while the loop decides and writes; none is
     /// begun once `calls` is closed.
     acts: JoinSet<Option<Done>>,
     calls: Arc<Semaphore>,
+    /// The last turn left some for the next.
+    crowded: bool,
     leading_since: Time,
     policy: RestartPolicy,
 }
@@ -109,7 +116,8 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             changed = agents.sights.next() => agents.book.mark(changed),
             Some(done) = agents.acts.join_next() => agents.note(done),
         }
-        agents.linger(took.clamp(GATHER, LONGEST_GATHER)).await;
+        let moment = took.clamp(GATHER, LONGEST_GATHER);
+        stop.run_until_cancelled(agents.linger(moment)).await;
         changes.caught_up();
     }
     agents.finish().await;
@@ -121,9 +129,11 @@ impl Agents {
         let settings = &ctx.settings;
         Self {
             sights: Sights::new(ctx.runtime.clone()),
+            blind: Blind::default(),
             book: Book::new(ctx.clock.now()),
             acts: JoinSet::new(),
             calls: Arc::new(Semaphore::new(ACTS_AT_ONCE)),
+            crowded: false,
             leading_since: ctx.clock.now(),
             policy: RestartPolicy {
                 first: settings.backoff_first,
@@ -149,7 +159,7 @@ impl Agents {
         tokio::pin!(moment, burst);
         loop {
             tokio::select! {
-                () = &mut moment, if self.queued() <= ACTS_AT_ONCE => return,
+                () = &mut moment, if self.queued() <= FEW => return,
                 () = &mut burst => return,
                 changed = self.sights.next() => self.book.mark(changed),
                 Some(done) = self.acts.join_next() => self.note(done),
@@ -165,8 +175,11 @@ impl Agents {
         }
         if !self.sights.is_known() {
             match self.sights.open().await {
-                Ok(changed) => self.book.mark(changed),
-                Err(error) => return Err(blind::tell(&self.pen, &view, error).await),
+                Ok(changed) => {
+                    self.blind = Blind::default();
+                    self.book.mark(changed);
+                }
+                Err(error) => return Err(self.blind.tell(&self.pen, &view, error).await),
             }
         }
         let now = self.pen.ctx.clock.now();
@@ -178,9 +191,10 @@ impl Agents {
             let restarted = seen.is_some_and(|seen| seen.restarts > 0);
             !restarted && glance::at(Some(row), seen, parks, now) == Glance::Quiet
         });
-        // what is queued was decided on what was true then: no more of that than a batch, and where nothing is under way
+        // what is queued was decided on what was true then: no more of that than a batch; and where many come after a calm
         // the first few begin before the rest is decided on
-        let room = if self.acts.is_empty() { FIRST } else { BATCH.saturating_sub(self.queued()) };
+        let calm = self.acts.is_empty() && !self.crowded;
+        let room = if calm { FIRST } else { BATCH.saturating_sub(self.queued()) };
         let mut batch = Vec::new();
         while batch.len() < room
             && let Some(id) = self.book.pop()
@@ -202,6 +216,7 @@ impl Agents {
                 Glance::Look => batch.push(id),
             }
         }
+        self.crowded = batch.len() >= room;
         let outcome = self.decide(&batch, now).await;
         if outcome.is_err() {
             self.book.mark(batch);

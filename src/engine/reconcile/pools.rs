@@ -46,7 +46,7 @@ const SHARE: u32 = 50;
 const LONGEST_GATHER: Duration = Duration::from_millis(500);
 /// Documents in one transaction.
 const BATCH: usize = 200;
-/// The first of many: as many as are started at once, so that this begins while the rest is still written.
+/// The first of many: a few, so that their start begins while the rest is still written.
 const FIRST: usize = 40;
 /// How long a member that is let go may finish what it holds (`console.md` §5).
 const DRAIN: Duration = Duration::from_secs(60);

@@ -300,8 +300,10 @@ impl Watched {
         // these words hold no counters and no times; others would be told again and again
         let causes = [inputs.restarting, inputs.lost, inputs.beside];
         // that a start takes its time is no cause, and its phase says it
-        let begins = matches!(inputs.phase, Phase::Pending | Phase::Deploying);
-        let cause = causes.into_iter().flatten().any(|said| !(begins && said.is_empty()));
+        let cause = match inputs.phase {
+            Phase::Pending | Phase::Deploying => inputs.restarting.is_some_and(|it| !it.is_empty()),
+            _ => causes.iter().any(Option::is_some),
+        };
         let said = (cause && (agrees || changed)).then(|| hash(&verdict.message));
         let reworded = !changed && said.is_some() && said != self.said;
         self.said = said;

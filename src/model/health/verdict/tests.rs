@@ -107,6 +107,11 @@ fn that_a_start_takes_its_time_is_no_news_and_what_is_in_its_way_is() {
     assert_eq!(check(Some("")), (false, false));
     assert_eq!(check(Some("ImagePullBackOff")), (true, false));
     assert_eq!(check(Some("")), (true, false), "it is out of the way");
+    let mut watched = Watched::new(HealthStatus::Unknown);
+    let said = Some("its earlier pod x is still ending");
+    let begins = Inputs { phase: Phase::Deploying, beside: said, lost: said, ..inputs(0) };
+    let check = watched.check(&begins, Thresholds::default());
+    assert!(!check.changed && !check.reworded, "what counts only once it runs");
 }
 
 #[test]
