@@ -66,6 +66,38 @@ pub fn text(
     at - x
 }
 
+/// How much of a name's end is kept: as much as a cluster hangs on to the names of what it makes.
+const TAIL: usize = 6;
+
+/// Leaves out the middle of a name that is wider than `width`: names of one family differ at their ends. `hits` are bytes of
+/// it; those in what is left out go.
+pub fn shorten(name: &mut String, hits: &mut Vec<Range<usize>>, width: u16, ellipsis: &str) {
+    let width = usize::from(width);
+    if columns(name) <= width || width < 2 * TAIL {
+        return; // the little there is room for is its beginning
+    }
+    let part = |text: &mut dyn Iterator<Item = &str>, room: usize| -> usize {
+        let (mut taken, mut bytes) = (0, 0);
+        for cluster in text {
+            taken += usize::from(cluster.cell_width());
+            if taken > room {
+                break;
+            }
+            bytes += cluster.len();
+        }
+        bytes
+    };
+    let head = part(&mut name.graphemes(true), width - TAIL - 1);
+    let tail = part(&mut name.graphemes(true).rev(), TAIL);
+    let out = head..name.len() - tail;
+    hits.retain(|hit| hit.end <= out.start || hit.start >= out.end);
+    for hit in hits.iter_mut().filter(|hit| hit.start >= out.end) {
+        let moved = |at: usize| at - out.end + out.start + ellipsis.len();
+        *hit = moved(hit.start)..moved(hit.end);
+    }
+    name.replace_range(out, ellipsis);
+}
+
 /// Writes `text` into exactly `width` columns; returns where it begins.
 pub fn aligned(
     buf: &mut Buffer,
@@ -159,6 +191,24 @@ mod tests {
         assert_eq!(line(6, "世界世", Align::Left), "世 界 世 ");
         assert_eq!(line(1, "abc", Align::Right), "…");
         assert_eq!(line(0, "abc", Align::Left), "");
+    }
+
+    #[test]
+    fn names_of_one_family_keep_what_tells_them_apart() {
+        let short = |name: &str, width: u16| {
+            let mut name = name.to_owned();
+            shorten(&mut name, &mut Vec::new(), width, "…");
+            name
+        };
+        let mut name = "agent-pool-01a2-7f6d9-x7k2p".to_owned();
+        let mut hits = vec![0..5, 8..14, 22..27];
+        shorten(&mut name, &mut hits, 16, "…");
+        let hit: Vec<&str> = hits.iter().map(|hit| &name[hit.clone()]).collect();
+        assert_eq!(hit, ["agent", "x7k2p"]);
+        assert_eq!(short("agent-pool-01a2-7f6d9-x7k2p", 16), "agent-poo…-x7k2p");
+        assert_eq!(short("fits", 16), "fits");
+        assert_eq!(short("agent-pool-x7k2p", 11), "agent-pool-x7k2p", "cut where it is drawn");
+        assert_eq!(short("世界世界世界世界世界", 14), "世界世…界世界");
     }
 
     #[test]

@@ -315,6 +315,10 @@ impl Table<'_> {
         for (column, x, width) in placed {
             cell.clear();
             self.cells.cell(row, column, cell);
+            let mut hits = (self.hits)(&cell.text);
+            if column.key == "name" {
+                paint::shorten(&mut cell.text, &mut hits, *width, glyphs.ellipsis);
+            }
             let style = over.unwrap_or_else(|| base.patch(cell.style.unwrap_or_default()));
             let begin = paint::aligned(
                 buf,
@@ -330,7 +334,6 @@ impl Table<'_> {
                 let sign = if up { glyphs.more } else { glyphs.less };
                 paint::text(buf, (gap, y), 1, sign, over.unwrap_or(theme.changed), "");
             }
-            let hits = (self.hits)(&cell.text);
             if !hits.is_empty() {
                 paint::emphasize(
                     buf,
