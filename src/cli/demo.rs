@@ -369,6 +369,10 @@ fn missing(opened: &Opened, tally: &Tally) -> Vec<String> {
         missing.push(format!("{ENOUGH_AGENTS} agents running (there are {running})"));
     }
     if opened.kubernetes.is_some() {
+        let starting = view.totals.phase(Phase::Pending) + view.totals.phase(Phase::Deploying);
+        if starting > 0 {
+            missing.push(format!("all agents up ({starting} still start)"));
+        }
         return missing; // agents that cannot reach the store send nothing
     }
     if view.totals.messages(MessageStatus::Delivered) == 0 {

@@ -8,6 +8,7 @@ use super::{output, rows};
 use crate::engine::handle::{Description, Handle, Listing};
 use crate::model::access::Actor;
 use crate::model::filter::Filter;
+use crate::model::id::AgentId;
 use crate::model::schema::Collection;
 use crate::model::text::Safe;
 use crate::ports::store::Document;
@@ -95,13 +96,16 @@ async fn by_ids(
             break;
         }
     }
-    let found: Vec<Document> = ids.iter().filter_map(|id| by_key.remove(id)).collect();
-    let without = ids.len() - found.len();
+    let view = handle.views().borrow().clone();
+    let bare = |id: &&String| {
+        let row = AgentId::new(id.as_str()).ok().and_then(|id| view.agent(&id));
+        row.is_some_and(|row| !row.recorded)
+    };
+    let without = ids.iter().filter(bare).count();
     if without > 0 {
-        let said = format!("{without} without a record have no document: `-o wide` lists them");
-        output::aside(&said)?;
+        output::aside(&format!("{without} run without a record, so without a document"));
     }
-    Ok(found)
+    Ok(ids.iter().filter_map(|id| by_key.remove(id)).collect())
 }
 
 /// The newest documents of the kind.

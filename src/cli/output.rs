@@ -18,12 +18,9 @@ pub fn line(text: &str) -> Result<(), Fail> {
     writeln!(out, "{text}").map_err(|error| closed(&error))
 }
 
-/// Says something beside what is printed, on standard error.
-///
-/// # Errors
-/// When standard error is closed or full.
-pub fn aside(text: &str) -> Result<(), Fail> {
-    writeln!(io::stderr(), "{text}").map_err(|error| closed(&error))
+/// Says something beside what is printed, on standard error, if anybody listens there.
+pub fn aside(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
 }
 
 /// Prints what this program made itself, as it is.

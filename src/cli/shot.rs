@@ -19,6 +19,8 @@ struct Shot {
     theme: &'static str,
 }
 
+/// Here the page is waited for.
+const THEN: &str = "<then>";
 const WIDE: (u16, u16) = (140, 40);
 const SMALL: (u16, u16) = (80, 24);
 
@@ -58,6 +60,20 @@ const SHOTS: &[Shot] = &[
     Shot { name: "plan-delete-80x24", keys: "<ctrl-d>", size: SMALL, theme: "dark" },
 ];
 
+/// What there is to see only beside a cluster.
+const IN_A_CLUSTER: &[Shot] = &[
+    Shot { name: "cluster-agents", keys: "<ctrl-w>", size: WIDE, theme: "dark" },
+    Shot { name: "cluster-describe", keys: "d", size: WIDE, theme: "dark" },
+    Shot { name: "cluster-live", keys: "yL", size: WIDE, theme: "dark" },
+    Shot { name: "cluster-logs", keys: "l", size: WIDE, theme: "dark" },
+    Shot { name: "cluster-health", keys: ":health<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "cluster-rights", keys: ":can-i<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "hosts", keys: ":hosts<enter>", size: WIDE, theme: "dark" },
+    Shot { name: "hosts-80x24", keys: ":hosts<enter>", size: SMALL, theme: "dark" },
+    Shot { name: "plan-drain-host", keys: ":hosts<enter><then>D", size: WIDE, theme: "dark" },
+    Shot { name: "namespaces", keys: ":ns<enter>", size: WIDE, theme: "dark" },
+];
+
 /// A short session: how many milliseconds are spent looking, then what is typed.
 const FILM: &[(u64, &str)] = &[
     (2500, ":pools"),
@@ -83,7 +99,7 @@ const FILM: &[(u64, &str)] = &[
 /// What the film is called.
 const FILM_NAME: &str = "session";
 
-/// Runs the demo's fleet until there is something to see, then draws.
+/// Runs the demo's fleet until there is something to see, then draws: in a cluster the pages that tell of it, else all others.
 ///
 /// # Errors
 /// Exit code 2 for an unknown picture, 1 when the fleet did not start or a file cannot be written.
@@ -92,7 +108,8 @@ pub fn run(
     request: &Request,
     args: &ShotArgs,
 ) -> Result<(), Fail> {
-    let known: Vec<&str> = SHOTS.iter().map(|shot| shot.name).chain([FILM_NAME]).collect();
+    let all = SHOTS.iter().chain(IN_A_CLUSTER);
+    let known: Vec<&str> = all.map(|shot| shot.name).chain([FILM_NAME]).collect();
     if let Some(unknown) = args.pages.iter().find(|page| !known.contains(&page.as_str())) {
         return Err(Fail::usage(format!(
             "no picture is called {unknown:?}: expected one of {}",
@@ -102,12 +119,28 @@ pub fn run(
     std::fs::create_dir_all(&args.dir)?;
     let demo = demo::Demo::start(runtime, request)?;
     let outcome = runtime.block_on(async {
+        can_be_drawn(&demo.opened, args)?;
         demo.settled(Duration::from_secs(60)).await?;
         let folder = demo.ground.places.data.display().to_string();
         draw(&demo.opened, &demo.ground.clock, &folder, args).await
     });
     demo.end(runtime)?;
     outcome
+}
+
+/// What there is to draw where the demo runs.
+fn shots(opened: &Opened) -> &'static [Shot] {
+    if opened.kubernetes.is_some() { IN_A_CLUSTER } else { SHOTS }
+}
+
+fn can_be_drawn(opened: &Opened, args: &ShotArgs) -> Result<(), Fail> {
+    let cluster = opened.kubernetes.is_some();
+    let here = |page: &String| {
+        shots(opened).iter().any(|shot| shot.name == *page) || (page == FILM_NAME && !cluster)
+    };
+    let Some(page) = args.pages.iter().find(|page| !here(page)) else { return Ok(()) };
+    let with = if cluster { "without" } else { "with" };
+    Err(Fail::usage(format!("{page} is drawn only {with} `--runtime kubernetes`")))
 }
 
 async fn draw(
@@ -126,13 +159,15 @@ async fn draw(
         std::fs::write(&file, text.replace(folder, "/tmp/cvxc-demo"))?;
         output::line(Safe::new(&file.display().to_string()).as_str())
     };
-    for shot in SHOTS.iter().filter(|shot| wanted(shot.name)) {
+    for shot in shots(opened).iter().filter(|shot| wanted(shot.name)) {
         let mut camera = camera(shot.theme, shot.size);
-        camera.press(keys_of(shot.keys)).await;
+        for keys in shot.keys.split(THEN) {
+            camera.press(keys_of(keys)).await;
+        }
         keep(shot.name, "svg", &camera.shoot())?;
     }
     // last, since it changes the fleet
-    if wanted(FILM_NAME) {
+    if wanted(FILM_NAME) && opened.kubernetes.is_none() {
         let script: Vec<(Duration, Vec<Key>)> = FILM
             .iter()
             .map(|(pause, keys)| (Duration::from_millis(*pause), keys_of(keys)))
@@ -176,8 +211,9 @@ mod tests {
                 .map(Option::unwrap)
         );
         assert_eq!(keys_of("cpu<1").len(), 5, "a sign that names no key is typed");
-        for shot in SHOTS {
-            assert_eq!(keys_of(shot.keys).is_empty(), shot.keys.is_empty(), "{}", shot.name);
+        for shot in SHOTS.iter().chain(IN_A_CLUSTER) {
+            let mut parts = shot.keys.split(THEN);
+            assert!(parts.all(|keys| keys_of(keys).is_empty() == keys.is_empty()), "{}", shot.name);
         }
         for (_, keys) in FILM {
             assert_eq!(keys_of(keys).is_empty(), keys.is_empty(), "{keys}");
