@@ -45,6 +45,8 @@ fn of(pod: &Pod) -> Vec<(String, String)> {
     let status = pod.status.clone().unwrap_or_default();
     add("pod", pod.metadata.name.clone());
     add("pod phase", joined([status.phase, status.reason, status.message]));
+    let ending = pod.metadata.deletion_timestamp.as_ref();
+    add("ending", ending.map(|at| format!("asked to end by {}, and still there", at.0)));
     add("address", status.pod_ip);
     add("node", pod.spec.as_ref().and_then(|spec| spec.node_name.clone()));
     for condition in status.conditions.into_iter().flatten().filter(|it| it.status != "True") {

@@ -73,7 +73,7 @@ pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Ob
     let mine = newest.filter(|pod| pod.incarnation == deployed.incarnation);
     let Some(pod) = mine else { return of(State::Starting, None, waits(deployed, newest)) };
     if pod.ending {
-        return of(State::Starting, None, &format!("its pod {} is being deleted", pod.name));
+        return of(State::Starting, None, &format!("its pod is being deleted: {}", pod.name));
     }
     // what is said of a pod whose node does not speak is old
     if let Some(host) = host.filter(|host| !host.trouble.is_empty()) {
@@ -83,7 +83,7 @@ pub fn observe(agent: &AgentId, entry: &Entry, host: Option<&Host>) -> Option<Ob
         PodPhase::Running if pod.ready => {
             let earlier = earlier(entry);
             let ending = earlier.iter().find(|pod| pod.ending);
-            let said = ending.map(|pod| format!("its earlier pod {} is still ending", pod.name));
+            let said = ending.map(|pod| format!("an earlier pod is still ending: {}", pod.name));
             let failed =
                 |it: &&&Podded| it.incarnation == pod.incarnation && it.phase == PodPhase::Failed;
             // each was replaced, as a container that fails is started again
@@ -238,7 +238,7 @@ pub(super) mod tests {
         assert_eq!(fate(&evicted), "a: Evicted: low on memory");
         let stuck = Podded { ending: true, ..pod("a", 2, 5) };
         let (seen, why) = state(deployed(), vec![stuck.clone(), pod("b", 2, 9)]);
-        assert_eq!((seen, why.as_str()), (State::Running, "its earlier pod a is still ending"));
+        assert_eq!((seen, why.as_str()), (State::Running, "an earlier pod is still ending: a"));
         assert_eq!(fate(&stuck), "a: asked to end, and still there");
         // a quota that lets no other come is what matters
         let refused = Deployed { refusal: "exceeded quota: few".to_owned(), ..deployed() };

@@ -392,7 +392,7 @@ impl DeploymentSeen {
             .conditions
             .into_iter()
             .find(|it| it.kind == "ReplicaFailure" && it.status == "True")
-            .map(|it| if it.message.is_empty() { it.reason } else { it.message });
+            .map(|it| if it.message.is_empty() { it.reason } else { cause(it.message) });
         let incarnation = number(notes, INCARNATION).unwrap_or(0);
         Deployed {
             version: version(&meta),
@@ -450,5 +450,13 @@ impl PodSeen {
             name: meta.name.unwrap_or_default(),
             uid: meta.uid.unwrap_or_default(),
         }
+    }
+}
+
+/// `pods "agent-agent-01…" is forbidden: exceeded quota: …` without what is the same for all and longer than a row has room.
+fn cause(message: String) -> String {
+    match message.split_once("\" is forbidden: ") {
+        Some((what, why)) if what.starts_with("pods \"") => why.to_owned(),
+        _ => message,
     }
 }

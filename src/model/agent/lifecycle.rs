@@ -3,6 +3,7 @@
 //! Pure, and one act at a time: do it, look again, ask again. Asking twice gives the same answer, so a crash between two
 //! acts costs nothing: the document is always written before the runtime is asked.
 
+mod draining;
 mod unlet;
 
 use std::time::Duration;
@@ -319,50 +320,6 @@ impl Facts<'_> {
             }
             _ => Act::Wait(None),
         }
-    }
-
-    /// From now on it takes no new work.
-    fn drain(&self) -> Act {
-        let agent = self.go(Phase::Draining, self.why_drained()).map(|mut agent| {
-            let given = agent.drain_deadline.filter(|at| *at > self.now);
-            agent.drain_deadline = Some(given.unwrap_or(self.now.plus(agent.config.grace)));
-            agent
-        });
-        Self::write(agent, "agent.draining")
-    }
-
-    fn why_drained(&self) -> &'static str {
-        match self.agent.desired {
-            Desired::Deleted => "being deleted",
-            Desired::Stopped => "being stopped",
-            Desired::Running | Desired::Paused => "restarting",
-        }
-    }
-
-    fn draining(&self) -> Act {
-        let agent = self.agent;
-        if let Some(seen) = self.seen.filter(|seen| seen.is_alive()) {
-            let deadline = agent.drain_deadline.unwrap_or(agent.phase_since);
-            if self.in_flight > 0 && self.now < deadline {
-                return Act::Wait(Some(deadline.min(self.now.plus(DRAIN_POLL))));
-            }
-            return self.remove(seen.incarnation);
-        }
-        // an end that nobody saw: it may have been asked for and not shown yet
-        let removed = self.tried.removed.is_some_and(|(removed, _)| removed >= agent.incarnation);
-        if self.mine().is_none() && !removed {
-            return self.remove(agent.incarnation);
-        }
-        let reason = match self.in_flight {
-            0 => String::new(),
-            held => format!("ended while it held {held} messages; they will be redelivered"),
-        };
-        let agent = self.go(Phase::Stopped, reason).map(|mut agent| {
-            agent.drain_deadline = None;
-            agent.deployment.pid = None;
-            agent
-        });
-        Self::write(agent, "agent.stopped")
     }
 
     fn stopped(&self) -> Act {

@@ -14,7 +14,7 @@ use super::table::TablePage;
 use super::xray::Tree;
 use crate::engine::fields::PaperKind;
 use crate::engine::handle::Listing;
-use crate::engine::view::FleetView;
+use crate::engine::view::{AgentRow, FleetView};
 use crate::model::event::Event;
 use crate::model::filter::{Field, Filter};
 use crate::model::id::AgentId;
@@ -76,7 +76,9 @@ impl Fetched {
     /// Counts the agents by where they are: once a view, not once a key.
     pub fn count_beside(&mut self, view: &FleetView) {
         self.beside.clear();
-        for row in view.agents.iter().filter(|row| !row.node.as_str().is_empty()) {
+        let placed =
+            |row: &&Arc<AgentRow>| !row.node.as_str().is_empty() && row.phase.has_workload();
+        for row in view.agents.iter().filter(placed) {
             match self.beside.get_mut(row.node.as_str()) {
                 Some(count) => *count += 1,
                 None => drop(self.beside.insert(row.node.as_str().to_owned(), 1)),

@@ -1,12 +1,14 @@
 //! Hosts, namespaces and contexts: where agents run, and where else one can go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::listed::{Entry, Mood, Value, field};
 use super::row::{LEFT, RIGHT, Spec, column, flex, wide};
 use super::text::{Ink, PlainLine};
 use crate::engine::forward::Forwarded;
-use crate::engine::view::FleetView;
+use crate::engine::view::{AgentRow, FleetView};
+use crate::model::agent::Phase;
 use crate::model::filter::query::FieldKind;
 use crate::model::quantity::{Cpu, human_bytes};
 use crate::model::text::Safe;
@@ -264,7 +266,8 @@ pub fn described(
         let said = more.iter().map(|(name, value)| line(&Safe::new(name), &Safe::new(value)));
         lines.extend(said);
     }
-    let agents: Vec<_> = view.agents.iter().filter(|row| row.node.as_str() == name).collect();
+    let there = |row: &&Arc<AgentRow>| row.node.as_str() == name && row.phase.has_workload();
+    let agents: Vec<_> = view.agents.iter().filter(there).collect();
     lines.extend([Vec::new(), title(&format!("Agents ({})", agents.len()))]);
     for row in agents.iter().take(200) {
         let state = Safe::new(&format!("{}  {}", row.phase, row.pool_name));
@@ -280,7 +283,7 @@ pub fn described(
 /// Tenants of the fleet, then namespaces of the cluster. `scope` is the tenant in force.
 pub fn namespaces(view: &FleetView, scope: Option<&Safe>, found: &Namespaces) -> Vec<Entry> {
     let mut counts: BTreeMap<&Safe, u64> = BTreeMap::new();
-    for row in view.agents.iter() {
+    for row in view.agents.iter().filter(|row| row.phase != Phase::Deleted) {
         *counts.entry(&row.tenant).or_default() += 1;
     }
     for row in view.pools.iter() {

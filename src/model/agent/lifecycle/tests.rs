@@ -199,7 +199,7 @@ fn draining_waits_for_held_messages_until_its_deadline() {
     let removed = Tried { removed: Some((1, at(11))), ..Tried::default() };
     assert_eq!(
         next(&Facts { now: at(12), tried: &removed, ..held.clone() }),
-        Act::Wait(Some(at(31))),
+        Act::Wait(Some(at(23))),
         "asked once, not at every look"
     );
     let over = seen(1, State::Exited);
@@ -243,6 +243,27 @@ fn pauses_double_to_their_cap_and_spread_by_a_tenth() {
         );
         assert!(most - least > plain / 10.0, "the same pause for all is no spread");
     }
+}
+
+#[test]
+fn what_was_asked_to_end_and_stays_says_so_once_its_grace_is_over() {
+    let mut agent = Agent { incarnation: 1, ..agent(Phase::Draining, Desired::Stopped) };
+    agent.config.grace = Duration::from_secs(5);
+    let mut stuck = seen(1, State::Ending);
+    stuck.message = "its node is away".to_owned();
+    let tried = Tried { removed: Some((1, at(10))), ..Tried::default() };
+    assert_eq!(next(&facts(&agent, Some(&stuck), &tried, at(11))), Act::Wait(Some(at(17))));
+    let Act::Write { agent: told, kind } = next(&facts(&agent, Some(&stuck), &tried, at(17)))
+    else {
+        panic!("it says so")
+    };
+    assert_eq!(
+        (kind, told.reason.as_str()),
+        ("agent.waiting", "asked to end and still there: its node is away")
+    );
+    assert_eq!(next(&facts(&told, Some(&stuck), &tried, at(17))), Act::Wait(Some(at(25))), "once");
+    let again = next(&facts(&told, Some(&stuck), &tried, at(25)));
+    assert!(matches!(again, Act::Remove { grace: Duration::ZERO, .. }), "{again:?}");
 }
 
 /// One agent's document, its workload and its leader, to be stirred in any order.

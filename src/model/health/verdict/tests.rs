@@ -67,10 +67,10 @@ fn silence_is_late_after_three_intervals_and_dead_after_six(
 
 #[test]
 fn what_runs_and_is_spoken_against_is_degraded_but_never_given_up_for_it() {
-    let beside = Inputs { beside: Some("its earlier pod x is still ending"), ..inputs(9_000) };
+    let beside = Inputs { beside: Some("an earlier pod is still ending: x"), ..inputs(9_000) };
     let verdict = judge(&beside, &Over::default());
     assert_eq!(verdict.status, Degraded);
-    assert_eq!(verdict.message, "its earlier pod x is still ending");
+    assert_eq!(verdict.message, "an earlier pod is still ending: x");
     let silent = Inputs { heartbeat: Some(at(0)), ..beside };
     assert_eq!(judge(&silent, &Over::default()).status, Unhealthy);
 }
@@ -108,7 +108,7 @@ fn that_a_start_takes_its_time_is_no_news_and_what_is_in_its_way_is() {
     assert_eq!(check(Some("ImagePullBackOff")), (true, false));
     assert_eq!(check(Some("")), (true, false), "it is out of the way");
     let mut watched = Watched::new(HealthStatus::Unknown);
-    let said = Some("its earlier pod x is still ending");
+    let said = Some("an earlier pod is still ending: x");
     let begins = Inputs { phase: Phase::Deploying, beside: said, lost: said, ..inputs(0) };
     let check = watched.check(&begins, Thresholds::default());
     assert!(!check.changed && !check.reworded, "what counts only once it runs");
