@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::args::{GetArgs, GetKind};
 use super::fail::Fail;
 use crate::engine::fields::{
-    AGENT_FIELDS, OPERATION_FIELDS, POOL_FIELDS, Paper, PaperKind, Seen, TEMPLATE_FIELDS,
+    AGENT_FIELDS, OPERATION_FIELDS, POOL_FIELDS, Paper, PaperKind, Seen, TEMPLATE_FIELDS, reason,
 };
 use crate::engine::handle::Handle;
 use crate::engine::view::{AgentRow, FleetView, OperationRow, PoolRow, TemplateRow};
@@ -205,7 +205,7 @@ fn agent(row: &AgentRow, now: Time) -> Vec<Safe> {
         or_dash(&row.node),
         row.pid.map_or(Safe::new("-"), safe),
         safe(&row.id),
-        or_dash(&row.reason),
+        or_dash(reason(row)),
     ]
 }
 

@@ -56,8 +56,8 @@ pub const HOSTS: Spec = Spec {
     hints: &[
         (Action::Open, "agents"),
         (Action::Describe, "describe"),
-        (Action::ToggleFaults, "faults"),
-        (Action::ToggleWide, "wide"),
+        (Action::Pause, "cordon"),
+        (Action::Drain, "drain"),
         (Action::Filter, "filter"),
         (Action::Help, "help"),
     ],
