@@ -127,6 +127,16 @@ fn yes() -> bool {
 }
 
 impl AgentRow {
+    /// Whether something of it is on `host`.
+    pub fn is_on(&self, host: &str) -> bool {
+        self.phase.has_workload() && self.node.as_str() == host
+    }
+
+    /// It runs and is degraded.
+    pub fn is_strained(&self) -> bool {
+        (self.phase, self.health) == (Phase::Running, HealthStatus::Degraded)
+    }
+
     /// How often it was started again, by us or by the runtime.
     pub fn restarts(&self) -> u64 {
         self.incarnation.saturating_sub(1).saturating_add(self.restarts_in_place.into())

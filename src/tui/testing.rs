@@ -245,8 +245,7 @@ fn with_agents(agents: Vec<AgentRow>) -> FleetView {
         ..Totals::default()
     };
     for row in &agents {
-        let strained = (row.phase, row.health) == (Phase::Running, HealthStatus::Degraded);
-        totals.strained += u64::from(strained);
+        totals.strained += u64::from(row.is_strained());
         *totals.phases.entry(row.phase).or_default() += 1;
         *totals.health.entry(row.health).or_default() += 1;
     }

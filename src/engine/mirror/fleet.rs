@@ -330,7 +330,7 @@ impl Fleet {
     fn count(&mut self, before: Option<&AgentRow>, now: Option<&AgentRow>) {
         for (row, by) in before.map(|row| (row, -1)).into_iter().chain(now.map(|row| (row, 1))) {
             step(&mut self.phases, row.phase, by);
-            if (row.phase, row.health) == (Phase::Running, HealthStatus::Degraded) {
+            if row.is_strained() {
                 self.strained = self.strained.saturating_add_signed(by.into());
             }
             if row.phase != Phase::Deleted {

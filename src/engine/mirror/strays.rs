@@ -237,8 +237,7 @@ impl Strays {
             let unwell = matches!(row.health, HealthStatus::Degraded | HealthStatus::Unhealthy);
             totals.strays_unwell += u64::from(unwell && row.phase != Phase::Failed);
             // as recorded ones are counted
-            let strained = (row.phase, row.health) == (Phase::Running, HealthStatus::Degraded);
-            totals.strained += u64::from(strained);
+            totals.strained += u64::from(row.is_strained());
         }
         Arc::new(FleetView { agents, totals, ..FleetView::clone(view) })
     }

@@ -69,9 +69,7 @@ impl Planner<'_> {
 
     fn agents_on(&self, host: &str) -> Vec<std::sync::Arc<AgentRow>> {
         let view = self.ctx.view();
-        let there =
-            |row: &&std::sync::Arc<AgentRow>| row.node.as_str() == host && row.phase.has_workload();
-        view.agents.iter().filter(there).cloned().collect()
+        view.agents.iter().filter(|row| row.is_on(host)).cloned().collect()
     }
 
     async fn host(&self, host: &str) -> Result<(), CommandError> {

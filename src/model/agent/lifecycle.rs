@@ -114,8 +114,6 @@ pub enum Act {
 pub const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// What is added to the grace period before a removal is asked for again.
 pub const REMOVED_WITHIN: Duration = Duration::from_secs(10);
-/// How often an agent that still holds messages is looked at while it drains.
-const DRAIN_POLL: Duration = Duration::from_millis(500);
 /// How often a brake is looked at.
 const BRAKE_POLL: Duration = Duration::from_secs(2);
 /// How long a tombstone is kept for undo.

@@ -1,13 +1,12 @@
 //! Hosts, namespaces and contexts: where agents run, and where else one can go.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::listed::{Entry, Mood, Value, field};
 use super::row::{LEFT, RIGHT, Spec, column, flex, wide};
 use super::text::{Ink, PlainLine};
 use crate::engine::forward::Forwarded;
-use crate::engine::view::{AgentRow, FleetView};
+use crate::engine::view::FleetView;
 use crate::model::agent::Phase;
 use crate::model::filter::query::FieldKind;
 use crate::model::quantity::{Cpu, human_bytes};
@@ -266,8 +265,7 @@ pub fn described(
         let said = more.iter().map(|(name, value)| line(&Safe::new(name), &Safe::new(value)));
         lines.extend(said);
     }
-    let there = |row: &&Arc<AgentRow>| row.node.as_str() == name && row.phase.has_workload();
-    let agents: Vec<_> = view.agents.iter().filter(there).collect();
+    let agents: Vec<_> = view.agents.iter().filter(|row| row.is_on(name)).collect();
     lines.extend([Vec::new(), title(&format!("Agents ({})", agents.len()))]);
     for row in agents.iter().take(200) {
         let state = Safe::new(&format!("{}  {}", row.phase, row.pool_name));

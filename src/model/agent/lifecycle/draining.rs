@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Act, DRAIN_POLL, Facts};
+use super::{Act, Facts};
 use crate::model::agent::{Desired, Phase};
 use crate::model::workload::Observed;
 
 /// How the reason of one begins that has not ended in its time.
-pub const STAYS: &str = "asked to end and still there";
+const STAYS: &str = "asked to end and still there";
 
+/// How often an agent that still holds messages is looked at while it drains.
+const DRAIN_POLL: Duration = Duration::from_millis(500);
 /// What does not end in its grace is killed; that is done, and seen, within this.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
