@@ -92,7 +92,7 @@ impl Engine {
             subject: key.into(),
             evidence: Value::Null,
         };
-        self.ctx.journal.commit(&cause, vec![change], Vec::new()).await.map(drop)
+        self.ctx.journal.commit(&cause, &[change], &[]).await.map(drop)
     }
 }
 

@@ -197,7 +197,7 @@ impl Scaler {
             change(document, pool, &after, "pool.scaled", decision),
         ];
         let reason = summary(decision);
-        self.pen.commit(&reason, Some(operation_id.as_str()), changes, Vec::new()).await?;
+        self.pen.commit(&reason, Some(operation_id.as_str()), &changes, &[]).await?;
         tracing::info!(pool = %id, from = decision.current, to = decision.target, reason, "pool scaled");
         Ok(())
     }
@@ -212,7 +212,7 @@ impl Scaler {
     ) -> Result<(), Fault> {
         let after = noted(pool, decision, history);
         let change = change(document, pool, &after, "pool.scale.held", decision);
-        self.pen.commit(&summary(decision), None, vec![change], Vec::new()).await?;
+        self.pen.commit(&summary(decision), None, &[change], &[]).await?;
         Ok(())
     }
 }

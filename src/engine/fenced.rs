@@ -88,14 +88,13 @@ impl Fenced {
         &self,
         reason: &str,
         operation: Option<&str>,
-        changes: Vec<Change>,
-        extra: Vec<Write>,
+        changes: &[Change],
+        extra: &[Write],
     ) -> Result<Vec<Event>, Fault> {
-        let kinds: Vec<&'static str> = changes.iter().map(|change| change.kind).collect();
-        kinds.iter().for_each(|kind| crash::point("before", kind));
+        changes.iter().for_each(|change| crash::point("before", change.kind));
         let written =
             self.ctx.journal.commit(&self.cause(reason, operation), changes, extra).await?;
-        kinds.iter().for_each(|kind| crash::point("after", kind));
+        changes.iter().for_each(|change| crash::point("after", change.kind));
         Ok(written)
     }
 
@@ -106,7 +105,7 @@ impl Fenced {
     pub async fn commit_each(&self, reason: &str, changes: Vec<Change>) -> Result<Vec<Key>, Fault> {
         let (mut changes, mut moved) = (changes, Vec::new());
         while !changes.is_empty() {
-            match self.commit(reason, None, changes.clone(), Vec::new()).await {
+            match self.commit(reason, None, &changes, &[]).await {
                 Ok(_) => break,
                 Err(Fault::Store(
                     StoreError::Conflict { collection, key }
@@ -136,7 +135,7 @@ impl Fenced {
         let mut moved = Vec::new();
         for change in changes {
             let key = change.key.clone();
-            match self.commit(reason, None, vec![change], Vec::new()).await {
+            match self.commit(reason, None, &[change], &[]).await {
                 Ok(_) => {}
                 Err(Fault::Store(
                     StoreError::Conflict { .. }

@@ -87,15 +87,17 @@ impl Journal {
     pub async fn commit(
         &self,
         cause: &Cause,
-        changes: Vec<Change>,
-        extra: Vec<Write>,
+        changes: &[Change],
+        extra: &[Write],
     ) -> Result<Vec<Event>, StoreError> {
         let drafts: Vec<Event> =
             changes.iter().filter_map(|change| self.draft(cause, change)).collect();
         let suspects: Vec<Suspect> = changes.iter().filter_map(suspect).collect();
-        let mut base: Vec<Write> = guard(cause.fence.as_ref())?.into_iter().collect();
-        base.extend(changes.into_iter().map(write));
-        base.extend(extra);
+        let guard = guard(cause.fence.as_ref())?;
+        let base = || {
+            let written = changes.iter().map(write);
+            guard.iter().cloned().chain(written).chain(extra.iter().cloned()).collect()
+        };
         // the changes mind the revisions of what they change, so it does not matter when that was read
         let reached = if suspects.is_empty() { 0 } else { self.reached().await? };
         let strangers = self.strangers(&suspects, reached).await?;
@@ -142,7 +144,7 @@ impl Journal {
         if strangers.events.is_empty() && writes.len() < 2 {
             return Ok(Vec::new());
         }
-        self.append(writes, strangers, Vec::new()).await
+        self.append(|| writes.clone(), strangers, Vec::new()).await
     }
 
     /// What the journal does not know of `suspects`.
@@ -163,15 +165,15 @@ impl Journal {
         Ok(Strangers { suspects, seq, known, events: found.into_iter().flatten().collect() })
     }
 
-    /// Writes `base` with an event for each draft, after those of what strangers did.
+    /// Writes what `base` makes, anew for each try, with an event for each draft, after those of what strangers did.
     async fn append(
         &self,
-        base: Vec<Write>,
+        base: impl Fn() -> Vec<Write> + Send + Sync,
         mut strangers: Strangers<'_>,
-        drafts: Vec<Event>,
+        mut drafts: Vec<Event>,
     ) -> Result<Vec<Event>, StoreError> {
         if drafts.is_empty() && strangers.suspects.is_empty() {
-            self.store.transact(base, Durability::Durable).await?;
+            self.store.transact(base(), Durability::Durable).await?;
             return Ok(Vec::new());
         }
         let mut head = self.head.lock().await;
@@ -194,29 +196,22 @@ impl Journal {
             }
             strangers.seq = seq;
             let at = self.clock.now();
-            let mut writes = base.clone();
-            let mut events = Vec::with_capacity(strangers.events.len() + drafts.len());
-            for draft in strangers.events.iter().chain(&drafts) {
+            let mut writes = base();
+            for event in strangers.events.iter_mut().chain(&mut drafts) {
                 seq += 1;
-                let mut event = Event { seq, at, prev_hash: hash, ..draft.clone() };
-                event.hash = event.digest();
+                (event.seq, event.at, event.prev_hash) = (seq, at, hash);
+                let body = event.sealed().ok_or_else(|| StoreError::Invalid {
+                    message: "an event could not be written as JSON".into(),
+                })?;
                 hash = event.hash.clone();
-                let Ok(Value::Object(body)) = serde_json::to_value(&event) else {
-                    return Err(StoreError::Invalid {
-                        message: "an event could not be written as JSON".into(),
-                    });
-                };
-                writes.push(Write::Insert {
-                    collection: Collection::Events,
-                    key: Key::new(&Event::key(seq))?,
-                    body,
-                });
-                events.push(event);
+                let (collection, key) = (Collection::Events, Key::new(&Event::key(seq))?);
+                writes.push(Write::Insert { collection, key, body });
             }
             match self.store.transact(writes, Durability::Durable).await {
                 Ok(_) => {
                     *head = Some((seq, hash));
-                    return Ok(events);
+                    strangers.events.append(&mut drafts);
+                    return Ok(strangers.events);
                 }
                 // somebody else wrote that number: read the head again
                 Err(StoreError::Exists { collection: Collection::Events, .. }) => {}
@@ -317,23 +312,24 @@ fn guard(fence: Option<&Fence>) -> Result<Option<Write>, StoreError> {
     Ok(Some(Write::Check { collection, key, rev: Some(fence.rev.clone()) }))
 }
 
-fn write(change: Change) -> Write {
-    let Change { collection, key, before, after, .. } = change;
-    let sealed = |mut body: Body| {
+fn write(change: &Change) -> Write {
+    let (collection, key) = (change.collection, change.key.clone());
+    let sealed = |body: &Body| {
+        let mut body = body.clone();
         if seal::covers(collection) {
             seal::seal(&mut body);
         }
         body
     };
-    match (before, after) {
+    match (&change.before, &change.after) {
         (None, Some(body)) => Write::Insert { collection, key, body: sealed(body) },
-        (Some(before), Some(body)) if before.body == body => {
-            Write::Check { collection, key, rev: Some(before.rev) }
+        (Some(before), Some(body)) if before.body == *body => {
+            Write::Check { collection, key, rev: Some(before.rev.clone()) }
         }
         (Some(before), Some(body)) => {
-            Write::Replace { collection, key, rev: before.rev, body: sealed(body) }
+            Write::Replace { collection, key, rev: before.rev.clone(), body: sealed(body) }
         }
-        (Some(before), None) => Write::Remove { collection, key, rev: Some(before.rev) },
+        (Some(before), None) => Write::Remove { collection, key, rev: Some(before.rev.clone()) },
         (None, None) => Write::Check { collection, key, rev: None },
     }
 }

@@ -13,23 +13,34 @@ pub(crate) mod workload;
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::context::Context;
 use crate::engine::journal::Fence;
 use crate::ports::store::BoxError;
 
-/// Runs all parts until `stop` fires; the step under way is finished first.
+/// Runs all parts until `stop` fires, each as a task of its own, so that one that works long holds up none; the step under
+/// way is finished first.
 ///
 /// # Errors
 /// When another leader has begun. Nothing else ends it: a store or runtime that is away is waited for.
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
-    tokio::try_join!(
-        agents::run(ctx.clone(), fence.clone(), stop.clone()),
-        pools::run(ctx.clone(), fence.clone(), stop.clone()),
-        crews::run(ctx.clone(), fence.clone(), stop.clone()),
-        hosts::run(ctx.clone(), fence.clone(), stop.clone()),
-        progress::run(ctx, fence, stop),
-    )?;
+    // dropping it ends those that still run
+    let mut parts = JoinSet::new();
+    parts.spawn(agents::run(ctx.clone(), fence.clone(), stop.clone()));
+    parts.spawn(pools::run(ctx.clone(), fence.clone(), stop.clone()));
+    parts.spawn(crews::run(ctx.clone(), fence.clone(), stop.clone()));
+    parts.spawn(hosts::run(ctx.clone(), fence.clone(), stop.clone()));
+    parts.spawn(progress::run(ctx, fence, stop));
+    while let Some(ended) = parts.join_next().await {
+        match ended {
+            Ok(end) => end?,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic), // the supervisor's to tell
+                Err(_) => {}
+            },
+        }
+    }
     Ok(())
 }

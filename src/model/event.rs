@@ -50,18 +50,36 @@ impl Event {
 
     /// SHA-256 in hex over every field but `hash`, in canonical JSON (keys sorted), `prev_hash` included.
     pub fn digest(&self) -> String {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Value::Object(fields) = &mut value {
-            fields.remove("hash");
+        let value = serde_json::to_value(self).unwrap_or_default();
+        match value {
+            Value::Object(fields) => digest_of(&fields),
+            other => digest(&other),
         }
-        digest(&value)
     }
+
+    /// Sets the hash of the event as it is now, and returns it as it is stored; `None` when it is no JSON.
+    pub fn sealed(&mut self) -> Option<Map<String, Value>> {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(&*self) else { return None };
+        self.hash = digest_of(&fields);
+        fields.insert("hash".to_owned(), self.hash.clone().into());
+        Some(fields)
+    }
+}
+
+fn digest_of(event: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    canonical_fields(event.iter().filter(|(name, _)| *name != "hash"), &mut text);
+    hex_of(&text)
 }
 
 /// SHA-256 in hex of `value` in canonical JSON: keys sorted at every level, no white space.
 pub fn digest(value: &Value) -> String {
     let mut text = String::new();
     canonical(value, &mut text);
+    hex_of(&text)
+}
+
+fn hex_of(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
         use std::fmt::Write;
         write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
@@ -71,20 +89,7 @@ pub fn digest(value: &Value) -> String {
 
 fn canonical(value: &Value, out: &mut String) {
     match value {
-        Value::Object(fields) => {
-            let mut keys: Vec<&String> = fields.keys().collect();
-            keys.sort();
-            out.push('{');
-            for (i, key) in keys.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                canonical(&fields[key], out);
-            }
-            out.push('}');
-        }
+        Value::Object(fields) => canonical_fields(fields.iter(), out),
         Value::Array(items) => {
             out.push('[');
             for (i, item) in items.iter().enumerate() {
@@ -99,6 +104,21 @@ fn canonical(value: &Value, out: &mut String) {
             out.push_str(&value.to_string());
         }
     }
+}
+
+fn canonical_fields<'a>(fields: impl Iterator<Item = (&'a String, &'a Value)>, out: &mut String) {
+    let mut fields: Vec<_> = fields.collect();
+    fields.sort_by_key(|(name, _)| *name);
+    out.push('{');
+    for (i, (name, value)) in fields.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        out.push_str(&Value::from(name.as_str()).to_string());
+        out.push(':');
+        canonical(value, out);
+    }
+    out.push('}');
 }
 
 #[cfg(test)]
@@ -121,5 +141,15 @@ mod tests {
         let other = Event { reason: "because".into(), ..event.clone() };
         assert_ne!(event.digest(), other.digest());
         assert_eq!(event.digest(), Event { hash: "anything".into(), ..event.clone() }.digest());
+    }
+
+    #[test]
+    fn what_is_stored_carries_the_hash_that_it_has_when_it_is_read_back() {
+        let mut event = Event { seq: 7, kind: "pool.scaled".into(), ..Event::default() };
+        event.patch = json!([{"op": "add", "path": "/b", "value": {"z": 1.5, "a": "\u{7}é"}}]);
+        let stored = event.sealed().unwrap();
+        let read: Event = serde_json::from_value(Value::Object(stored)).unwrap();
+        assert_eq!(read, event);
+        assert_eq!(read.hash, read.digest());
     }
 }

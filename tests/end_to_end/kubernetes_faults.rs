@@ -1,6 +1,7 @@
 //! What a fleet on a real control plane lives through: its namespace deleted and made again, its token revoked and replaced.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 use cvxc::adapters::sqlite::{SqliteOptions, SqliteStore};
@@ -82,6 +83,29 @@ fn on_kubernetes_a_namespace_that_is_deleted_and_made_again_gets_its_fleet_back_
     let again = Namespace { metadata: meta, ..Namespace::default() };
     cluster.tokio.block_on(all.create(&PostParams::default(), &again)).unwrap();
     cluster.is_whole(3);
+}
+
+/// Not beside other tests: they would meet the restart too.
+#[test]
+#[ignore = "needs a cluster of its own: CVXC_TEST_KUBECONFIG, and CVXC_TEST_KUBE_RESTART, the command that restarts its API server"]
+fn a_restarted_api_server_forgets_every_watch_and_the_fleet_is_listed_again() {
+    let restart = std::env::var("CVXC_TEST_KUBE_RESTART")
+        .expect("CVXC_TEST_KUBE_RESTART: the command that restarts the cluster's API server");
+    let cluster = Cluster::open();
+    let _daemon = cluster.daemon(None);
+    cluster.apply(&(template("kit/agent:1", "one") + &pool("alpha", 3, "")));
+    cluster.running(3);
+    let restarted = Command::new("sh").args(["-c", &restart]).status().unwrap();
+    assert!(restarted.success(), "{restart}: {restarted}");
+    eventually(LIMIT, "410 from the server itself to each watch", || {
+        let log = std::fs::read_to_string(cluster.fleet.dir.join("daemon.err")).unwrap();
+        let forgot =
+            |what: &str| log.lines().any(|line| line.contains("forgot") && line.ends_with(what));
+        if ["what=Deployments", "what=Pods"].into_iter().all(forgot) { Ok(()) } else { Err(log) }
+    });
+    let scaled = cluster.verb(&["scale", "alpha", "--to", "5"]);
+    assert!(scaled.status.success(), "{}", text(&scaled.stderr));
+    cluster.is_whole(5);
 }
 
 #[test]

@@ -46,7 +46,7 @@ async fn one_event_for_a_strangers_change(role: &str) {
         subject: "a".into(),
         evidence: Value::Null,
     };
-    ctx.journal.commit(&Cause::new("me", "because"), vec![change], Vec::new()).await.unwrap();
+    ctx.journal.commit(&Cause::new("me", "because"), &[change], &[]).await.unwrap();
     let running = run::start(ctx.clone());
     let mut views = ctx.views.subscribe();
     let led = views.wait_for(|view| view.loaded && view.system.leader.me);

@@ -96,7 +96,10 @@ pub async fn follow<S: Sink>(cluster: Arc<Cluster>, table: Arc<Table>, mut sink:
         loop {
             match watch(&api, &table, &mut sink, &mut version, &mut pause).await {
                 End::Over => {}
-                End::Forgotten => break,
+                End::Forgotten => {
+                    tracing::info!(what = ?S::SOURCE, "the cluster forgot where a watch was: listing again");
+                    break;
+                }
                 End::Broken(error) => {
                     table.broke(S::SOURCE, chain(&error));
                     pause.wait().await;

@@ -358,7 +358,7 @@ impl Reader {
         self.readers
             .ask(move |lane| {
                 let bodies = bodies(lane, &rows)?;
-                Ok(changes(rows, Some(&bodies), &store))
+                Ok(changes(rows, Some(bodies), &store))
             })
             .await
     }
@@ -381,7 +381,7 @@ fn catch_up(lane: &Lane, place: i64, watch: &Watch, store: &Arc<str>) -> Result<
     let rows = wanted(rows.iter(), watch);
     let changes = if watch.bodies {
         let bodies = bodies(lane, &rows)?;
-        changes(rows, Some(&bodies), store)
+        changes(rows, Some(bodies), store)
     } else {
         changes(rows, None, store)
     };
@@ -423,18 +423,18 @@ fn bodies(lane: &Lane, rows: &[Row]) -> Result<Bodies, StoreError> {
 }
 
 /// The port's changes. A document that is gone by now is left out where bodies are wanted: its removal follows.
-fn changes(rows: Vec<Row>, bodies: Option<&Bodies>, store: &str) -> Vec<Change> {
+fn changes(rows: Vec<Row>, mut bodies: Option<Bodies>, store: &str) -> Vec<Change> {
     let change = |row: Row| {
         let cursor = written(store, row.seq);
         let Row { collection, key, topic, .. } = row;
         if row.op == Op::Removed {
             return Some(Change::Removed { collection, key, cursor });
         }
-        let (rev, body) = match bodies {
+        let (rev, body) = match &mut bodies {
             None => (revision(row.seq), None),
             Some(bodies) => {
-                let document = bodies.get(&(collection, key.clone()))?;
-                (document.rev.clone(), Some(Arc::new(document.body.clone())))
+                let document = bodies.remove(&(collection, key.clone()))?;
+                (document.rev, Some(Arc::new(document.body)))
             }
         };
         let topic = topic.as_deref().map(str::to_owned);

@@ -42,7 +42,7 @@ async fn change(world: &World, key: &str, after: impl FnOnce(Body) -> Body) {
         key,
     };
     let cause = Cause::new("me", "because");
-    world.ctx.journal.commit(&cause, vec![change], Vec::new()).await.unwrap();
+    world.ctx.journal.commit(&cause, &[change], &[]).await.unwrap();
 }
 
 /// Somebody else's change of a few fields.
@@ -313,12 +313,7 @@ async fn an_agent_that_somebody_removed_while_nobody_led_is_told_of_once() {
         evidence: Value::Null,
         key,
     };
-    world
-        .ctx
-        .journal
-        .commit(&Cause::new("me", "because"), vec![removal], Vec::new())
-        .await
-        .unwrap();
+    world.ctx.journal.commit(&Cause::new("me", "because"), &[removal], &[]).await.unwrap();
     for _ in 0..2 {
         let next = world.beside(EngineSettings::default());
         let running = leader(&next).await;

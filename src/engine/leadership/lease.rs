@@ -178,7 +178,7 @@ pub async fn take(
         Write::Put { collection: Collection::Leases, key: fence_key.clone(), body: body(&fence)? };
     let change = changed(found, &lease, evidence)?;
     let cause = Cause::new(settings.actor.clone(), why);
-    let written = ctx.journal.commit(&cause, vec![change], vec![put]).await;
+    let written = ctx.journal.commit(&cause, &[change], &[put]).await;
     if let Err(error) = written
         && !matches!(error, StoreError::OutcomeUnknown(_))
     {
@@ -228,7 +228,7 @@ pub async fn release(ctx: &Arc<Context>, held: Document, why: &str) -> Result<()
     let evidence = json!({"from": before.holder, "to": "", "epoch": before.epoch});
     let change = changed(&Some((before, held)), &free, evidence)?;
     let cause = Cause::new(ctx.settings.actor.clone(), why);
-    ctx.journal.commit(&cause, vec![change], Vec::new()).await.map(drop)
+    ctx.journal.commit(&cause, &[change], &[]).await.map(drop)
 }
 
 async fn replace(ctx: &Context, at: &Document, lease: &Lease) -> Result<Document, StoreError> {

@@ -113,7 +113,7 @@ async fn fenced_write(world: &World, fence: &Fence, key: &str) -> Result<Vec<Eve
         subject: key.into(),
         evidence: json!(null),
     };
-    world.ctx.journal.commit(&cause, vec![change], Vec::new()).await
+    world.ctx.journal.commit(&cause, &[change], &[]).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -351,7 +351,7 @@ async fn happen(world: &World, name: &str) {
         evidence: Value::Null,
     };
     let cause = Cause::new("tester", "because");
-    world.ctx.journal.commit(&cause, vec![change], Vec::new()).await.unwrap();
+    world.ctx.journal.commit(&cause, &[change], &[]).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

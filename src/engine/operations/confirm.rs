@@ -164,7 +164,7 @@ async fn write(
     changes.extend(draft.changes);
     let mut extra = draft.extra;
     extra.push(authorize::accepted(ctx, actor, plan, id)?);
-    ctx.journal.commit(&cause, changes, extra).await?;
+    ctx.journal.commit(&cause, &changes, &extra).await?;
     Ok(())
 }
 
@@ -220,7 +220,7 @@ pub(crate) async fn cancel(
             operation: Some(id.to_string()),
             ..Cause::new(actor.name.clone(), "cancelled by its operator")
         };
-        match ctx.journal.commit(&cause, vec![asked], Vec::new()).await {
+        match ctx.journal.commit(&cause, &[asked], &[]).await {
             Ok(_) => {
                 ctx.wanted.notify_one();
                 return Ok(());

@@ -43,10 +43,10 @@ use crate::ports::store::{BoxError, Document, Key, StoreError, Tally, chain};
 const NAME: &str = "reconcile";
 /// Calls to the runtime at once.
 const ACTS_AT_ONCE: usize = 32;
-/// Documents decided on and written at once.
-const BATCH: usize = 300;
-/// The first of many, so that these begin before the rest is decided on.
-const FIRST: usize = 2 * ACTS_AT_ONCE;
+/// Documents decided on and written at once: not more, so that their calls begin before the rest is decided on.
+const BATCH: usize = 4 * ACTS_AT_ONCE;
+/// Calls that wait for their turn at most: they were decided on what was true then.
+const QUEUE: usize = 300;
 /// With no more than so many calls waiting for their turn the next are decided on: they last for as long as that takes.
 const FEW: usize = 4 * ACTS_AT_ONCE;
 /// Turns are at least this far apart, and as far as the last one took, up to the longest: what changes fast is looked at
@@ -88,8 +88,6 @@ struct Agents {
     /// begun once `calls` is closed.
     acts: JoinSet<Option<Done>>,
     calls: Arc<Semaphore>,
-    /// The last turn left some for the next.
-    crowded: bool,
     leading_since: Time,
     policy: RestartPolicy,
 }
@@ -133,7 +131,6 @@ impl Agents {
             book: Book::new(ctx.clock.now()),
             acts: JoinSet::new(),
             calls: Arc::new(Semaphore::new(ACTS_AT_ONCE)),
-            crowded: false,
             leading_since: ctx.clock.now(),
             policy: RestartPolicy {
                 first: settings.backoff_first,
@@ -146,7 +143,7 @@ impl Agents {
 
     /// How long the next turn may wait if nothing happens.
     fn due_in(&self) -> Duration {
-        if self.queued() >= BATCH {
+        if self.queued() >= QUEUE {
             CALL_LIMIT
         } else {
             self.book.next_due(self.pen.ctx.clock.now())
@@ -191,10 +188,7 @@ impl Agents {
             let restarted = seen.is_some_and(|seen| seen.restarts > 0);
             !restarted && glance::at(Some(row), seen, parks, now) == Glance::Quiet
         });
-        // what is queued was decided on what was true then: no more of that than a batch; and where many come after a calm
-        // the first few begin before the rest is decided on
-        let calm = self.acts.is_empty() && !self.crowded;
-        let room = if calm { FIRST } else { BATCH.saturating_sub(self.queued()) };
+        let room = QUEUE.saturating_sub(self.queued()).min(BATCH);
         let mut batch = Vec::new();
         while batch.len() < room
             && let Some(id) = self.book.pop()
@@ -208,15 +202,20 @@ impl Agents {
                 self.book.wake_at(&id, until);
                 continue;
             }
-            let seen = self.sights.of(&id);
-            match glance::at(view.agent(&id).map(AsRef::as_ref), seen, parks, now) {
+            let (row, seen) = (view.agent(&id).map(AsRef::as_ref), self.sights.of(&id));
+            if let Some(until) = row.and_then(|row| self.book.starts_until(row, seen))
+                && until > now
+            {
+                self.book.wake_at(&id, until);
+                continue;
+            }
+            match glance::at(row, seen, parks, now) {
                 Glance::Quiet if self.book.has_restarted(&id, seen) => batch.push(id),
                 Glance::Quiet => self.book.settle(&id),
                 Glance::Until(at) => self.book.wake_at(&id, at),
                 Glance::Look => batch.push(id),
             }
         }
-        self.crowded = batch.len() >= room;
         let outcome = self.decide(&batch, now).await;
         if outcome.is_err() {
             self.book.mark(batch);
@@ -254,7 +253,8 @@ impl Agents {
         for (reason, changes) in writes {
             let failed = changes.iter().filter(|change| change.kind == "agent.failed");
             let failed: Vec<Key> = failed.map(|change| change.key.clone()).collect();
-            let moved = self.pen.commit_each(&reason, changes.clone()).await?;
+            let keys: Vec<Key> = changes.iter().map(|change| change.key.clone()).collect();
+            let moved = self.pen.commit_each(&reason, changes).await?;
             for key in moved {
                 if let Some((id, _)) = written.remove(&key) {
                     self.book.compared(&id, None);
@@ -268,8 +268,8 @@ impl Agents {
                     self.pen.ctx.blast.note(id, self.pen.ctx.clock.instant());
                 }
             }
-            for change in changes {
-                let Some((id, agent)) = written.remove(&change.key) else { continue };
+            for key in keys {
+                let Some((id, agent)) = written.remove(&key) else { continue };
                 match self.next(&id, &agent, &look, now) {
                     // begun at once, since its document is known
                     act @ Act::Apply => self.take_up(&id, &agent, act),
@@ -315,7 +315,13 @@ impl Agents {
             Act::Wait(None) => {}
             Act::Wait(Some(at)) => self.book.wake_at(id, at),
             Act::Apply | Act::Remove { .. } | Act::Park { .. } | Act::Forget => {
-                self.book.begin(id);
+                if act == Act::Apply {
+                    let since = agent.phase_since.max(self.leading_since);
+                    let late = since.plus(agent.config.start_timeout);
+                    self.book.begin_start(id, agent.incarnation, late);
+                } else {
+                    self.book.begin(id);
+                }
                 let job = Job { id: id.clone(), agent: agent.clone(), act };
                 let (ctx, calls) = (self.pen.ctx.clone(), self.calls.clone());
                 self.acts.spawn(async move {

@@ -39,13 +39,13 @@ const FULL_LOOK: Duration = Duration::from_secs(60);
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// A pool whose turn failed is left alone for so long.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
-/// Changes are taken together for a moment, so that a burst of them is one turn.
+/// Turns are at least this far apart, so that a burst of changes is one; the first after a calm begins at once.
 const GATHER: Duration = Duration::from_millis(50);
 /// A look through a large fleet takes so many times its own length until the next, up to a limit: a fiftieth of a core.
 const SHARE: u32 = 50;
 const LONGEST_GATHER: Duration = Duration::from_millis(500);
-/// Documents in one transaction.
-const BATCH: usize = 200;
+/// Documents in one transaction: others write meanwhile, and wait for it.
+const BATCH: usize = 100;
 /// The first of many: a few, so that their start begins while the rest is still written.
 const FIRST: usize = 40;
 /// How long a member that is let go may finish what it holds (`console.md` §5).
@@ -83,7 +83,8 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             continue;
         }
         let next = pools.due.values().min().map_or(pools.full_look, |at| *at);
-        let until = next.min(pools.full_look).saturating_duration_since(ctx.clock.instant());
+        let turned = ctx.clock.instant();
+        let until = next.min(pools.full_look).saturating_duration_since(turned);
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -91,7 +92,8 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
             changed = changes.changed() => if changed.is_err() { break },
         }
         let gather = (pools.cost * SHARE).clamp(GATHER, LONGEST_GATHER);
-        stop.run_until_cancelled(sleep(gather)).await;
+        let rested = ctx.clock.instant().saturating_duration_since(turned);
+        stop.run_until_cancelled(sleep(gather.saturating_sub(rested))).await;
     }
     Ok(())
 }
@@ -304,7 +306,7 @@ impl Pools {
             for _ in 0..10 {
                 let changes = mould.cast(&self.pen.ctx, now)?;
                 let check = unchanged(pool);
-                match self.pen.commit(&steps.reason, None, changes, vec![check]).await {
+                match self.pen.commit(&steps.reason, None, &changes, &[check]).await {
                     Ok(_) => break,
                     // a name was taken: draw again
                     Err(Fault::Store(StoreError::Exists {
@@ -345,8 +347,8 @@ impl Pools {
             })
             .collect();
         for chunk in changes.chunks(BATCH) {
-            let check = vec![unchanged(pool)];
-            match self.pen.commit(&steps.reason, None, chunk.to_vec(), check).await {
+            let check = unchanged(pool);
+            match self.pen.commit(&steps.reason, None, chunk, &[check]).await {
                 Ok(_) => {}
                 // somebody else was faster with one of them, or with the pool: the next look decides
                 Err(Fault::Store(StoreError::Conflict { .. } | StoreError::NotFound { .. })) => {

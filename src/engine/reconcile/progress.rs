@@ -161,7 +161,7 @@ impl Progress {
             subject: after.title.clone(),
             evidence: Value::Null,
         });
-        match self.pen.commit(&after.message, Some(key.as_str()), changes, Vec::new()).await {
+        match self.pen.commit(&after.message, Some(key.as_str()), &changes, &[]).await {
             Ok(_) if after.status.is_over() => drop(self.running.remove(key)),
             Ok(_) => drop(self.running.insert(key.clone(), after)),
             // somebody was faster with one of the documents: judged again at the next turn

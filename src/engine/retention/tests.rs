@@ -81,7 +81,7 @@ async fn the_journal_keeps_its_newest_events_when_it_outgrows_its_room() {
     let (world, fence) = world(settings).await;
     let cause = Cause::new("me", "");
     for n in 0..1_200 {
-        world.ctx.journal.commit(&cause, vec![change(&format!("c{n}"))], vec![]).await.unwrap();
+        world.ctx.journal.commit(&cause, &[change(&format!("c{n}"))], &[]).await.unwrap();
     }
     a_while(&world, fence).await;
     let left = events(&world).await;
@@ -97,7 +97,7 @@ async fn old_events_go_but_the_newest_keeps_the_numbers_growing() {
     let cause = Cause::new("me", "");
     world.clock.jump(-40 * 24 * 3_600 * 1_000);
     for n in 0..1_200 {
-        world.ctx.journal.commit(&cause, vec![change(&format!("c{n}"))], vec![]).await.unwrap();
+        world.ctx.journal.commit(&cause, &[change(&format!("c{n}"))], &[]).await.unwrap();
     }
     world.clock.jump(40 * 24 * 3_600 * 1_000);
     a_while(&world, fence).await;
@@ -105,7 +105,7 @@ async fn old_events_go_but_the_newest_keeps_the_numbers_growing() {
     assert_eq!(left, [1_200]);
     // another process, which knows the head only from the store
     let other = world.beside(EngineSettings::default());
-    let written = other.ctx.journal.commit(&cause, vec![change("next")], vec![]).await.unwrap();
+    let written = other.ctx.journal.commit(&cause, &[change("next")], &[]).await.unwrap();
     assert_eq!(written[0].seq, 1_201);
     assert_eq!(written[0].prev_hash, events(&world).await[0].hash);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::diff;
 use super::Done;
 use crate::engine::view::AgentRow;
-use crate::model::agent::lifecycle::{Act, Tried};
+use crate::model::agent::lifecycle::{Act, SHOWN_WITHIN, Tried};
 use crate::model::agent::{Desired, Phase};
 use crate::model::id::AgentId;
 use crate::model::time::Time;
@@ -29,6 +29,8 @@ struct Track {
     held_until: Option<Time>,
     /// Starts in place that its document knows of.
     restarts: u32,
+    /// The incarnation that the runtime is asked to start, and when it counts as late.
+    late: Option<(u64, Time)>,
 }
 
 #[derive(Debug)]
@@ -120,6 +122,36 @@ impl Book {
 
     pub fn begin(&mut self, agent: &AgentId) {
         self.tracks.entry(agent.clone()).or_default().busy = true;
+    }
+
+    /// The runtime is asked to start this incarnation, which counts as late from then on.
+    pub fn begin_start(&mut self, agent: &AgentId, incarnation: u64, late: Time) {
+        self.begin(agent);
+        self.tracks.entry(agent.clone()).or_default().late = Some((incarnation, late));
+    }
+
+    /// Until when one that was asked for and is on its way needs no look at its document: a thousand that start would be
+    /// read over and over. `None`: something else is to be decided.
+    pub fn starts_until(&self, row: &AgentRow, seen: Option<&Observed>) -> Option<Time> {
+        let Track { tried, late, .. } = self.tracks.get(&row.id)?;
+        let ((incarnation, late), (applied, _, last)) = ((*late)?, tried.applied?);
+        let wanted = matches!(row.desired, Desired::Running | Desired::Paused)
+            && row.wanted_incarnation <= incarnation;
+        let plain = row.phase == Phase::Deploying
+            && row.reason.as_str().is_empty()
+            && tried.refused.is_none()
+            && tried.forbidden.is_none();
+        if !wanted || !plain || applied != incarnation || row.incarnation != incarnation {
+            return None;
+        }
+        match seen {
+            None => Some(late.min(last.plus(SHOWN_WITHIN))),
+            Some(seen) if seen.incarnation != incarnation => None,
+            Some(seen) => match seen.state {
+                State::Starting | State::Lost | State::Ending => Some(late),
+                State::Running | State::Parked | State::Exited => None,
+            },
+        }
     }
 
     /// Whether the runtime has started it in place more often than its document says, as far as is known here.

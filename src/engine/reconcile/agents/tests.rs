@@ -344,6 +344,34 @@ async fn a_thousand_agents_as_they_should_be_cost_no_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_on_its_way_is_not_read_again_until_it_is_late() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    world.runtime.set_slow(true);
+    for n in 0..10 {
+        pending(&world, &format!("a{n}")).await;
+    }
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "all deploying", |view| {
+            view.agents.iter().filter(|row| row.phase == Phase::Deploying).count() == 10
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let before = world.store.calls();
+        // a full look falls in between, and their start may take a minute
+        tokio::time::sleep(Duration::from_secs(45)).await;
+        assert_eq!(world.store.calls(), before);
+        assert_eq!(world.runtime.applied().len(), 10);
+        set(&world, Collection::Agents, "a3", "desired", "stopped".into()).await;
+        until(&world, "stopped", in_phase("a3", Phase::Stopped)).await;
+        world.runtime.come_up(&id("a4"));
+        until(&world, "running", in_phase("a4", Phase::Running)).await;
+        until(&world, "failed", in_phase("a5", Phase::Failed)).await;
+    })
+    .await;
+    end.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_hangs_fails_after_its_time_and_is_taken_back() {
     let (world, fence) = world(EngineSettings::default()).await;
     world.runtime.set_slow(true);
