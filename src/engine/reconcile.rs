@@ -36,10 +36,11 @@ pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Re
     while let Some(ended) = parts.join_next().await {
         match ended {
             Ok(end) => end?,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic), // the supervisor's to tell
-                Err(_) => {}
-            },
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic); // the supervisor's to tell
+                }
+            }
         }
     }
     Ok(())
