@@ -176,6 +176,8 @@ impl Journal {
             self.store.transact(base(), Durability::Durable).await?;
             return Ok(Vec::new());
         }
+        // made before others wait for us
+        let mut first = Some(base());
         let mut head = self.head.lock().await;
         for _ in 0..TRIES {
             let (mut seq, mut hash) = match head.take() {
@@ -196,7 +198,7 @@ impl Journal {
             }
             strangers.seq = seq;
             let at = self.clock.now();
-            let mut writes = base();
+            let mut writes = first.take().unwrap_or_else(&base);
             for event in strangers.events.iter_mut().chain(&mut drafts) {
                 seq += 1;
                 (event.seq, event.at, event.prev_hash) = (seq, at, hash);

@@ -26,7 +26,7 @@ use crate::ports::store::BoxError;
 /// # Errors
 /// When another leader has begun. Nothing else ends it: a store or runtime that is away is waited for.
 pub async fn run(ctx: Arc<Context>, fence: Fence, stop: CancellationToken) -> Result<(), BoxError> {
-    // dropping it ends those that still run
+    // dropping it ends those that still run, at their next step
     let mut parts = JoinSet::new();
     parts.spawn(agents::run(ctx.clone(), fence.clone(), stop.clone()));
     parts.spawn(pools::run(ctx.clone(), fence.clone(), stop.clone()));

@@ -433,6 +433,7 @@ fn changes(rows: Vec<Row>, mut bodies: Option<Bodies>, store: &str) -> Vec<Chang
         let (rev, body) = match &mut bodies {
             None => (revision(row.seq), None),
             Some(bodies) => {
+                // `wanted` left one row of each document
                 let document = bodies.remove(&(collection, key.clone()))?;
                 (document.rev, Some(Arc::new(document.body)))
             }

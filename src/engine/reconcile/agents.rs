@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::blind::Blind;
-use self::book::Book;
+use self::book::{Book, Start};
 use self::glance::Glance;
 use super::sights::Sights;
 use super::workload;
@@ -317,8 +317,9 @@ impl Agents {
             Act::Apply | Act::Remove { .. } | Act::Park { .. } | Act::Forget => {
                 if act == Act::Apply {
                     let since = agent.phase_since.max(self.leading_since);
+                    let Agent { incarnation, generation, .. } = *agent;
                     let late = since.plus(agent.config.start_timeout);
-                    self.book.begin_start(id, agent.incarnation, late);
+                    self.book.begin_start(id, Start { incarnation, generation, late });
                 } else {
                     self.book.begin(id);
                 }

@@ -299,14 +299,14 @@ impl Pools {
 
     /// Creates what is missing, as long as the pool stays as it was decided on.
     async fn create(&self, pool: &Document, mould: &Mould, steps: &Steps) -> Result<(), Fault> {
+        let check = [unchanged(pool)];
         let (mut left, mut batch) = (steps.create as usize, FIRST);
         while left > 0 {
             let now = left.min(batch);
             batch = BATCH;
             for _ in 0..10 {
                 let changes = mould.cast(&self.pen.ctx, now)?;
-                let check = unchanged(pool);
-                match self.pen.commit(&steps.reason, None, &changes, &[check]).await {
+                match self.pen.commit(&steps.reason, None, &changes, &check).await {
                     Ok(_) => break,
                     // a name was taken: draw again
                     Err(Fault::Store(StoreError::Exists {

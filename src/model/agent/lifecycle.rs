@@ -6,6 +6,8 @@
 mod draining;
 mod unlet;
 
+pub use unlet::FORBIDS;
+
 use std::time::Duration;
 
 use super::{Agent, Desired, Phase};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BATCH, change};
+use super::change;
 use crate::engine::documents;
 use crate::engine::fenced::{Fault, Fenced};
 use crate::engine::view::FleetView;
@@ -13,6 +13,8 @@ use crate::model::time::Time;
 use crate::ports::runtime::RuntimeError;
 use crate::ports::store::{Key, StoreError, chain};
 
+/// So many are told at a time: whoever waits is to be told before the words change.
+const AT_ONCE: usize = 300;
 /// For how long the same words stand: how it cannot be reached differs from try to try.
 const STANDS: Duration = Duration::from_secs(60);
 
@@ -42,7 +44,7 @@ async fn write(pen: &Fenced, view: &FleetView, why: &str) -> Result<(), Fault> {
         (row.phase, row.desired) == (Phase::Pending, Desired::Running) && row.reason != shown
     });
     let keys: Result<Vec<Key>, StoreError> =
-        waiting.take(BATCH).map(|row| Key::new(row.id.as_str())).collect();
+        waiting.take(AT_ONCE).map(|row| Key::new(row.id.as_str())).collect();
     let keys = keys?;
     if keys.is_empty() {
         return Ok(());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::diff;
 use super::Done;
 use crate::engine::view::AgentRow;
-use crate::model::agent::lifecycle::{Act, SHOWN_WITHIN, Tried};
+use crate::model::agent::lifecycle::{Act, FORBIDS, SHOWN_WITHIN, Tried};
 use crate::model::agent::{Desired, Phase};
 use crate::model::id::AgentId;
 use crate::model::time::Time;
@@ -29,8 +29,17 @@ struct Track {
     held_until: Option<Time>,
     /// Starts in place that its document knows of.
     restarts: u32,
-    /// The incarnation that the runtime is asked to start, and when it counts as late.
-    late: Option<(u64, Time)>,
+    start: Option<Start>,
+}
+
+/// What the runtime was asked to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    pub incarnation: u64,
+    /// Of the wish that the time was taken from.
+    pub generation: u64,
+    /// When it counts as late.
+    pub late: Time,
 }
 
 #[derive(Debug)]
@@ -124,24 +133,27 @@ impl Book {
         self.tracks.entry(agent.clone()).or_default().busy = true;
     }
 
-    /// The runtime is asked to start this incarnation, which counts as late from then on.
-    pub fn begin_start(&mut self, agent: &AgentId, incarnation: u64, late: Time) {
+    pub fn begin_start(&mut self, agent: &AgentId, start: Start) {
         self.begin(agent);
-        self.tracks.entry(agent.clone()).or_default().late = Some((incarnation, late));
+        self.tracks.entry(agent.clone()).or_default().start = Some(start);
     }
 
     /// Until when one that was asked for and is on its way needs no look at its document: a thousand that start would be
     /// read over and over. `None`: something else is to be decided.
     pub fn starts_until(&self, row: &AgentRow, seen: Option<&Observed>) -> Option<Time> {
-        let Track { tried, late, .. } = self.tracks.get(&row.id)?;
-        let ((incarnation, late), (applied, _, last)) = ((*late)?, tried.applied?);
+        let Track { tried, start, .. } = self.tracks.get(&row.id)?;
+        let (Start { incarnation, generation, late }, (applied, _, last)) =
+            ((*start)?, tried.applied?);
         let wanted = matches!(row.desired, Desired::Running | Desired::Paused)
-            && row.wanted_incarnation <= incarnation;
-        let plain = row.phase == Phase::Deploying
-            && row.reason.as_str().is_empty()
-            && tried.refused.is_none()
-            && tried.forbidden.is_none();
-        if !wanted || !plain || applied != incarnation || row.incarnation != incarnation {
+            && row.wanted_incarnation <= incarnation
+            && row.generation == generation;
+        let held_back = row.reason.as_str().starts_with(FORBIDS)
+            || tried.refused.as_ref().is_some_and(|(of, _)| *of == incarnation)
+            || tried.forbidden.as_ref().is_some_and(|(of, ..)| *of == incarnation);
+        let asked_for = row.phase == Phase::Deploying
+            && row.incarnation == incarnation
+            && applied == incarnation;
+        if !wanted || !asked_for || held_back {
             return None;
         }
         match seen {
@@ -235,8 +247,9 @@ impl Book {
 
 /// What of a row matters here.
 fn essence(row: &AgentRow) -> impl PartialEq {
-    let beat = (row.phase == Phase::Deploying).then_some(row.heartbeat);
+    let start = (row.phase == Phase::Deploying)
+        .then(|| (row.heartbeat, row.generation, row.reason.clone()));
     let held = (row.phase == Phase::Draining).then_some(row.queue.leased);
     let want: (Desired, u64, u64) = (row.desired, row.incarnation, row.wanted_incarnation);
-    (row.phase, want, row.retry_at, row.drain_deadline, beat, held)
+    (row.phase, want, row.retry_at, row.drain_deadline, start, held)
 }

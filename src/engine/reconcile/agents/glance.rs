@@ -16,7 +16,8 @@ pub enum Glance {
     Look,
 }
 
-/// The row may be older than the document, so it is never acted on; `None`: the view has no such agent.
+/// The row may be older than the document, so it is never acted on; `None`: the view has no such agent. Of one that is
+/// on its way the book may know more ([`super::book::Book::starts_until`]).
 pub fn at(row: Option<&AgentRow>, seen: Option<&Observed>, parks: bool, now: Time) -> Glance {
     let Some(row) = row else {
         return if seen.is_some() { Glance::Look } else { Glance::Quiet };

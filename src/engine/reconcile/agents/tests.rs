@@ -361,11 +361,38 @@ async fn who_is_on_its_way_is_not_read_again_until_it_is_late() {
         tokio::time::sleep(Duration::from_secs(45)).await;
         assert_eq!(world.store.calls(), before);
         assert_eq!(world.runtime.applied().len(), 10);
+        let later = world.ctx.clock.now();
+        // one whose workload somebody else ended is started again
+        world.runtime.remove(&id("a2"), Duration::ZERO).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.runtime.applied().len(), 11);
         set(&world, Collection::Agents, "a3", "desired", "stopped".into()).await;
         until(&world, "stopped", in_phase("a3", Phase::Stopped)).await;
         world.runtime.come_up(&id("a4"));
         until(&world, "running", in_phase("a4", Phase::Running)).await;
         until(&world, "failed", in_phase("a5", Phase::Failed)).await;
+        let waited = world.ctx.clock.now().since(later);
+        assert!(waited < Duration::from_secs(15), "a minute after its start: {waited:?}");
+    })
+    .await;
+    end.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_given_less_time_while_it_goes_on_fails_at_that() {
+    let (world, fence) = world(EngineSettings::default()).await;
+    world.runtime.set_slow(true);
+    pending(&world, "a").await;
+    let ((), end) = beside(&world, start(&world, fence), async {
+        until(&world, "deploying", in_phase("a", Phase::Deploying)).await;
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let mut body = world.body(Collection::Agents, "a").await.unwrap();
+        body["config"]["start_timeout"] = json!("15s");
+        body["generation"] = json!(7);
+        world.put(Collection::Agents, "a", body).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let row = world.ctx.view().agent(&id("a")).unwrap().clone();
+        assert!(row.reason.as_str().contains("did not start within 15s"), "{row:?}");
     })
     .await;
     end.unwrap();
